@@ -1,0 +1,182 @@
+"""The reference AlexNet: reproduced, trained, measured and shipped.
+
+    >>> import alexnet
+    >>> run = alexnet.train("cifar10-quick", out="runs/a")
+    >>> model = alexnet.load("runs/a")
+    >>> alexnet.predict(model, "cat.jpg", top=3)
+
+torch is imported when a verb needs it, not before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alexnet.errors import AlexNetError
+
+if TYPE_CHECKING:
+    import os
+
+    from numpy.typing import NDArray
+
+    from alexnet.evaluation import Scores
+    from alexnet.prediction import Ranked
+    from alexnet.recipe import Recipe
+    from alexnet.run.classifier import Classifier
+    from alexnet.run.log import Console
+    from alexnet.training.record import Result
+
+__all__ = ["AlexNetError", "__version__", "evaluate", "load", "predict", "resume", "train"]
+__version__ = "0.1.0"
+
+
+def train(
+    recipe: str | Recipe,
+    out: str | Path | None = None,
+    *,
+    override: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    data_root: str | Path | None = None,
+    console: Console | None = None,
+    command: str = "",
+) -> Result:
+    """Train a recipe (a name, a path ending in .toml, or a ``Recipe``) and draw its pictures.
+
+    ``out`` is the run's folder (default: a new one under ``runs/``); one that holds a run already
+    is refused. ``override`` replaces recipe keys, e.g. ``{"optim.lr": 0.02}``.
+
+    Returns the finished run. Raises ``UsageError`` before anything is written where the call is
+    wrong, ``TrainingError`` or ``CheckpointError`` where the run cannot go on.
+    """
+    from alexnet import recipe as recipes
+    from alexnet.run.log import Console
+    from alexnet.training import record
+
+    plan = recipes.load(recipe) if isinstance(recipe, str) else recipe
+    plan = recipes.override(plan, override or {})
+    folder = Path(out) if out is not None else record.free_folder(plan.name)
+    record.refuse_taken(folder)
+    return _fit(plan, folder, device, data_root, console or Console(), command)
+
+
+def resume(
+    run: str | Path,
+    *,
+    device: str = "auto",
+    data_root: str | Path | None = None,
+    console: Console | None = None,
+) -> Result:
+    """Go on with an interrupted run from its newest whole checkpoint; a finished one is returned.
+
+    On the same device with the same number of threads the result has the same bits as that of a
+    run that was never interrupted. Raises ``CheckpointError`` for a folder that holds no run.
+    """
+    from alexnet.run.log import Console
+    from alexnet.training import record
+
+    folder, console = Path(run), console or Console()
+    plan = record.read_recipe(folder)
+    if (folder / record.RESULT).is_file():
+        console.say(f"{folder} is finished already")
+        return record.read_result(folder)
+    return _fit(plan, folder, device, data_root, console, f"alexnet resume {folder}")
+
+
+def _fit(
+    plan: Recipe,
+    folder: Path,
+    device: str,
+    data_root: str | Path | None,
+    console: Console,
+    command: str,
+) -> Result:
+    from alexnet.data.sources import open_dataset
+    from alexnet.reporting.run_pictures import draw
+    from alexnet.run.classifier import load as load_classifier
+    from alexnet.run.device import choose, prepare_process
+    from alexnet.training.loop import fit
+
+    prepare_process()
+    chosen = choose(device, plan.train.precision)
+    root = Path(data_root) if data_root is not None else None
+    result = fit(plan, folder, device=chosen, root=root, console=console, command=command)
+    dataset = open_dataset(plan.data.name, root=root, size=plan.data.size, say=console.say)
+    model = load_classifier(folder, keep=plan.evaluation.keep, say=console.say)
+    for path in draw(result, model, dataset, chosen, console.say):
+        console.say(f"wrote {path}")
+    return result
+
+
+def load(name: str | Path, *, say: Callable[[str], None] = print) -> Classifier:
+    """Load a run's folder, one checkpoint of it, or a network by name with fresh weights.
+
+    Returns the network with its class names and preprocessing. Raises ``UnknownName`` or
+    ``CheckpointError``; ``say`` is told of a damaged checkpoint that another one replaces.
+    """
+    from alexnet.run import classifier
+
+    return classifier.load(name, say=say)
+
+
+def predict(
+    model: Classifier | str | Path,
+    picture: str | os.PathLike[str] | bytes | NDArray[Any],
+    *,
+    top: int = 5,
+    views: str = "centre",
+) -> list[Ranked]:
+    """Return the ``top`` most probable classes of a picture, most probable first.
+
+    ``picture`` is a path, the bytes of a picture file, or a uint8 array ``(H, W)``, ``(H, W, 3)``
+    or ``(H, W, 4)``. Raises ``BadPicture`` for one that cannot be read.
+    """
+    from alexnet import prediction
+
+    loaded = load(model) if isinstance(model, str | Path) else model
+    return prediction.predict(loaded, picture, top=top, views=views)
+
+
+def evaluate(
+    model: Classifier | str | Path,
+    data: str,
+    *,
+    views: str = "centre",
+    device: str = "auto",
+    precision: str = "auto",
+    top: tuple[int, ...] = (1, 3),
+    batch: int = 500,
+    data_root: str | Path | None = None,
+) -> Scores:
+    """Score a model on part of a data set, named like ``cifar10/test`` or ``cifar10/train[:10%]``.
+
+    Raises ``UnknownName`` or ``UsageError`` for a data set or split that is not there, or whose
+    classes are not the model's.
+    """
+    from alexnet import evaluation
+    from alexnet.data.loader import source_of
+    from alexnet.data.sources import open_dataset
+    from alexnet.errors import UsageError
+    from alexnet.run.device import choose, prepare_process
+
+    prepare_process()
+    loaded = load(model) if isinstance(model, str | Path) else model
+    chosen = choose(device, precision)
+    name, _, split = data.partition("/")
+    root = Path(data_root) if data_root is not None else None
+    dataset = open_dataset(name, root=root, size=loaded.preprocessing.picture_size)
+    if dataset.classes != loaded.classes:
+        raise UsageError(
+            f"{name} has the classes {', '.join(dataset.classes)}, but the model from "
+            f"{loaded.origin} knows {', '.join(loaded.classes)}"
+        )
+    return evaluation.evaluate(
+        loaded.module.to(chosen.torch),
+        source_of(dataset, split or "test"),
+        loaded.preprocessing,
+        chosen,
+        views=views,
+        batch=batch,
+        top=top,
+    )

@@ -1,0 +1,126 @@
+"""Speed beside its limit: a training step of any network next to the matrix rate of the same run."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from alexnet.errors import UsageError
+from alexnet.models import table, zoo
+from alexnet.models.build import build
+from alexnet.recipe import Optim
+from alexnet.run.device import Device, environment, peak_memory
+from alexnet.training import optim
+
+
+@dataclass(frozen=True)
+class StepSpeed:
+    """One measurement. Rates in pictures/s and FLOP/s, times in seconds, memory in bytes."""
+
+    network: str
+    size: int
+    batch: int
+    precision: str
+    device: str
+    rounds: int
+    seconds: float  # a step, median
+    fastest: float
+    slowest: float
+    images_per_second: float
+    step_flops: float
+    matrix_rate: float  # mean of the medians before and after
+    share: float  # step_flops / matrix_rate
+    peak_memory: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+
+def step_speed(
+    network: str,
+    device: Device,
+    *,
+    batch: int = 128,
+    size: int | None = None,
+    rounds: int = 7,
+    optimizer: str = "sgd",
+) -> StepSpeed:
+    """Time the training step of a network on random pictures: forward, backward and update.
+
+    The share sets 6 x multiply-adds x pictures/s beside the matrix rate measured just before and
+    just after. Raises ``UsageError`` for a batch or a number of rounds below 1.
+    """
+    if batch < 1 or rounds < 1:
+        raise UsageError(f"batch and rounds must be at least 1, got {batch} and {rounds}")
+    plan = zoo.network(network)
+    model = build(plan, size).to(device.torch, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    updates = optim.make(model.train(), Optim(name=optimizer, lr=1e-4))  # type: ignore[arg-type]
+    x = torch.rand(batch, 3, model.size, model.size, device=device.torch)
+    x = x.contiguous(memory_format=torch.channels_last)
+    labels = torch.arange(batch, device=device.torch) % plan.classes
+
+    def step() -> None:
+        with device.autocast():
+            logits = model(x)
+        F.cross_entropy(logits.float(), labels).backward()  # type: ignore[no-untyped-call]
+        updates.step()
+        updates.zero_grad(set_to_none=True)
+
+    for _ in range(2):  # memory is mapped and kernels are chosen in the first two
+        step()
+    before = device.matrix_rate()
+    seconds = [_timed(step, device) for _ in range(rounds)]
+    rate = (before + device.matrix_rate()) / 2
+    median = statistics.median(seconds)
+    forward = table.totals(table.trace(plan, model.size)).multiply_adds
+    return StepSpeed(
+        network=network,
+        size=model.size,
+        batch=batch,
+        precision=device.precision,
+        device=environment(device)["hardware"],
+        rounds=rounds,
+        seconds=median,
+        fastest=min(seconds),
+        slowest=max(seconds),
+        images_per_second=batch / median,
+        step_flops=6.0 * forward * batch / median,
+        matrix_rate=rate,
+        share=6.0 * forward * batch / median / rate,
+        peak_memory=_peak(device),
+    )
+
+
+def _timed(step: Any, device: Device) -> float:
+    device.synchronise()
+    start = time.perf_counter()
+    step()
+    device.synchronise()
+    return time.perf_counter() - start
+
+
+def _peak(device: Device) -> int:
+    if device.torch.type == "cuda":
+        return torch.cuda.max_memory_allocated(device.torch)
+    return peak_memory()
+
+
+def step_text(found: StepSpeed) -> str:
+    """Write one measurement for a terminal."""
+    return (
+        f"{found.network} at {found.size}x{found.size}, batch {found.batch}, {found.precision}, on "
+        f"{found.device}\n"
+        f"  step           {found.seconds * 1e3:.0f} ms (median of {found.rounds}; "
+        f"{found.fastest * 1e3:.0f} to {found.slowest * 1e3:.0f})\n"
+        f"  images/s       {found.images_per_second:.1f}\n"
+        f"  training rate  {found.step_flops / 1e12:.3f} TFLOP/s\n"
+        f"  matrix rate    {found.matrix_rate / 1e12:.3f} TFLOP/s, measured just before and after\n"
+        f"  share          {found.share:.2f} of the matrix rate\n"
+        f"  peak memory    {found.peak_memory / 2**20:.0f} MiB"
+    )

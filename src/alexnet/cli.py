@@ -1,0 +1,277 @@
+"""The command line: parse, call one verb, print. No logic and no hyper-parameter lives here."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from alexnet import __version__
+from alexnet.errors import AlexNetError
+
+app = typer.Typer(
+    name="alexnet",
+    help="AlexNet: reproduced, trained, measured and shipped.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Kind(StrEnum):
+    """What can be listed."""
+
+    models = "models"
+    datasets = "datasets"
+    recipes = "recipes"
+
+
+class Suite(StrEnum):
+    """What can be measured."""
+
+    step = "step"
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe key, e.g. optim.lr=0.02."),
+]
+DeviceName = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
+Root = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", help="Where data sets are kept. [env: ALEXNET_DATA]"),
+]
+Views = Annotated[str, typer.Option(help="centre, or flip: the mean of it and its mirror image.")]
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[Kind, typer.Argument(help="What to list.")], as_json: Json = False
+) -> None:
+    """List the networks, data sets or recipes, a line each."""
+    from alexnet.reporting.cards import listing
+    from alexnet.reporting.text import summary_table
+
+    rows = listing(kind.value)
+    _print(rows if as_json else summary_table(rows))
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="A network, a recipe, a data set or a run's folder.")],
+    size: Annotated[int | None, typer.Option(help="Side of the picture, for a network.")] = None,
+    sums: Annotated[
+        bool, typer.Option("--sums", help="Spell out the arithmetic of sizes.")
+    ] = False,
+    data: Root = None,
+    as_json: Json = False,
+) -> None:
+    """Show a network's table, a recipe, a data set's card, or what a run reached."""
+    from alexnet.reporting.cards import show as card
+
+    found = card(name, size=size, sums=sums, root=data)
+    _print(found.values if as_json else found.text)
+
+
+@app.command()
+def data(
+    name: Annotated[str, typer.Argument(help="A data set; `alexnet list datasets` names them.")],
+    source: Annotated[
+        str | None, typer.Option(help="A folder or archive you have, or the name of a source.")
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Side of the pictures, where it is free.")
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check every byte of the cache.")
+    ] = False,
+    root: Root = None,
+    as_json: Json = False,
+) -> None:
+    """Fetch a data set, check it bit for bit, and show its card."""
+    from alexnet.data.card import card, render
+    from alexnet.data.sources import open_dataset
+
+    found = card(open_dataset(name, root=root, source=source, size=size, verify=verify))
+    _print(found if as_json else render(found))
+
+
+@app.command()
+def train(
+    recipe: Annotated[
+        str, typer.Argument(help="A recipe's name, or a .toml file.")
+    ] = "cifar10-quick",
+    out: Annotated[
+        Path | None, typer.Option(help="The run's folder. [default: runs/RECIPE]")
+    ] = None,
+    changes: Set = None,
+    device: DeviceName = "auto",
+    data: Root = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train a recipe, test it, and draw what happened."""
+    import alexnet
+    from alexnet.recipe import parse_assignment
+    from alexnet.run.log import Console
+
+    result = alexnet.train(
+        recipe,
+        out,
+        override=dict(parse_assignment(text) for text in changes or []),
+        device=device,
+        data_root=data,
+        console=Console(quiet=quiet),
+        command=_command(),
+    )
+    _print_result(result, as_json)
+
+
+@app.command()
+def resume(
+    run: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    device: DeviceName = "auto",
+    data: Root = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Go on with an interrupted run, to the same bits."""
+    import alexnet
+    from alexnet.run.log import Console
+
+    result = alexnet.resume(run, device=device, data_root=data, console=Console(quiet=quiet))
+    _print_result(result, as_json)
+
+
+@app.command("eval")
+def eval_(
+    model: Annotated[str, typer.Argument(help="A run's folder or a checkpoint.")],
+    split: Annotated[
+        str,
+        typer.Argument(metavar="DATASET/SPLIT", help="E.g. cifar10/test or shapes/train[:10%]."),
+    ] = "cifar10/test",
+    views: Views = "centre",
+    device: DeviceName = "auto",
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw the confusion matrix into this .png.")
+    ] = None,
+    data: Root = None,
+    as_json: Json = False,
+) -> None:
+    """Score a model: loss, top-1, top-3, per class, confusion matrix."""
+    import alexnet
+    from alexnet.reporting import scores
+
+    loaded = alexnet.load(model, say=_say)
+    found = alexnet.evaluate(loaded, split, views=views, device=device, data_root=data)
+    if picture is not None:
+        _say(f"wrote {scores.draw_confusion(found, loaded.classes, picture, title=split)}")
+    _print(found.to_json() if as_json else scores.text(found, loaded.classes))
+
+
+@app.command()
+def predict(
+    model: Annotated[str, typer.Argument(help="A run's folder or a checkpoint.")],
+    pictures: Annotated[list[str], typer.Argument(metavar="PICTURE...", help="Picture files.")],
+    top: Annotated[int, typer.Option(help="How many classes to name.")] = 5,
+    views: Views = "centre",
+    as_json: Json = False,
+) -> None:
+    """Name what is in a picture, with probabilities."""
+    from dataclasses import asdict
+
+    import alexnet
+    from alexnet.prediction import predict_each
+    from alexnet.reporting.scores import ranking
+
+    loaded = alexnet.load(model, say=_say)
+    found, faults = predict_each(loaded, pictures, top=top, views=views)
+    _print({n: [asdict(r) for r in rs] for n, rs in found.items()} if as_json else ranking(found))
+    for fault in faults:
+        _say(f"alexnet: {fault}")
+    if faults:
+        raise typer.Exit(1)
+
+
+@app.command()
+def bench(
+    suite: Annotated[Suite, typer.Argument(help="What to measure.")] = Suite.step,
+    network: Annotated[str, typer.Option(help="A network.")] = "keras-lab",
+    batch: Annotated[int, typer.Option(help="Pictures a step.")] = 128,
+    size: Annotated[int | None, typer.Option(help="Side of the pictures.")] = None,
+    rounds: Annotated[int, typer.Option(help="Steps to time.")] = 7,
+    precision: Annotated[str, typer.Option(help="auto, bf16 or float32.")] = "auto",
+    optimizer: Annotated[str, typer.Option(help="sgd, adam, keras-sgd, keras-adam, muon.")] = "sgd",
+    device: DeviceName = "auto",
+    as_json: Json = False,
+) -> None:
+    """Time a training step and set it beside the matrix rate of the same minute."""
+    from alexnet.benchmark import step_speed, step_text
+    from alexnet.run.device import choose, prepare_process
+
+    prepare_process()
+    chosen = choose(device, precision)
+    assert suite is Suite.step
+    found = step_speed(network, chosen, batch=batch, size=size, rounds=rounds, optimizer=optimizer)
+    _print(found.to_json() if as_json else step_text(found))
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; an expected error is its message and its exit status, no traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal that cannot write Hangul, say
+    try:
+        app()
+    except AlexNetError as error:
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail("stopped at once; what was saved before stays", 130)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader has gone, as `head` does
+        sys.exit(141)
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        _fail(f"cannot read or write{where}: {error.strerror or error}", 1)
+
+
+def _fail(message: str, status: int) -> None:
+    _say(f"alexnet: {message}")
+    sys.exit(status)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _print(value: str | Mapping[str, Any] | list[Any]) -> None:
+    print(value if isinstance(value, str) else json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def _print_result(result: Any, as_json: bool) -> None:
+    from alexnet.reporting.cards import result_text
+
+    _print(result.record if as_json else result_text(result.folder, result.record))
+
+
+def _command() -> str:
+    import shlex
+
+    return shlex.join(["alexnet", *sys.argv[1:]])

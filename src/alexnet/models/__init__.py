@@ -1,0 +1,1 @@
+"""Networks as tables of rows: ``table`` (arithmetic), ``zoo`` (the family), ``build`` (torch)."""

@@ -1,0 +1,320 @@
+"""A network is a table of rows; everything that can be counted is counted here, without torch.
+
+Each row knows four things about itself, given the shape that enters it: the shape that leaves,
+its trainable parameters, its buffers (numbers kept but not trained, such as running means), and
+its multiply-adds. ``trace`` walks a table once and adds the receptive field.
+
+Shapes are ``(channels, height, width)`` for maps and ``(features,)`` after ``Flatten``; pictures
+are square in the listings but need not be.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from alexnet.errors import UsageError
+
+Shape = tuple[int, ...]
+
+
+class TooSmall(UsageError):
+    """A picture that vanishes inside the network, or a map that does not fit a layer."""
+
+
+def windows(side: int, kernel: int, stride: int, padding: int, ceil: bool) -> int:
+    """Count the window positions along one side: ``(side - kernel + 2*padding) / stride + 1``.
+
+    ``ceil`` rounds up, so that the last window may hang over the edge, as the 2012 program does.
+    """
+    free = side - kernel + 2 * padding
+    if free < 0:
+        return 0
+    return (math.ceil(free / stride) if ceil else free // stride) + 1
+
+
+@dataclass(frozen=True)
+class Row:
+    """One layer. ``name`` is unique in its table and names the layer's tensors in a checkpoint."""
+
+    name: str
+
+    kind = "Row"  # what a Keras user would call it
+
+    def out(self, shape: Shape) -> Shape:
+        """Return the shape that leaves this row when ``shape`` enters it."""
+        return shape
+
+    def parameters(self, shape: Shape) -> int:
+        """Return the number of trained values."""
+        return 0
+
+    def buffers(self, shape: Shape) -> int:
+        """Return the number of kept but untrained values."""
+        return 0
+
+    def multiply_adds(self, shape: Shape) -> int:
+        """Return the multiply-adds of one picture's forward pass through conv and dense rows."""
+        return 0
+
+
+@dataclass(frozen=True)
+class Window(Row):
+    """Anything that slides: shared by convolution and pooling."""
+
+    kernel: int = field(default=1, kw_only=True)
+    stride: int = field(default=1, kw_only=True)
+    padding: int = field(default=0, kw_only=True)
+    ceil: bool = field(default=False, kw_only=True)
+
+    def channels_out(self, channels: int) -> int:
+        """Return how many maps leave when ``channels`` maps enter."""
+        return channels
+
+    def out(self, shape: Shape) -> Shape:
+        """Return ``(channels_out, height_out, width_out)``."""
+        channels, *sides = shape
+        return self.channels_out(channels), *(
+            windows(s, self.kernel, self.stride, self.padding, self.ceil) for s in sides
+        )
+
+    def sum_in_words(self, side: int) -> str:
+        """Spell out the arithmetic of one side, e.g. ``(227-11+0)/4+1 = 55``."""
+        total = windows(side, self.kernel, self.stride, self.padding, self.ceil)
+        quotient = f"({side}-{self.kernel}+{2 * self.padding})/{self.stride}"
+        if (side - self.kernel + 2 * self.padding) % self.stride:
+            quotient = f"{'ceil' if self.ceil else 'floor'}({quotient})"
+        return f"{quotient}+1 = {total}"
+
+
+@dataclass(frozen=True)
+class Conv(Window):
+    """Convolution: ``channels`` filters of ``kernel`` x ``kernel``.
+
+    ``groups`` = 2 is the two towers of 2012: each half of the filters sees one half of the maps.
+    """
+
+    channels: int = field(kw_only=True)
+    groups: int = field(default=1, kw_only=True)
+    bias: bool = field(default=True, kw_only=True)
+
+    kind = "Conv2D"
+
+    def channels_out(self, channels: int) -> int:
+        """Return the number of filters."""
+        return self.channels
+
+    def _weights(self, shape: Shape) -> int:
+        return self.channels * (shape[0] // self.groups) * self.kernel**2
+
+    def parameters(self, shape: Shape) -> int:
+        """Return filters x (input maps / groups) x kernel^2, and a bias for each filter."""
+        return self._weights(shape) + self.channels * self.bias
+
+    def multiply_adds(self, shape: Shape) -> int:
+        """Return weights x output positions."""
+        _, height, width = self.out(shape)
+        return self._weights(shape) * height * width
+
+
+@dataclass(frozen=True)
+class MaxPool(Window):
+    """Maximum over a window; overlapping where ``stride`` < ``kernel`` (paper, section 3.4)."""
+
+    kind = "MaxPooling2D"
+
+
+@dataclass(frozen=True)
+class BatchNorm(Row):
+    """Batch normalisation over each channel.
+
+    ``momentum`` is the weight of the new batch (torch's convention; Keras's .99 is .01 here).
+    ``unbiased`` says whether the running variance is kept with Bessel's correction: torch does,
+    Keras 3 does not.
+    """
+
+    momentum: float = field(default=0.1, kw_only=True)
+    eps: float = field(default=1e-5, kw_only=True)
+    unbiased: bool = field(default=True, kw_only=True)
+
+    kind = "BatchNormalization"
+
+    def parameters(self, shape: Shape) -> int:
+        """Return a scale and a shift for each channel."""
+        return 2 * shape[0]
+
+    def buffers(self, shape: Shape) -> int:
+        """Return a running mean and a running variance for each channel."""
+        return 2 * shape[0]
+
+
+@dataclass(frozen=True)
+class ReLU(Row):
+    """``max(x, 0)`` (paper, section 3.1)."""
+
+    kind = "ReLU"
+
+
+@dataclass(frozen=True)
+class Flatten(Row):
+    """Maps to one vector, in the order channel, row, column."""
+
+    kind = "Flatten"
+
+    def out(self, shape: Shape) -> Shape:
+        """Return ``(channels * height * width,)``."""
+        return (math.prod(shape),)
+
+
+@dataclass(frozen=True)
+class Dense(Row):
+    """Fully connected layer of ``units`` outputs."""
+
+    units: int = field(kw_only=True)
+
+    kind = "Dense"
+
+    def out(self, shape: Shape) -> Shape:
+        """Return ``(units,)``."""
+        return (self.units,)
+
+    def parameters(self, shape: Shape) -> int:
+        """Return inputs x units, and a bias for each unit."""
+        return (shape[0] + 1) * self.units
+
+    def multiply_adds(self, shape: Shape) -> int:
+        """Return inputs x units."""
+        return shape[0] * self.units
+
+
+@dataclass(frozen=True)
+class Dropout(Row):
+    """Sets each value to zero with probability ``p`` in training (paper, section 4.2)."""
+
+    p: float = field(default=0.5, kw_only=True)
+
+    kind = "Dropout"
+
+
+@dataclass(frozen=True)
+class Network:
+    """A named table with what is known of it.
+
+    ``size`` is the side of the picture it was made for, ``classes`` the width of its last row,
+    ``init`` the name of its initialisation (``build.INITIALISATIONS``), ``source`` where it comes
+    from.
+    """
+
+    name: str
+    rows: tuple[Row, ...]
+    size: int
+    init: str
+    summary: str
+    source: str
+
+    @property
+    def classes(self) -> int:
+        """Return the number of outputs of the last dense row."""
+        return [row.units for row in self.rows if isinstance(row, Dense)][-1]
+
+    def with_classes(self, classes: int) -> Network:
+        """Return the same table with ``classes`` outputs."""
+        *body, last = self.rows
+        if not isinstance(last, Dense):
+            raise TypeError(f"{self.name}: the last row must be Dense, not {type(last).__name__}")
+        return replace(self, rows=(*body, replace(last, units=classes)))
+
+    def changed(self, *, init: str = "", dropout: float | None = None) -> Network:
+        """Return the same table with another initialisation or dropout rate, where one is given."""
+        rows = tuple(
+            replace(row, p=dropout) if isinstance(row, Dropout) and dropout is not None else row
+            for row in self.rows
+        )
+        return replace(self, rows=rows, init=init or self.init)
+
+
+@dataclass(frozen=True)
+class Traced:
+    """One row in place: what enters and leaves it, what it costs, and how much picture it sees."""
+
+    row: Row
+    inputs: Shape
+    outputs: Shape
+    parameters: int
+    buffers: int
+    multiply_adds: int
+    receptive_field: int  # pixels of the picture, along one side, that one output value depends on
+
+
+def trace(network: Network, size: int | None = None) -> list[Traced]:
+    """Walk the table for a square picture of side ``size`` (default: the network's own).
+
+    Raises ``TooSmall`` naming the layer at which the picture vanishes and the smallest legal side.
+    """
+    side = network.size if size is None else size
+    steps = list(_walk(network, side))
+    for step in steps:
+        if min(step.outputs) < 1:
+            raise TooSmall(
+                f"a picture of {side}x{side} vanishes at layer {step.row.name!r} of {network.name}: "
+                f"{_why(step)}; the smallest legal picture is {smallest_size(network)}x"
+                f"{smallest_size(network)}"
+            )
+    return steps
+
+
+def _walk(network: Network, side: int) -> Iterator[Traced]:
+    shape: Shape = (3, side, side)
+    field_, jump = 1, 1  # receptive field, and pixels between neighbouring outputs
+    for row in network.rows:
+        out = row.out(shape)
+        if isinstance(row, Window):
+            field_, jump = field_ + (row.kernel - 1) * jump, jump * row.stride
+        elif isinstance(row, Flatten | Dense):
+            field_ = max(field_, side)
+        costs = row.parameters(shape), row.buffers(shape), row.multiply_adds(shape)
+        yield Traced(row, shape, out, *costs, field_)
+        if min(out) < 1:
+            return
+        shape = out
+
+
+def _why(step: Traced) -> str:
+    row = step.row
+    assert isinstance(row, Window)
+    return (
+        f"its {row.kernel}x{row.kernel} window does not fit the {step.inputs[1]}x{step.inputs[2]} "
+        "map that reaches it"
+    )
+
+
+def smallest_size(network: Network) -> int:
+    """Return the smallest square side that survives every layer."""
+    side = 1
+    while min(min(step.outputs) for step in _walk(network, side)) < 1:
+        side += 1
+    return side
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums over a table; ``megabytes`` counts float32 in units of 2**20 bytes, as Keras does."""
+
+    trainable: int
+    buffers: int
+    multiply_adds: int
+
+    @property
+    def parameters(self) -> int:
+        """Return trainable and untrained values together (Keras's "Total params")."""
+        return self.trainable + self.buffers
+
+
+def totals(steps: list[Traced]) -> Totals:
+    """Add up a traced table."""
+    return Totals(
+        sum(s.parameters for s in steps),
+        sum(s.buffers for s in steps),
+        sum(s.multiply_adds for s in steps),
+    )

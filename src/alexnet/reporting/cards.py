@@ -1,0 +1,217 @@
+"""Networks, recipes, data sets and runs in words and tables. Nothing here imports torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alexnet import recipe as recipes
+from alexnet.data.sources import DATASETS, open_dataset
+from alexnet.errors import CheckpointError, UnknownName
+from alexnet.models import table, zoo
+from alexnet.models.table import Network, Traced
+from alexnet.recipe import Recipe
+from alexnet.reporting.text import summary_table
+from alexnet.run.log import minutes, read_metrics
+
+
+def network_card(network: Network, size: int | None = None) -> dict[str, Any]:
+    """Return a network's table and totals as plain values. Raises ``TooSmall``."""
+    steps = table.trace(network, size)
+    total = table.totals(steps)
+    return {
+        "name": network.name,
+        "summary": network.summary,
+        "source": network.source,
+        "size": network.size if size is None else size,
+        "smallest_size": table.smallest_size(network),
+        "classes": network.classes,
+        "init": network.init,
+        "layers": [_layer(step) for step in steps],
+        "parameters": total.parameters,
+        "trainable": total.trainable,
+        "non_trainable": total.buffers,
+        "multiply_adds": total.multiply_adds,
+    }
+
+
+def _layer(step: Traced) -> dict[str, Any]:
+    return {
+        "name": step.row.name,
+        "type": step.row.kind,
+        "output": list(step.outputs),
+        "parameters": step.parameters + step.buffers,
+        "multiply_adds": step.multiply_adds,
+        "receptive_field": step.receptive_field,
+        "arithmetic": _arithmetic(step),
+    }
+
+
+def network_text(network: Network, size: int | None = None, *, sums: bool = False) -> str:
+    """Write the table a Keras user knows, with multiply-adds and receptive field beside it.
+
+    A ReLU is named with the layer that it follows. ``sums``: also the arithmetic of each size.
+    """
+    card = network_card(network, size)
+    rows = [
+        {
+            "Layer (type)": f"{layer['name']} ({layer['type']})",
+            "Output shape": f"(None, {', '.join(map(str, _keras_order(layer['output'])))})",
+            "Param #": f"{layer['parameters']:,}",
+            "Multiply-adds": f"{layer['multiply_adds']:,}" if layer["multiply_adds"] else "",
+            "Receptive field": layer["receptive_field"],
+        }
+        for layer in _with_activations(card["layers"])
+    ]
+    head = f"{card['name']}: {card['summary']}\n\n{summary_table(rows)}\n\n{_totals(card)}"
+    return f"{head}\n\n{sums_text(network, size)}" if sums else head
+
+
+def _with_activations(layers: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    shown: list[dict[str, Any]] = []
+    for layer in layers:
+        if layer["type"] == "ReLU" and shown:
+            shown[-1] = {**shown[-1], "type": f"{shown[-1]['type']}, ReLU"}
+        else:
+            shown.append(layer)
+    return shown
+
+
+def _keras_order(shape: Sequence[int]) -> Sequence[int]:
+    return (*shape[1:], shape[0]) if len(shape) == 3 else shape
+
+
+def _totals(card: dict[str, Any]) -> str:
+    lines = [
+        (f"{label} params: {card[key]:,}", f"({megabytes(card[key])})")
+        for label, key in (
+            ("Total", "parameters"),
+            ("Trainable", "trainable"),
+            ("Non-trainable", "non_trainable"),
+        )
+    ]
+    text = "\n".join(" ".join(line) for line in lines)
+    return (
+        f"{text}\nMultiply-adds: {card['multiply_adds']:,} a picture forward, three times that in "
+        f"training\nSmallest picture: {card['smallest_size']}x{card['smallest_size']}"
+    )
+
+
+def megabytes(values: int) -> str:
+    """Write the size of float32 values as Keras does: 222.49 MB, 4.75 KB (units of 1024)."""
+    size, unit = values * 4 / 1024, "KB"
+    if size >= 1024:
+        size, unit = size / 1024, "MB"
+    return f"{size:.2f} {unit}"
+
+
+def sums_text(network: Network, size: int | None = None) -> str:
+    """Write the arithmetic of every size, one line for each layer that changes it."""
+    lines = [
+        f"  {s.row.name:8} {_arithmetic(s)}" for s in table.trace(network, size) if _arithmetic(s)
+    ]
+    side = network.size if size is None else size
+    return "\n".join([f"How a picture of {side}x{side} shrinks, along one side:", *lines])
+
+
+def _arithmetic(step: Traced) -> str:
+    if isinstance(step.row, table.Window):
+        return step.row.sum_in_words(step.inputs[1])
+    if isinstance(step.row, table.Flatten):
+        return f"{' x '.join(map(str, step.inputs))} = {step.outputs[0]}"
+    if isinstance(step.row, table.Dense):
+        return f"({step.inputs[0]}+1) x {step.outputs[0]} = {step.parameters:,} parameters"
+    return ""
+
+
+def recipe_text(recipe: Recipe) -> str:
+    """Write a recipe: what it is, its keys as TOML, and what was published."""
+    return f"{recipe.name}: {recipe.summary}\n\n{recipes.to_toml(recipe)}".rstrip()
+
+
+@dataclass(frozen=True)
+class Card:
+    """One thing to show: as text for a person, as plain values for a program."""
+
+    text: str
+    values: dict[str, Any]
+
+
+def show(
+    name: str, *, size: int | None = None, sums: bool = False, root: Path | None = None
+) -> Card:
+    """Return the card of a run's folder, a network, a recipe (both, if they share a name), a data set.
+
+    Raises ``UnknownName`` with everything that could have been meant.
+    """
+    if Path(name).is_dir():
+        return run_card(Path(name))
+    if name in DATASETS:
+        from alexnet.data.card import card, render
+
+        values = card(open_dataset(name, root=root, size=size))
+        return Card(render(values), values)
+    cards = []
+    if name in zoo.NETWORKS:
+        network = zoo.network(name)
+        cards.append(Card(network_text(network, size, sums=sums), network_card(network, size)))
+    if name in recipes.names() or name.endswith(".toml"):
+        recipe = recipes.load(name)
+        cards.append(Card(recipe_text(recipe), {"recipe": recipes.to_tree(recipe)}))
+    if not cards:
+        raise UnknownName(
+            "network, recipe, data set or run", name, {*zoo.NETWORKS, *recipes.names(), *DATASETS}
+        )
+    return Card(
+        "\n\n".join(c.text for c in cards), {k: v for c in cards for k, v in c.values.items()}
+    )
+
+
+def run_card(folder: Path) -> Card:
+    """Return what a run reached, or how far it is. Raises ``CheckpointError`` for another folder."""
+    history = read_metrics(folder / "metrics.jsonl")
+    if (folder / "result.json").is_file():
+        record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        return Card(result_text(folder, record), {**record, "history": history})
+    if not (folder / "recipe.toml").is_file():
+        raise CheckpointError(f"{folder} holds no run: it has no recipe.toml")
+    rows = [{k: f"{v:.4g}" for k, v in line.items()} for line in history]
+    text = f"{folder} is not finished; `alexnet resume {folder}` goes on with it"
+    return Card(f"{summary_table(rows)}\n\n{text}", {"history": history})
+
+
+def result_text(folder: Path, record: dict[str, Any]) -> str:
+    """Write a finished run's figures for a terminal."""
+    test, speed, verdict = record["test"], record["speed"], record["verdict"]
+    low, high = test["interval"]
+    others = ", ".join(f"top-{k} {v:.2%}" for k, v in test["top"].items() if str(k) != "1")
+    lines = [
+        f"{record['recipe']}, seed {record['seed']}: {test['accuracy']:.2%} of {test['count']:,} test "
+        f"pictures (95 % interval {low:.2%} to {high:.2%}), {others}, loss {test['loss']:.4f}",
+        f"  training {minutes(speed['training_seconds'])}, {speed['images_per_second']:.0f} images/s, "
+        f"{speed['training_multiply_adds'] / 1e12:.1f} T multiply-adds, "
+        f"{speed['share_of_matrix_rate']:.2f} of the {record['environment']['precision']} matrix rate "
+        f"({speed['matrix_rate_flops'] / 1e12:.2f} TFLOP/s), "
+        f"peak memory {speed['peak_memory_bytes'] / 2**20:.0f} MiB",
+        f"  on {record['environment']['hardware']}, torch {record['environment']['packages']['torch']}",
+    ]
+    if verdict:
+        lines.append(
+            f"  published {verdict['published']:.2%}, measured {verdict['measured']:.2%}, difference "
+            f"{verdict['difference'] * 100:+.2f} points: {'met' if verdict['met'] else 'not met'}"
+        )
+    return "\n".join([*lines, f"  in {folder}"])
+
+
+def listing(kind: str) -> list[dict[str, str]]:
+    """Return name and one line about each of the ``models``, ``datasets`` or ``recipes``."""
+    if kind == "models":
+        found = [zoo.network(name) for name in sorted(zoo.NETWORKS)]
+        return [{"name": n.name, "about": n.summary} for n in found]
+    if kind == "datasets":
+        return [{"name": name, "about": origin.about} for name, origin in sorted(DATASETS.items())]
+    loaded = [recipes.load(name) for name in recipes.names()]
+    return [{"name": r.name, "about": r.summary} for r in loaded]

@@ -1,0 +1,92 @@
+"""The pictures of a finished run, drawn without asking: curves, confusion, samples, one prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from alexnet.data.cache import Dataset
+from alexnet.data.loader import fold, source_of
+from alexnet.evaluation import probabilities
+from alexnet.prediction import rank
+from alexnet.recipe import Recipe
+from alexnet.reporting import plot_confusion, plot_curves, plot_prediction, plot_samples
+from alexnet.reporting.style import RIGHT, WRONG
+from alexnet.run.classifier import Classifier
+from alexnet.run.device import Device
+from alexnet.training.record import Result
+
+SAMPLES = 32
+
+
+def draw(
+    result: Result, model: Classifier, dataset: Dataset, device: Device, say: Callable[[str], None]
+) -> list[Path]:
+    """Draw a finished run's pictures into its folder and return their paths.
+
+    ``say`` gets one line about a random test picture: what was predicted and what it is.
+    """
+    folder, recipe = result.folder, result.recipe
+    matrix = np.array(result.record["test"]["confusion"])
+    accuracy = result.record["test"]["accuracy"]
+    title = f"{recipe.name}: {accuracy:.2%} of {matrix.sum():,} test pictures"
+    return [
+        plot_curves(
+            result.history, folder / "curves.png", published=published(recipe), title=recipe.name
+        ),
+        plot_confusion(matrix, model.classes, folder / "confusion.png", title=title),
+        *_chancesamples(result, model, dataset, device, say),
+    ]
+
+
+def published(recipe: Recipe) -> dict[str, tuple[float, ...]]:
+    """Return the published curves of a recipe, by the names of our own."""
+    if recipe.published is None:
+        return {}
+    curves = {
+        "val_accuracy": recipe.published.val_accuracy,
+        "val_loss": recipe.published.val_loss,
+    }
+    return {name: values for name, values in curves.items() if values}
+
+
+def _chancesamples(
+    result: Result, model: Classifier, dataset: Dataset, device: Device, say: Callable[[str], None]
+) -> list[Path]:
+    recipe, folder = result.recipe, result.folder
+    plan = recipe.data
+    test = source_of(dataset, plan.test, method=plan.split, seed=plan.split_seed)
+    chance = np.random.Generator(np.random.PCG64(fold(recipe.train.seed, "samples")))
+    picked = chance.choice(len(test), min(SAMPLES, len(test)), replace=False)
+    batch = test.read(picked, device.torch)
+    p = probabilities(
+        model.module.to(device.torch),
+        model.preprocessing(batch.pictures),
+        device,
+        views=recipe.evaluation.views,
+    ).cpu()
+    guesses, truths = p.argmax(1).tolist(), batch.labels.tolist()
+    images, names = batch.pictures.cpu().numpy(), model.classes
+    titles = [
+        names[g] if g == t else f"{names[g]}\nis {names[t]}"
+        for g, t in zip(guesses, truths, strict=True)
+    ]
+    colours = [RIGHT if g == t else WRONG for g, t in zip(guesses, truths, strict=True)]
+    ranked = [(r.label, r.probability) for r in rank(p[0], names, top=5)]
+    actual = names[truths[0]]
+    say(
+        f"one test picture (number {int(batch.indices[0])}): predicted {ranked[0][0]} "
+        f"({ranked[0][1]:.1%}), actual {actual}"
+    )
+    return [
+        plot_samples(
+            images,
+            titles,
+            folder / "samples.png",
+            colours=colours,
+            title=f"{recipe.name}: predicted",
+        ),
+        plot_prediction(images[0], ranked, folder / "prediction.png", actual=actual),
+    ]

@@ -1,0 +1,47 @@
+"""Scores and rankings for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from alexnet.evaluation import Scores
+from alexnet.prediction import Ranked
+from alexnet.reporting.plots import plot_confusion
+from alexnet.reporting.text import confusion_text, summary_table
+
+
+def text(scores: Scores, classes: Sequence[str]) -> str:
+    """Write loss, top-k, per-class recall and the confusion matrix."""
+    low, high = scores.interval
+    top = "  ".join(f"top-{k} {share:.2%}" for k, share in scores.top.items())
+    matrix = np.array(scores.confusion)
+    rows = [
+        {"class": name, "pictures": int(count), "right": int(right), "recall": f"{recall:.2%}"}
+        for name, count, right, recall in zip(
+            classes, matrix.sum(1), matrix.diagonal(), scores.per_class, strict=True
+        )
+    ]
+    return (
+        f"{scores.count:,} pictures, views {scores.views}: {top}  loss {scores.loss:.4f}\n"
+        f"95 % interval of top-1: {low:.2%} to {high:.2%}; "
+        f"calibration error {scores.calibration_error:.2%}\n\n"
+        f"{summary_table(rows)}\n\n{confusion_text(matrix, classes)}"
+    )
+
+
+def draw_confusion(scores: Scores, classes: Sequence[str], path: Path, *, title: str) -> Path:
+    """Draw the confusion matrix of some scores into a PNG."""
+    heading = f"{title}: {scores.accuracy:.2%} of {scores.count:,} pictures"
+    return plot_confusion(np.array(scores.confusion), classes, path, title=heading)
+
+
+def ranking(found: Mapping[str, Sequence[Ranked]]) -> str:
+    """Write each picture's name and, under it, its most probable classes."""
+    blocks = [
+        "\n".join([name, *(f"  {r.probability:7.2%}  {r.label}" for r in ranked)])
+        for name, ranked in found.items()
+    ]
+    return "\n".join(blocks)

@@ -1,0 +1,1 @@
+"""What a run stands on: ``device`` (hardware and precision), ``log``, ``checkpoint``."""

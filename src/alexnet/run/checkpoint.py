@@ -1,0 +1,242 @@
+"""Saved states: written beside, flushed, renamed; the pointer moves last. Nothing is unpickled.
+
+::
+
+    RUN/
+      checkpoints/step-00000123/
+        weights.safetensors    the network, averaged weights too
+        optimizer.safetensors  what the update rule remembers
+        state.json             step, epoch, schedule and stopping state, best so far
+        model.json             network, classes, preprocessing: enough to predict
+        manifest.json          sha256 of each of these; a checkpoint without one is not finished
+      LAST, BEST               names of checkpoints
+
+Neither safetensors nor torch notices a flipped bit, so the manifest does. A damaged newest
+checkpoint is named, and the one before it is used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from alexnet.errors import CheckpointError
+
+FORMAT = 1
+LAST, BEST = "LAST", "BEST"
+WEIGHTS, OPTIMIZER, STATE, MODEL, MANIFEST = (
+    "weights.safetensors",
+    "optimizer.safetensors",
+    "state.json",
+    "model.json",
+    "manifest.json",
+)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One saved state, verified."""
+
+    path: Path
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+    state: dict[str, Any]
+    model: dict[str, Any]
+
+
+def save(run: Path, checkpoint: Checkpoint, *, keep: int = 2, is_best: bool = False) -> Path:
+    """Save a state as ``run/checkpoints/<checkpoint.path.name>`` and point LAST (and BEST) at it.
+
+    Keeps the newest ``keep`` and the best. Raises ``CheckpointError`` when the disk is full or
+    cannot be written; what was saved before is then still there, and nothing half-written stays.
+    """
+    final = run / "checkpoints" / checkpoint.path.name
+    beside = final.with_name(f".{final.name}.{os.getpid()}.tmp")
+    try:
+        with _removed_on_failure(beside):
+            _write(beside, checkpoint)
+            shutil.rmtree(final, ignore_errors=True)  # a resumed run saves the same step again
+            os.replace(beside, final)
+            _sync_folder(final.parent)
+        write_text(run / LAST, final.name)
+        if is_best:
+            write_text(run / BEST, final.name)
+        _forget_old(run, keep)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise CheckpointError(_cannot_save(final, error)) from None
+    return final
+
+
+def _cannot_save(path: Path, error: Exception) -> str:
+    full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
+    what = "no space left on the disk" if full else str(error)
+    return (
+        f"could not save {path}: {what}. Earlier checkpoints are untouched; free some space "
+        f"(a checkpoint needs about three times the weights), then `alexnet resume {path.parents[1]}`"
+    )
+
+
+def _write(folder: Path, checkpoint: Checkpoint) -> None:
+    folder.mkdir(parents=True)
+    save_file(_plain(checkpoint.weights), folder / WEIGHTS)
+    save_file(_plain(checkpoint.optimizer), folder / OPTIMIZER)
+    (folder / STATE).write_text(json.dumps(checkpoint.state, indent=1), encoding="utf-8")
+    (folder / MODEL).write_text(
+        json.dumps(checkpoint.model, indent=1, ensure_ascii=False), encoding="utf-8"
+    )
+    names = (WEIGHTS, OPTIMIZER, STATE, MODEL)
+    for name in names:
+        _sync_file(folder / name)
+    manifest = {"format": FORMAT, "sha256": {name: _sha256(folder / name) for name in names}}
+    write_text(folder / MANIFEST, json.dumps(manifest, indent=1))
+
+
+def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+
+
+def load(path: Path) -> Checkpoint:
+    """Read and verify one checkpoint folder. Raises ``CheckpointError`` naming the file at fault."""
+    verify(path)
+    try:
+        return Checkpoint(
+            path,
+            load_file(path / WEIGHTS),
+            load_file(path / OPTIMIZER),
+            json.loads((path / STATE).read_text(encoding="utf-8")),
+            json.loads((path / MODEL).read_text(encoding="utf-8")),
+        )
+    except (OSError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from None
+
+
+def verify(path: Path) -> None:
+    """Check that a checkpoint is finished and that every file has the bits that were written."""
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        version, sums = manifest["format"], dict(manifest["sha256"])
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} is an incomplete checkpoint: it has no {MANIFEST}") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path / MANIFEST} is damaged: {error}") from None
+    if version != FORMAT:
+        raise CheckpointError(f"{path} has format {version!r}; this package reads format {FORMAT}")
+    for name in (WEIGHTS, OPTIMIZER, STATE, MODEL):
+        if not (path / name).is_file():
+            raise CheckpointError(f"{path} is incomplete: {name} is missing")
+        if _sha256(path / name) != sums.get(name):
+            raise CheckpointError(f"{path / name} is damaged: its sha256 is not the one recorded")
+
+
+def newest(run: Path, say: Callable[[str], None]) -> Checkpoint:
+    """Return the newest checkpoint that is whole, telling ``say`` of each that is not.
+
+    Raises ``CheckpointError`` where none is left.
+    """
+    faults = []
+    for path in reversed(every(run)):
+        try:
+            return load(path)
+        except CheckpointError as error:
+            faults.append(str(error))
+            say(f"warning: {error}; trying the checkpoint before it")
+    raise CheckpointError(
+        "; ".join(faults) or f"{run} holds no checkpoint yet; start the run again"
+    )
+
+
+def best(run: Path) -> Checkpoint:
+    """Return the checkpoint that BEST names. Raises ``CheckpointError`` where it is not whole."""
+    if not (run / BEST).is_file():
+        raise CheckpointError(f"{run} has no best checkpoint: it never validated; use its last")
+    return load(run / "checkpoints" / (run / BEST).read_text(encoding="utf-8").strip())
+
+
+def every(run: Path) -> list[Path]:
+    """Return the checkpoint folders of a run, oldest first."""
+    folder = run / "checkpoints"
+    return sorted(folder.glob("step-*")) if folder.is_dir() else []
+
+
+def sweep(run: Path) -> None:
+    """Remove what a killed process left half-written."""
+    for stale in (run / "checkpoints").glob(".step-*.tmp"):
+        shutil.rmtree(stale, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a small text file in one step: readers see the old text or the new, never a part."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(beside, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def load_weights(model: torch.nn.Module, weights: Mapping[str, Tensor], origin: str) -> None:
+    """Copy tensors into a model. Raises ``CheckpointError`` naming the first that does not fit."""
+    own = model.state_dict()
+    for name in own.keys() - weights.keys():
+        raise CheckpointError(f"{origin} has no tensor {name!r}: it is of another network")
+    for name, tensor in weights.items():
+        if name not in own:
+            raise CheckpointError(f"{origin} holds {name!r}, which this network does not have")
+        if own[name].shape != tensor.shape:
+            shapes = f"{tuple(tensor.shape)}, expected {tuple(own[name].shape)}"
+            raise CheckpointError(
+                f"{origin}: {name!r} has shape {shapes}: it is of another network"
+            )
+    model.load_state_dict(dict(weights))
+
+
+def _forget_old(run: Path, keep: int) -> None:
+    kept = (run / BEST).read_text(encoding="utf-8").strip() if (run / BEST).is_file() else ""
+    for path in every(run)[:-keep]:
+        if path.name != kept:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _removed_on_failure(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync_file(path: Path) -> None:
+    with open(path, "r+b") as file:
+        os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    if os.name == "posix":  # Windows cannot open a folder, and its rename is already durable enough
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,91 @@
+"""A trained network with all it needs to be used: weights, class names, preprocessing.
+
+Preprocessing and class names come from the checkpoint, never from flags.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from alexnet.data.preprocess import Preprocessing
+from alexnet.errors import CheckpointError, UnknownName
+from alexnet.models import zoo
+from alexnet.models.build import AlexNet, build
+from alexnet.run import checkpoint
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A network on the CPU, in evaluation mode, with its class names and its preprocessing."""
+
+    module: AlexNet
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    origin: str
+
+    def describe(self) -> str:
+        """Name it for a person."""
+        size = self.preprocessing.size
+        return f"{self.module.network.name} at {size}x{size}, {len(self.classes)} classes, from {self.origin}"
+
+
+def card(
+    network: str, classes: tuple[str, ...], preprocessing: Preprocessing, data: str
+) -> dict[str, Any]:
+    """Return what a checkpoint's model.json holds, so that ``load`` needs nothing else."""
+    return {
+        "network": network,
+        "classes": list(classes),
+        "preprocessing": preprocessing.to_json(),
+        "data": data,
+    }
+
+
+def load(name: str | Path, *, keep: str = "last", say: Callable[[str], None] = print) -> Classifier:
+    """Load a run directory, one checkpoint of it, or a network by name with fresh weights.
+
+    ``keep`` says which checkpoint of a run: ``last`` or ``best``. Raises ``UnknownName`` or ``CheckpointError``.
+    """
+    path = Path(name)
+    if (path / checkpoint.MANIFEST).is_file() or (path / checkpoint.MODEL).is_file():
+        return restore(checkpoint.load(path))
+    if path.is_dir():
+        return restore(checkpoint.best(path) if keep == "best" else checkpoint.newest(path, say))
+    if str(name) not in zoo.NETWORKS:
+        raise UnknownName(
+            "model (a run directory, a checkpoint or a network)", str(name), zoo.NETWORKS
+        )
+    return fresh(str(name))
+
+
+def restore(saved: checkpoint.Checkpoint) -> Classifier:
+    """Build the network that a checkpoint describes and give it its weights."""
+    try:
+        described = saved.model
+        classes = tuple(described["classes"])
+        preprocessing = Preprocessing.from_json(described["preprocessing"])
+        network = zoo.network(described["network"], classes=len(classes))
+    except (KeyError, TypeError, UnknownName) as error:
+        raise CheckpointError(f"{saved.path / checkpoint.MODEL} does not fit: {error}") from None
+    module = build(network, preprocessing.size)
+    checkpoint.load_weights(module, saved.weights, str(saved.path))
+    return _ready(module, classes, preprocessing, str(saved.path))
+
+
+def fresh(name: str, *, classes: int = 10) -> Classifier:
+    """Return an untrained network of the family, for a look at its shapes and its speed."""
+    module = build(zoo.network(name, classes=classes))
+    preprocessing = Preprocessing(picture_size=module.size, size=module.size)
+    return _ready(module, tuple(map(str, range(classes))), preprocessing, "fresh weights")
+
+
+def _ready(
+    module: AlexNet, classes: tuple[str, ...], preprocessing: Preprocessing, origin: str
+) -> Classifier:
+    module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Classifier(module.eval(), classes, preprocessing, origin)

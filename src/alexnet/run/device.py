@@ -1,0 +1,169 @@
+"""The hardware: which device, which precision, and the settings that make it fast.
+
+Nothing here falls back quietly: a device that is asked for and absent is an error.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.metadata
+import os
+import platform
+import statistics
+import sys
+import time
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from alexnet.errors import UsageError
+
+PACKAGES = ("alexnet", "torch", "numpy", "pillow", "safetensors", "pydantic", "matplotlib")
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where a run computes and in which precision (``"bf16"`` or ``"float32"``)."""
+
+    torch: torch.device
+    precision: str
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Return the context in which a forward pass runs."""
+        if self.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.torch.type, dtype=torch.bfloat16)
+
+    def synchronise(self) -> None:
+        """Wait until the device has done what was asked of it, so that a clock can be read."""
+        if self.torch.type == "cuda":
+            torch.cuda.synchronize(self.torch)
+        elif self.torch.type == "mps":
+            torch.mps.synchronize()
+
+    def matrix_rate(self, side: int = 2048, rounds: int = 5) -> float:
+        """Measure the rate of a ``side``-cubed matrix product in this precision: FLOP/s, median.
+
+        The limit that a training step's rate is set beside. A few tenths of a second on two cores.
+        """
+        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
+        draw = torch.Generator().manual_seed(0)
+        a, b = (torch.randn(side, side, generator=draw).to(self.torch, dtype) for _ in "ab")
+        seconds = []
+        for _ in range(rounds + 1):  # the first is a warm-up
+            self.synchronise()
+            start = time.perf_counter()
+            torch.mm(a, b)
+            self.synchronise()
+            seconds.append(time.perf_counter() - start)
+        return 2 * side**3 / statistics.median(seconds[1:])
+
+    def describe(self) -> str:
+        """Name device and precision for a person, e.g. ``cpu (AMD EPYC, 2 threads), bf16``."""
+        return f"{self.torch} ({_hardware(self.torch)}), {self.precision}"
+
+
+def choose(name: str = "auto", precision: str = "auto") -> Device:
+    """Choose a device by name: ``auto`` (cuda, else mps, else cpu), ``cpu``, ``cuda``, ``cuda:1``.
+
+    ``precision`` ``auto`` takes bf16 where the hardware multiplies it fast. Raises ``UsageError``
+    for a device that is not there.
+    """
+    found = available()
+    kind = name.partition(":")[0]
+    if name != "auto" and kind not in found:
+        raise UsageError(f"device {name!r} is not on this machine; available: {', '.join(found)}")
+    try:
+        device = torch.device(found[0] if name == "auto" else name)
+    except RuntimeError:
+        raise UsageError(f"device {name!r} is not a device name; e.g. cpu, cuda, cuda:1") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"device {name!r}: this machine has {torch.cuda.device_count()} of them")
+    if precision == "auto":
+        precision = "bf16" if fast_bf16(device) else "float32"
+    return Device(device, precision)
+
+
+def available() -> list[str]:
+    """Return the kinds of device on this machine, best first; ``cpu`` is always the last."""
+    accelerators = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    return [kind for kind, there in accelerators.items() if there] + ["cpu"]
+
+
+def fast_bf16(device: torch.device) -> bool:
+    """Say whether the hardware multiplies bf16 faster than float32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    flags = _cpu_capabilities()
+    return device.type == "cpu" and any(
+        flags.get(flag, False) for flag in ("amx_bf16", "avx512_bf16", "arm_bf16", "bf16")
+    )
+
+
+def prepare_process() -> None:
+    """Set what must be set before the first large tensor. Changes no result beyond denormals.
+
+    Denormal numbers are flushed to zero: they multiply many times slower and carry nothing here.
+    """
+    torch.set_flush_denormal(True)
+    keep_pages()
+
+
+def keep_pages() -> bool:
+    """Tell glibc's allocator to keep freed memory; returns whether that was possible.
+
+    By default every large activation is mapped afresh and given back at once, and touching it costs
+    a page fault per 4 KiB: a third of a training step. Other systems' allocators are left alone.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    m_mmap_max, m_trim_threshold, m_top_pad = -4, -1, -2  # from malloc.h
+    kept = (mallopt(m_mmap_max, 0), mallopt(m_trim_threshold, 2**31 - 1))
+    return all((*kept, mallopt(m_top_pad, 256 << 20)))
+
+
+def peak_memory() -> int:
+    """Return the peak resident memory of this process in bytes; 0 where it cannot be read."""
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def environment(device: Device) -> dict[str, Any]:
+    """Return hardware and versions as plain values, to stand beside every recorded figure."""
+    return {
+        "hardware": _hardware(device.torch),
+        "device": str(device.torch),
+        "precision": device.precision,
+        "threads": torch.get_num_threads(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+    }
+
+
+def _hardware(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    flags = _cpu_capabilities()
+    name = str(flags.get("cpu_name") or platform.processor() or platform.machine())
+    fast = [flag for flag in ("amx_bf16", "avx512_bf16") if flags.get(flag)]
+    return f"{name}, {os.cpu_count()} cores{''.join(f', {flag}' for flag in fast)}"
+
+
+def _cpu_capabilities() -> dict[str, Any]:
+    ask = getattr(torch.cpu, "get_capabilities", None)  # newer than the oldest torch we allow
+    return dict(ask()) if ask else {}
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,1 @@
+"""Training: ``loop`` tells the story, ``optim`` has the update rules, ``schedule`` the rates."""

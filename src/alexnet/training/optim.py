@@ -1,0 +1,254 @@
+"""Update rules with the semantics that the recipe names.
+
+Keras and torch mean different things by the same words (facts measured against Keras 3.15):
+Keras's SGD keeps the learning rate inside the velocity, so a change of rate acts on the gradients
+to come and not on those already in it; Keras's Adam adds epsilon before the bias correction.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from alexnet.errors import CheckpointError
+from alexnet.recipe import Optim
+
+Optimizer = torch.optim.Optimizer
+Groups = list[dict[str, Any]]
+
+
+def make(model: nn.Module, optim: Optim) -> Optimizer:
+    """Build the optimiser that a recipe asks for over a model's parameters."""
+    return RULES[optim.name](groups(model, optim), optim)
+
+
+def groups(model: nn.Module, optim: Optim) -> Groups:
+    """Sort parameters into groups of equal rate and decay.
+
+    Each group carries ``peak_lr`` (what the schedule's factor multiplies) and ``weight_decay``.
+    """
+    found: dict[tuple[float, float, bool], Groups] = {}
+    for name, parameter in model.named_parameters():
+        key = _rate_and_decay(name, parameter, optim)
+        found.setdefault(key, []).append({"name": name, "parameter": parameter})
+    return [
+        {
+            "params": [m["parameter"] for m in members],
+            "peak_lr": lr,
+            "lr": lr,
+            "weight_decay": decay,
+            "orthogonal": orthogonal,
+        }
+        for (lr, decay, orthogonal), members in found.items()
+    ]
+
+
+def _rate_and_decay(name: str, parameter: Tensor, optim: Optim) -> tuple[float, float, bool]:
+    # Muon takes the hidden kernels; the classifier's own matrix is not one of them.
+    kernel = parameter.ndim > 1
+    orthogonal = optim.name == "muon" and kernel and not name.startswith("fc8.")
+    aux = optim.name == "muon" and not orthogonal
+    lr = optim.aux_lr if aux else optim.lr
+    decay = optim.aux_weight_decay if aux else optim.weight_decay
+    decay = decay if kernel else 0.0
+    for group in optim.group:
+        if fnmatchcase(name, group.match):
+            own = group.weight_decay
+            return lr * group.lr_factor, decay if own is None else own, orthogonal
+    return lr, decay, orthogonal
+
+
+def set_rate(optimizer: Optimizer, factor: float) -> None:
+    """Set every group's learning rate to its peak times ``factor``."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak_lr"] * factor
+
+
+class KerasSGD(Optimizer):
+    """SGD with the rate inside the velocity: ``v = m*v - lr*g; w += v``.
+
+    This is also the rule of the 2012 paper (section 5), with ``lr*decay*w`` added to the gradient
+    term. ``nesterov``: ``w += m*v - lr*g``, as Keras.
+    """
+
+    def __init__(self, params: Groups, momentum: float, nesterov: bool) -> None:
+        super().__init__(params, {"momentum": momentum, "nesterov": nesterov})
+
+    @torch.no_grad()
+    def step(self, closure: object = None) -> None:  # type: ignore[override]
+        """Update every parameter that has a gradient."""
+        for group in self.param_groups:
+            lr, m = group["lr"], group["momentum"]
+            params = [p for p in group["params"] if p.grad is not None]
+            steps = _decayed(params, group["weight_decay"])
+            torch._foreach_mul_(steps, -lr)
+            velocity = [_memory(self, p, "velocity") for p in params]
+            torch._foreach_mul_(velocity, m)
+            torch._foreach_add_(velocity, steps)
+            torch._foreach_add_(params, velocity, alpha=m if group["nesterov"] else 1.0)
+            if group["nesterov"]:
+                torch._foreach_add_(params, steps)
+
+
+class KerasAdam(torch.optim.Adam):
+    """Adam whose epsilon is added before the bias correction, as in Keras and in the Adam paper's
+    efficient form: torch's rule with ``eps / sqrt(1 - beta2**t)`` at step t.
+    """
+
+    def step(self, closure: Any = None) -> Any:
+        """Update every parameter that has a gradient."""
+        for group in self.param_groups:
+            taken = [int(self.state[p]["step"]) for p in group["params"] if p in self.state]
+            t = max(taken, default=0) + 1
+            group["eps"] = group["keras_eps"] / math.sqrt(1 - group["betas"][1] ** t)
+        return super().step(closure)
+
+
+class Muon(Optimizer):
+    """Orthogonalised momentum for kernels, nesterov SGD for the rest (Jordan et al. 2024).
+
+    A kernel ``(out, in, k, k)`` is read as a matrix ``(out, in*k*k)``. Its update is the nearest
+    semi-orthogonal matrix to the nesterov momentum, scaled by ``sqrt(max(1, rows/columns))``.
+    """
+
+    def __init__(self, params: Groups, momentum: float, aux_momentum: float) -> None:
+        super().__init__(params, {"momentum": momentum, "aux_momentum": aux_momentum})
+
+    @torch.no_grad()
+    def step(self, closure: object = None) -> None:  # type: ignore[override]
+        """Update every parameter that has a gradient."""
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p.grad is not None]
+            (self._orthogonal if group["orthogonal"] else self._plain)(params, group)
+
+    def _orthogonal(self, params: list[Tensor], group: dict[str, Any]) -> None:
+        for p in params:
+            assert p.grad is not None
+            memory = _memory(self, p, "momentum")
+            memory.lerp_(p.grad, 1 - group["momentum"])
+            towards = orthogonalise(p.grad.lerp(memory, group["momentum"]).flatten(1))
+            rows, columns = towards.shape
+            p.mul_(1 - group["lr"] * group["weight_decay"])
+            p.add_(
+                towards.view_as(p).to(p.dtype),
+                alpha=-group["lr"] * math.sqrt(max(1.0, rows / columns)),
+            )
+
+    def _plain(self, params: list[Tensor], group: dict[str, Any]) -> None:
+        m = group["aux_momentum"]
+        steps = _decayed(params, group["weight_decay"])
+        memory = [_memory(self, p, "momentum") for p in params]
+        torch._foreach_mul_(memory, m)
+        torch._foreach_add_(memory, steps)
+        torch._foreach_add_(steps, memory, alpha=m)
+        torch._foreach_add_(params, steps, alpha=-group["lr"])
+
+
+def orthogonalise(matrix: Tensor, rounds: int = 5) -> Tensor:
+    """Push the singular values of ``(rows, columns)`` towards 1 by a quintic Newton-Schulz iteration.
+
+    Returns bf16, singular values between about 0.7 and 1.2. The coefficients are Jordan's (2024),
+    chosen for the steepest slope at zero.
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x = matrix.bfloat16()
+    x = x / (x.norm() + 1e-7)
+    tall = x.shape[0] > x.shape[1]
+    x = x.T if tall else x
+    for _ in range(rounds):
+        square = x @ x.T
+        x = torch.addmm(x, torch.addmm(square, square, square, beta=b, alpha=c), x, beta=a)
+    return x.T if tall else x
+
+
+def _decayed(params: list[Tensor], decay: float) -> list[Tensor]:
+    """Return ``grad + decay * weight`` as new tensors."""
+    grads = [p.grad for p in params if p.grad is not None]
+    return list(torch._foreach_add(grads, params, alpha=decay))
+
+
+def _memory(optimizer: Optimizer, parameter: Tensor, key: str) -> Tensor:
+    state = optimizer.state[parameter]
+    if key not in state:
+        state[key] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
+    memory: Tensor = state[key]
+    return memory
+
+
+def _sgd(params: Groups, optim: Optim) -> Optimizer:
+    return torch.optim.SGD(
+        params, lr=optim.lr, momentum=optim.momentum, nesterov=optim.nesterov, fused=True
+    )
+
+
+def _adam(params: Groups, optim: Optim) -> Optimizer:
+    betas = (optim.beta1, optim.beta2)
+    return torch.optim.Adam(params, lr=optim.lr, betas=betas, eps=optim.eps, fused=True)
+
+
+def _keras_adam(params: Groups, optim: Optim) -> Optimizer:
+    betas = (optim.beta1, optim.beta2)
+    return KerasAdam(
+        [{**group, "keras_eps": optim.eps} for group in params],
+        lr=optim.lr,
+        betas=betas,
+        fused=True,
+    )
+
+
+RULES: dict[str, Callable[[Groups, Optim], Optimizer]] = {
+    "sgd": _sgd,
+    "adam": _adam,
+    "keras-sgd": lambda params, optim: KerasSGD(params, optim.momentum, optim.nesterov),
+    "keras-adam": _keras_adam,
+    "muon": lambda params, optim: Muon(params, optim.momentum, optim.aux_momentum),
+}
+
+
+def memory_of(optimizer: Optimizer, model: nn.Module) -> dict[str, Tensor]:
+    """Return what the rule remembers as tensors named ``<parameter>/<key>``, to be saved."""
+    return {
+        f"{name}/{key}": value
+        for name, parameter in model.named_parameters()
+        for key, value in optimizer.state.get(parameter, {}).items()
+        if isinstance(value, Tensor)
+    }
+
+
+def restore_memory(optimizer: Optimizer, model: nn.Module, saved: dict[str, Tensor]) -> None:
+    """Put back what ``memory_of`` gave. Raises ``CheckpointError`` for tensors that do not fit."""
+    parameters = dict(model.named_parameters())
+    for full_name, value in saved.items():
+        name, _, key = full_name.rpartition("/")
+        parameter = parameters.get(name)
+        if parameter is None or value.numel() not in (1, parameter.numel()):
+            raise CheckpointError(f"the saved optimiser state {full_name!r} is of another network")
+        like = parameter if value.ndim == parameter.ndim else value
+        # As the rule itself made it: same memory format, so that the same kernels run.
+        optimizer.state[parameter][key] = torch.empty_like(like, device=parameter.device).copy_(
+            value
+        )
+
+
+def average(models: tuple[nn.Module, nn.Module], decay: float, step: int) -> None:
+    """Move ``models[0]``, the running average, towards ``models[1]``, the network in training.
+
+    The decay starts lower, ``(1+step)/(10+step)``, so that early weights are soon forgotten; norms'
+    running statistics are copied.
+    """
+    kept, live = models
+    weight = 1 - min(decay, (1 + step) / (10 + step))
+    with torch.no_grad():
+        torch._foreach_lerp_(list(kept.parameters()), list(live.parameters()), weight)
+        for own, other in zip(kept.buffers(), live.buffers(), strict=True):
+            own.copy_(other)
+
+
+def finite(tensors: Iterable[Tensor]) -> bool:
+    """Say whether every value of every tensor is a number."""
+    return all(bool(torch.isfinite(t).all()) for t in tensors)

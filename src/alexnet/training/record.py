@@ -1,0 +1,175 @@
+"""What a run leaves behind in its folder, from the first file to the recorded result.
+
+::
+
+    RUN/
+      recipe.toml        every key, also those left at their defaults
+      environment.json   hardware, versions, threads
+      splits.json        which pictures were for what
+      metrics.jsonl      a line an epoch
+      checkpoints/, LAST, BEST
+      result.json        written last: what was measured, on what, how long it took
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alexnet import recipe as recipes
+from alexnet.errors import CheckpointError, UsageError
+from alexnet.evaluation import Scores, evaluate
+from alexnet.models import table
+from alexnet.recipe import Recipe
+from alexnet.run import checkpoint, log
+from alexnet.run.device import environment, peak_memory
+from alexnet.training.stage import Stage
+
+RECIPE, ENVIRONMENT, SPLITS, RESULT = (
+    "recipe.toml",
+    "environment.json",
+    "splits.json",
+    "result.json",
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run: its folder, its recipe, and its recorded figures (result.json)."""
+
+    folder: Path
+    recipe: Recipe
+    record: dict[str, Any]
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """Return metrics.jsonl as a list, one mapping an epoch."""
+        return log.read_metrics(self.folder / log.METRICS)
+
+
+def open_folder(folder: Path, stage: Stage) -> None:
+    """Write what is known before the first step; a folder of the same run is left as it is."""
+    text = recipes.to_toml(stage.recipe)
+    if (folder / RECIPE).is_file():
+        if (folder / RECIPE).read_text(encoding="utf-8") != text:
+            raise UsageError(f"{folder} holds another run; choose another --out")
+        return
+    (folder / "checkpoints").mkdir(exist_ok=True)
+    _write_json(folder / ENVIRONMENT, environment(stage.device))
+    chosen = {"train": stage.train, "validation": stage.validation, "test": stage.test}
+    indices = {name: part.chosen.tolist() for name, part in chosen.items() if part is not None}
+    data = {
+        "data": stage.dataset.name,
+        "fingerprint": stage.dataset.fingerprint,
+        "indices": indices,
+    }
+    checkpoint.write_text(folder / SPLITS, json.dumps(data))
+    checkpoint.write_text(folder / RECIPE, text)  # last: it marks the folder as a run
+
+
+def free_folder(name: str) -> Path:
+    """Return the first of ``runs/NAME``, ``runs/NAME-2``, ... that does not exist."""
+    tries = (Path("runs") / (name if n == 1 else f"{name}-{n}") for n in itertools.count(1))
+    return next(folder for folder in tries if not folder.exists())
+
+
+def refuse_taken(folder: Path) -> None:
+    """Raise ``UsageError`` for a folder that holds anything: nothing is overwritten unasked."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; choose another --out")
+    if folder.is_dir() and any(folder.iterdir()):
+        what = "a run" if (folder / RECIPE).is_file() else "files"
+        hint = f", or go on with `alexnet resume {folder}`" if what == "a run" else ""
+        raise UsageError(f"{folder} holds {what} already; choose another --out{hint}")
+
+
+def read_recipe(folder: Path) -> Recipe:
+    """Return the recipe of a run. Raises ``CheckpointError`` for a folder that holds none."""
+    if not (folder / RECIPE).is_file():
+        raise CheckpointError(f"{folder} holds no run: it has no {RECIPE}")
+    return recipes.parse((folder / RECIPE).read_text(encoding="utf-8"), origin=str(folder / RECIPE))
+
+
+def read_result(folder: Path) -> Result:
+    """Return a finished run. Raises ``CheckpointError`` for one that is not finished."""
+    recipe = read_recipe(folder)
+    if not (folder / RESULT).is_file():
+        raise CheckpointError(
+            f"{folder} is not finished; `alexnet resume {folder}` goes on with it"
+        )
+    return Result(folder, recipe, json.loads((folder / RESULT).read_text(encoding="utf-8")))
+
+
+def finish(
+    stage: Stage,
+    folder: Path,
+    console: log.Console,
+    *,
+    seconds: float,
+    rate_before: float,
+    command: str,
+) -> Result:
+    """Score the chosen weights on the test split, once, and write result.json."""
+    rate = (rate_before + stage.device.matrix_rate()) / 2
+    if stage.recipe.evaluation.keep == "best":
+        best = checkpoint.best(folder)
+        checkpoint.load_weights(stage.predictor, best.weights, str(best.path))
+    plan = stage.recipe.evaluation
+    scores = evaluate(
+        stage.predictor,
+        stage.test,
+        stage.preprocessing,
+        stage.device,
+        views=plan.views,
+        batch=plan.batch,
+        top=plan.top,
+    )
+    record = {
+        "recipe": stage.recipe.name,
+        "command": command,
+        "seed": stage.recipe.train.seed,
+        "test": scores.to_json(),
+        "verdict": verdict(stage.recipe, scores),
+        "speed": speed(stage, seconds, rate, log.read_metrics(folder / log.METRICS)[-1]["step"]),
+        "environment": environment(stage.device),
+    }
+    _write_json(folder / RESULT, record)
+    return Result(folder, stage.recipe, record)
+
+
+def speed(stage: Stage, seconds: float, rate: float, steps: int) -> dict[str, Any]:
+    """Return what the training cost. Multiply-adds: a forward pass and twice that backwards."""
+    plan = stage.recipe.train
+    full, rest = divmod(steps, stage.steps_per_epoch)
+    per_epoch = min(len(stage.train), stage.steps_per_epoch * plan.batch)
+    pictures = full * per_epoch + rest * plan.batch
+    forward = table.totals(table.trace(stage.model.network, stage.model.size)).multiply_adds
+    return {
+        "training_seconds": seconds,
+        "pictures": pictures,
+        "images_per_second": pictures / seconds,
+        "training_multiply_adds": 3 * forward * pictures,
+        "matrix_rate_flops": rate,
+        "share_of_matrix_rate": 6 * forward * pictures / seconds / rate,
+        "peak_memory_bytes": peak_memory(),
+    }
+
+
+def verdict(recipe: Recipe, scores: Scores) -> dict[str, Any] | None:
+    """Set our test accuracy beside the published one, where the recipe names one."""
+    published = recipe.published
+    if published is None or published.test_accuracy is None:
+        return None
+    return {
+        "published": published.test_accuracy,
+        "measured": scores.accuracy,
+        "difference": scores.accuracy - published.test_accuracy,
+        "met": scores.accuracy >= published.test_accuracy,
+    }
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    checkpoint.write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")

@@ -1,0 +1,104 @@
+"""From a run in progress to a checkpoint and back, without loss."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from alexnet.errors import CheckpointError, NotFinite
+from alexnet.run import checkpoint, log
+from alexnet.training import optim, schedule
+from alexnet.training.stage import Stage
+
+
+@dataclass
+class Progress:
+    """Where a run is: all that a checkpoint needs besides tensors."""
+
+    step: int = 0  # optimiser steps done
+    sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])  # epoch: loss, right, seen
+    seconds: float = 0.0  # of training alone
+    best: float = math.inf  # lowest val_loss so far
+    stopped: bool = False  # early stopping has spoken
+    threads: int = field(default_factory=torch.get_num_threads)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values; JSON has no infinity."""
+        return {**asdict(self), "best": self.best if math.isfinite(self.best) else None}
+
+    @classmethod
+    def from_json(cls, plain: dict[str, Any]) -> Progress:
+        """Rebuild from ``to_json``."""
+        return cls(**{**plain, "best": math.inf if plain["best"] is None else plain["best"]})
+
+
+def save(stage: Stage, progress: Progress, folder: Path) -> None:
+    """Save everything that the rest of the run depends on.
+
+    Raises ``NotFinite`` for weights that are no longer numbers, ``CheckpointError`` for a disk that
+    does not take them; earlier checkpoints stay in both cases.
+    """
+    live = stage.model.state_dict()
+    if not optim.finite(live.values()):
+        raise NotFinite(
+            f"weights are no longer numbers after step {progress.step}; they were not saved, the "
+            "last checkpoint is untouched. Lower optim.lr"
+        )
+    memory = optim.memory_of(stage.optimizer, stage.model)
+    if stage.averaged is not None:
+        memory |= {f"live/{name}": value for name, value in live.items()}
+    rules = {
+        "plateau": schedule.memory(stage.plateau),
+        "stopping": schedule.memory(stage.stopping),
+    }
+    saved = checkpoint.Checkpoint(
+        path=Path(f"step-{progress.step:08d}"),
+        weights=stage.predictor.state_dict(),
+        optimizer=memory,
+        state={"progress": progress.to_json(), **rules},
+        model=stage.card,
+    )
+    checkpoint.save(folder, saved, keep=stage.recipe.checkpoint.keep, is_best=stage.is_best)
+    stage.is_best = False
+
+
+def restore(stage: Stage, folder: Path, console: log.Console) -> Progress:
+    """Put the newest whole checkpoint back; a folder without one starts from the first step.
+
+    Lines logged after the checkpoint are dropped: they will be written again. Raises
+    ``CheckpointError`` for a checkpoint of another network.
+    """
+    checkpoint.sweep(folder)
+    if not checkpoint.every(folder):
+        log.keep_metrics(folder / log.METRICS, 0)
+        return Progress()
+    saved = checkpoint.newest(folder, console.say)
+    if saved.model["network"] != stage.model.network.name:
+        raise CheckpointError(
+            f"{saved.path} holds network {saved.model['network']!r}, but the recipe in {folder} "
+            f"asks for {stage.model.network.name!r}"
+        )
+    progress = Progress.from_json(saved.state["progress"])
+    stage.restore_rules(saved.state["plateau"], saved.state["stopping"])
+    _restore_tensors(stage, saved)
+    log.keep_metrics(folder / log.METRICS, progress.step)
+    if progress.threads != torch.get_num_threads():
+        console.say(
+            f"warning: saved with {progress.threads} threads, going on with "
+            f"{torch.get_num_threads()}: the result will differ in the last bits"
+        )
+    console.say(f"resumed {folder} at step {progress.step} of {stage.total}")
+    return progress
+
+
+def _restore_tensors(stage: Stage, saved: checkpoint.Checkpoint) -> None:
+    live = {k[5:]: v for k, v in saved.optimizer.items() if k.startswith("live/")}
+    memory = {k: v for k, v in saved.optimizer.items() if not k.startswith("live/")}
+    checkpoint.load_weights(stage.predictor, saved.weights, str(saved.path))
+    if live:
+        checkpoint.load_weights(stage.model, live, str(saved.path))
+    optim.restore_memory(stage.optimizer, stage.model, memory)

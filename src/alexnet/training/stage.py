@@ -1,0 +1,148 @@
+"""Everything a run needs, made from its recipe and checked against each other before it starts."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alexnet.data.cache import Dataset
+from alexnet.data.loader import Resident, Source, fold, source_of, steps_per_epoch
+from alexnet.data.preprocess import Preprocessing
+from alexnet.data.sources import open_dataset
+from alexnet.errors import RecipeError, UsageError
+from alexnet.models import table, zoo
+from alexnet.models.build import AlexNet, build
+from alexnet.recipe import Input, Recipe
+from alexnet.run import classifier
+from alexnet.run.device import Device
+from alexnet.run.log import Console
+from alexnet.training import optim
+from alexnet.training.schedule import EarlyStopping, Plateau
+
+
+@dataclass
+class Stage:
+    """The cast of a run. Built by ``set_up``; the loop moves model, optimizer and rules."""
+
+    recipe: Recipe
+    device: Device
+    dataset: Dataset
+    train: Source | Resident
+    validation: Source | Resident | None
+    test: Source | Resident
+    preprocessing: Preprocessing
+    model: AlexNet
+    averaged: AlexNet | None  # the running average of the weights, where the recipe asks for one
+    forward: Callable[[Tensor], Tensor]  # the model, compiled where the recipe asks for it
+    optimizer: torch.optim.Optimizer
+    plateau: Plateau | None
+    stopping: EarlyStopping | None
+    steps_per_epoch: int
+    total: int  # optimiser steps of the whole run
+    is_best: bool = field(default=False)
+
+    @property
+    def epochs(self) -> int:
+        """Return the number of epochs, a last partial one counted as one."""
+        return math.ceil(self.total / self.steps_per_epoch)
+
+    @property
+    def predictor(self) -> AlexNet:
+        """Return the network whose weights are scored and saved for use."""
+        return self.model if self.averaged is None else self.averaged
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """Return what a checkpoint needs so that ``load`` asks for nothing else."""
+        return classifier.card(
+            self.model.network.name, self.dataset.classes, self.preprocessing, self.dataset.name
+        )
+
+    def restore_rules(
+        self, plateau: dict[str, Any] | None, stopping: dict[str, Any] | None
+    ) -> None:
+        """Put back what ``schedule.memory`` gave."""
+        self.plateau = Plateau(**plateau) if plateau else None
+        self.stopping = EarlyStopping(**stopping) if stopping else None
+
+
+def set_up(recipe: Recipe, device: Device, root: Path | None, console: Console) -> Stage:
+    """Build everything for a run; nothing is written but the data set's cache.
+
+    Raises ``UsageError`` where the picture is too small for the network, a split is empty or two
+    splits share pictures, before any download where it can.
+    """
+    network = zoo.network(recipe.model.network)
+    table.trace(network, recipe.input.size)
+    dataset = open_dataset(recipe.data.name, root=root, size=recipe.data.size, say=console.say)
+    splits = {
+        "train": recipe.data.train,
+        "validation": recipe.data.validation,
+        "test": recipe.data.test,
+    }
+    how: dict[str, Any] = {"method": recipe.data.split, "seed": recipe.data.split_seed}
+    parts = {name: source_of(dataset, text, **how) for name, text in splits.items() if text}
+    _refuse_overlap(parts, splits)
+    model = _model(recipe, len(dataset.classes), device)
+    length = steps_per_epoch(
+        len(parts["train"]), recipe.train.batch, drop_last=recipe.train.drop_last
+    )
+    if not length:
+        raise RecipeError(
+            f"train.batch = {recipe.train.batch} is more than the {len(parts['train'])} training "
+            "pictures, and train.drop_last leaves out the partial batch; lower train.batch"
+        )
+    total = recipe.train.epochs.steps(steps_per_epoch=length, batch=recipe.train.batch)
+    stopping, s, o = recipe.train.early_stopping, recipe.schedule, recipe.optim
+    plateau = Plateau(o.lr, s.factor, s.patience, s.min_delta, s.cooldown, s.min_lr)
+    return Stage(
+        recipe=recipe,
+        device=device,
+        dataset=dataset,
+        train=parts["train"].resident(device.torch),
+        validation=parts["validation"].resident(device.torch) if "validation" in parts else None,
+        test=parts["test"],
+        preprocessing=preprocessing(recipe.input, parts["train"].images.shape[1]),
+        model=model,
+        averaged=copy.deepcopy(model) if recipe.train.average else None,
+        forward=torch.compile(model) if recipe.train.compile else model,
+        optimizer=optim.make(model, o),
+        plateau=plateau if s.name == "plateau" else None,
+        stopping=EarlyStopping(stopping) if stopping else None,
+        steps_per_epoch=length,
+        total=max(1, total),
+    )
+
+
+def preprocessing(plan: Input, picture_size: int) -> Preprocessing:
+    """Turn a recipe's ``[input]`` into the object that travels with the weights."""
+    return Preprocessing(picture_size, plan.size, plan.scale, plan.mean, plan.std)
+
+
+def _refuse_overlap(parts: dict[str, Source], splits: dict[str, str]) -> None:
+    """A picture that is trained on must not be scored: the figure would be worth nothing."""
+    for name in ("validation", "test"):
+        if name in parts and parts[name].images is parts["train"].images:
+            shared = np.intersect1d(parts["train"].chosen, parts[name].chosen)
+            if len(shared):
+                raise UsageError(
+                    f"data.train = {splits['train']!r} and data.{name} = {splits[name]!r} share "
+                    f"{len(shared)} pictures; choose splits that do not overlap"
+                )
+
+
+def _model(recipe: Recipe, classes: int, device: Device) -> AlexNet:
+    network = zoo.network(recipe.model.network, classes=classes).changed(
+        init=recipe.model.init, dropout=recipe.model.dropout
+    )
+    model = build(network, recipe.input.size, seed=fold(recipe.train.seed, "init"))
+    placed: AlexNet = model.to(device.torch, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return placed.train()

@@ -1,0 +1,188 @@
+"""Reading what other programs packed: tar archives and Python 2 pickles, without trusting them.
+
+Nothing is ever extracted to the disk and nothing is ever unpickled: wanted members are handed back
+as bytes, and a pickle is read as data, opcode by opcode, by a reader that cannot call anything.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import pickletools
+import tarfile
+import zlib
+from collections.abc import Container
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alexnet.errors import DataError
+
+MAX_MEMBERS = 64
+MAX_MEMBER = 48 << 20
+MAX_TOTAL = 400 << 20
+
+
+def read_members(path: Path, wanted: Container[str]) -> dict[str, bytes]:
+    """Return the regular files of a ``.tar.gz`` whose names are in ``wanted``, each whole.
+
+    Raises DataError if the file is no such archive, is cut short or damaged, holds a wanted name
+    that is a link or a device, or is larger inside than a data set of this kind can be.
+    """
+    check_gzip(path)
+    found: dict[str, bytes] = {}
+    try:
+        with (
+            gzip.open(path) as packed,
+            tarfile.open(fileobj=_Bounded(packed), mode="r|") as archive,
+        ):
+            for count, member in enumerate(archive, start=1):
+                if count > MAX_MEMBERS:
+                    raise DataError(f"{path.name}: more than {MAX_MEMBERS} entries")
+                if member.name in wanted:
+                    found[member.name] = _member(path, archive, member)
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path.name} is cut short or damaged: {error}") from error
+    return found
+
+
+def _member(path: Path, archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    if not member.isreg() or member.size > MAX_MEMBER:
+        raise DataError(f"{path.name}: {member.name} is no plain file of a sensible size")
+    file = archive.extractfile(member)
+    data = file.read() if file else b""
+    if len(data) != member.size:
+        raise DataError(f"{path.name} is cut short within {member.name}")
+    return data
+
+
+def check_gzip(path: Path) -> None:
+    """Raise DataError, saying what it is instead, if ``path`` does not start like a .tar.gz."""
+    name = path.name.removesuffix(".part")
+    with path.open("rb") as file:
+        start = file.read(512)
+    if start[:2] == b"\x1f\x8b":
+        return
+    if not start:
+        raise DataError(f"{name} is empty")
+    if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise DataError(f"{name} is a web page, not an archive: the server sent an error page")
+    raise DataError(f"{name} is not a .tar.gz archive: it starts with {start[:8]!r}")
+
+
+class _Bounded(io.RawIOBase):
+    """A file that refuses to give more than MAX_TOTAL bytes: a bomb stops here."""
+
+    def __init__(self, file: gzip.GzipFile) -> None:
+        self._file, self._left = file, MAX_TOTAL
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        self._left -= len(data)
+        if self._left < 0:
+            raise DataError(f"the archive unpacks to more than {MAX_TOTAL >> 20} MiB")
+        return data
+
+
+class _Mark:
+    """Where a list of arguments starts on the stack."""
+
+
+class _Named:
+    """What a pickle wanted to be called, kept as its name and never looked up."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.state = name, None
+
+
+_MARK = _Mark()
+_CONSTANTS = {"NONE": None, "NEWFALSE": False, "NEWTRUE": True}
+_LITERALS = {"BININT", "BININT1", "BININT2", "SHORT_BINSTRING", "BINSTRING"}
+_EMPTY = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
+_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+_PUT = {"BINPUT", "LONG_BINPUT"}
+_GET = {"BINGET", "LONG_BINGET"}
+_NAMES = {"numpy.core.multiarray _reconstruct", "numpy ndarray", "numpy dtype"}
+
+
+def read_python2_pickle(data: bytes) -> dict[str, Any]:
+    """Return the dictionary that a Python 2 program pickled, arrays of bytes included.
+
+    Strings come back as str (Latin-1), uint8 arrays as ndarray; nothing else is accepted. The
+    reader knows the opcodes of such a file and no way to import or call: see pickletools for what
+    each does. Raises DataError for any other opcode or name.
+    """
+    stack: list[Any] = []
+    memo: dict[int, Any] = {}
+    try:
+        for opcode, argument, _ in pickletools.genops(data):
+            _step(opcode.name, argument, stack, memo)
+        (result,) = stack
+    except (ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"not a pickle of the expected kind: {error}") from error
+    if not isinstance(result, dict):
+        raise DataError("not a pickle of the expected kind: no dictionary")
+    return {key: _array(v) if isinstance(v, _Named) else v for key, v in result.items()}
+
+
+def _step(name: str, argument: Any, stack: list[Any], memo: dict[int, Any]) -> None:
+    if name in _LITERALS:
+        stack.append(argument)
+    elif name in _CONSTANTS:
+        stack.append(_CONSTANTS[name])
+    elif name in _EMPTY:
+        stack.append(_EMPTY[name]())
+    elif name == "MARK":
+        stack.append(_MARK)
+    elif name in _PUT:
+        memo[argument] = stack[-1]
+    elif name in _GET:
+        stack.append(memo[argument])
+    elif name == "TUPLE" or name in _TUPLES:
+        stack.append(tuple(_take(stack, _TUPLES.get(name))))
+    elif name == "GLOBAL":
+        if argument not in _NAMES:
+            raise DataError(
+                f"the pickle wants to use {argument!r}, which no data set needs; refused"
+            )
+        stack.append(_Named(argument))
+    elif name not in {"PROTO", "STOP"}:
+        _assemble(name, stack)
+
+
+def _assemble(name: str, stack: list[Any]) -> None:
+    if name == "REDUCE":
+        _, called = stack.pop(), stack.pop()
+        stack.append(_Named(called.name))
+    elif name == "BUILD":
+        state = stack.pop()
+        stack[-1].state = state
+    elif name == "APPENDS":
+        items = _take(stack)
+        stack[-1].extend(items)
+    elif name == "SETITEMS":
+        items = _take(stack)
+        stack[-1].update(zip(items[::2], items[1::2], strict=True))
+    else:
+        raise DataError(f"the pickle holds the opcode {name}, which no data set needs; refused")
+
+
+def _take(stack: list[Any], count: int | None = None) -> list[Any]:
+    """Pop ``count`` values, or all down to the last mark and the mark itself."""
+    start = len(stack) - count if count else len(stack) - 1 - stack[::-1].index(_MARK)
+    taken = stack[start if count else start + 1 :]
+    del stack[start:]
+    return taken
+
+
+def _array(named: _Named) -> np.ndarray:
+    """What ``numpy.ndarray.__setstate__`` would do with (version, shape, dtype, Fortran, bytes)."""
+    if named.name != "numpy.core.multiarray _reconstruct" or named.state is None:
+        raise DataError(f"not a pickle of the expected kind: a bare {named.name}")
+    _, shape, _, fortran_order, text = named.state
+    try:
+        flat = np.frombuffer(text.encode("latin-1"), np.uint8)
+        return flat.reshape(shape, order="F" if fortran_order else "C")
+    except (ValueError, TypeError, AttributeError) as error:
+        raise DataError(f"not a pickle of the expected kind: {error}") from error

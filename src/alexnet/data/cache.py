@@ -1,0 +1,245 @@
+"""The decoded data set on disk: one memory-mapped uint8 array per part, and a manifest.
+
+A cache folder is built under a temporary name, every file flushed to the disk, the manifest
+written last, and then renamed: a folder of the final name is complete or damaged from outside.
+Opening checks format, shapes and sizes (a few ms); ``verify`` also compares every SHA-256.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alexnet.errors import DataError
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+_TEMPORARY = ".tmp-"
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """One part of a data set; both arrays are read-only memory maps.
+
+    ``images``: (N, H, W, 3) uint8, RGB, 0..255. ``labels``: (N,) int64.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Contents:
+    """What a source hands over to be kept: the pictures and what they are called.
+
+    ``aliases`` maps other names of a class to its name in ``classes``; ``source`` is a sentence
+    that says where the bytes came from and how they were checked.
+    """
+
+    parts: Mapping[str, Pictures]
+    classes: tuple[str, ...]
+    aliases: Mapping[str, str]
+    source: str
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A data set as every other room sees it.
+
+    ``fingerprint`` is the SHA-256 over the checksums of its arrays and its class names, so it
+    names the contents whatever source they came from. A run saves it.
+    """
+
+    name: str
+    parts: Mapping[str, Pictures]
+    classes: tuple[str, ...]
+    aliases: Mapping[str, str]
+    source: str
+    fingerprint: str
+
+
+def read_cache(folder: Path, *, verify: bool = False) -> Dataset:
+    """Open the cache in ``folder``; with ``verify``, compare every byte with its SHA-256.
+
+    Raises DataError, naming the file at fault, if anything is not as the manifest says.
+    """
+    manifest = _read_manifest(folder)
+    for name, facts in manifest["files"].items():
+        _check_file(folder / name, facts, verify)
+    parts = {part: _open_part(folder, part, manifest["files"]) for part in manifest["parts"]}
+    if manifest["fingerprint"] != _fingerprint(manifest):
+        raise DataError(f"{MANIFEST}: the fingerprint does not match the checksums")
+    return Dataset(
+        name=manifest["name"],
+        parts=parts,
+        classes=tuple(manifest["classes"]),
+        aliases=manifest["aliases"],
+        source=manifest["source"],
+        fingerprint=manifest["fingerprint"],
+    )
+
+
+def write_cache(folder: Path, name: str, contents: Contents) -> Dataset:
+    """Write ``contents`` as the cache in ``folder``, replacing what is there, and open it verified.
+
+    The caller holds the lock of the data set. Raises DataError if the bytes read back differ from
+    those written, OSError if the disk is full or may not be written.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with scratch(folder.parent) as work:
+        files: dict[str, Any] = {}
+        for part, pictures in contents.parts.items():
+            files[f"{part}-images.npy"] = _save(work / f"{part}-images.npy", pictures.images)
+            files[f"{part}-labels.npy"] = _save(work / f"{part}-labels.npy", pictures.labels)
+        _write_manifest(work, name, contents, files)
+        read_cache(work, verify=True)
+        with scratch(folder.parent) as aside:
+            if folder.exists():  # moved whole or, where a file of it is in use, not at all
+                os.rename(folder, aside / folder.name)
+            os.rename(work, folder)
+    _flush_folder(folder.parent)
+    return read_cache(folder)
+
+
+@contextmanager
+def scratch(parent: Path) -> Iterator[Path]:
+    """A temporary folder beside the final one, so that renaming needs no copy; removed after."""
+    # Not mkdtemp, whose folder only its owner may read: a cache may be shared.
+    work = parent / f"{_TEMPORARY}{uuid.uuid4().hex}"
+    work.mkdir()
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def sweep(parent: Path) -> None:
+    """Remove the temporary folders of processes that were killed. The caller holds the lock."""
+    for stale in parent.glob(f"{_TEMPORARY}*"):
+        shutil.rmtree(stale, ignore_errors=True)
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+        found = manifest["format"]
+        if found != FORMAT:
+            raise DataError(f"{MANIFEST}: format {found!r}, this version reads {FORMAT}")
+        wanted = {f"{part}-{kind}.npy" for part in manifest["parts"] for kind in _DTYPES}
+        if wanted != set(manifest["files"]) or not all(map(str.isidentifier, manifest["parts"])):
+            raise DataError(f"{MANIFEST}: it does not list the files of {manifest['parts']!r}")
+        assert isinstance(manifest, dict)
+        return manifest
+    except OSError as error:
+        raise DataError(f"{MANIFEST}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{MANIFEST}: not a manifest ({type(error).__name__}: {error})") from error
+
+
+_DTYPES = {"images": "uint8", "labels": "int64"}
+
+
+def _check_file(path: Path, facts: Mapping[str, Any], verify: bool) -> None:
+    try:
+        size = path.stat().st_size
+        if size != facts["bytes"]:
+            raise DataError(f"{path.name}: {size:,} bytes, expected {facts['bytes']:,}")
+        if verify and _sha256_of_file(path) != facts["sha256"]:
+            raise DataError(f"{path.name}: its SHA-256 is not the recorded one")
+    except OSError as error:
+        raise DataError(f"{path.name}: {error.strerror}") from error
+
+
+def _open_part(folder: Path, part: str, files: Mapping[str, Any]) -> Pictures:
+    arrays = {}
+    for kind, dtype in _DTYPES.items():
+        name = f"{part}-{kind}.npy"
+        try:
+            array = np.asarray(np.load(folder / name, mmap_mode="r", allow_pickle=False))
+        except (OSError, ValueError, EOFError) as error:
+            raise DataError(f"{name}: not a readable array ({error})") from error
+        if array.dtype != dtype or list(array.shape) != files[name]["shape"]:
+            raise DataError(f"{name}: {array.dtype} {array.shape} is not what the manifest says")
+        arrays[kind] = array
+    _check_pair(part, **arrays)
+    return Pictures(**arrays)
+
+
+def _check_pair(part: str, images: np.ndarray, labels: np.ndarray) -> None:
+    if images.ndim != 4 or images.shape[-1] != 3 or labels.shape != images.shape[:1]:
+        raise DataError(
+            f"{part}: images {images.shape} and labels {labels.shape} do not go together"
+        )
+
+
+def _save(path: Path, array: np.ndarray) -> dict[str, Any]:
+    """Write one array, flushed to the disk; return its facts, the SHA-256 taken from memory."""
+    header = io.BytesIO()
+    array = np.ascontiguousarray(array)
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
+    pieces = (header.getvalue(), array.data.cast("B"))
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        for piece in pieces:
+            digest.update(piece)
+            file.write(piece)
+        _flush(file)
+    return {
+        "shape": list(array.shape),
+        "dtype": str(array.dtype),
+        "bytes": sum(map(len, pieces)),
+        "sha256": digest.hexdigest(),
+    }
+
+
+def _write_manifest(work: Path, name: str, contents: Contents, files: dict[str, Any]) -> None:
+    manifest = {
+        "format": FORMAT,
+        "name": name,
+        "parts": list(contents.parts),
+        "classes": list(contents.classes),
+        "aliases": dict(contents.aliases),
+        "source": contents.source,
+        "files": files,
+    }
+    manifest["fingerprint"] = _fingerprint(manifest)
+    with (work / MANIFEST).open("w", encoding="utf-8", newline="\n") as file:
+        json.dump(manifest, file, indent=2, ensure_ascii=False)
+        _flush(file)
+
+
+def _fingerprint(manifest: Mapping[str, Any]) -> str:
+    checksums = {name: facts["sha256"] for name, facts in manifest["files"].items()}
+    named = json.dumps([manifest["classes"], checksums], sort_keys=True)
+    return hashlib.sha256(named.encode()).hexdigest()
+
+
+def _sha256_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(file: io.IOBase | Any) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the rename itself durable; Windows has no such call and needs none."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,282 @@
+"""Any picture a person may have, turned into one declared uint8 RGB array.
+
+Everything that reads a photograph (folder data sets, ``predict``, the server) comes through here,
+so that a picture means the same numbers everywhere.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+import warnings
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image, ImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from alexnet.errors import BadPicture, UsageError
+
+ACCEPTED = "JPEG, PNG, WebP, GIF and BMP"
+
+# The readers are called by name and never through Image.open: parsers of formats that are not
+# listed (EPS, PSD, TIFF, FITS ...) stay out of reach, a JPEG of several pictures is read as the
+# plain JPEG it starts with, and our pixel cap, not Pillow's process-wide one, is the one that holds.
+_READERS: dict[str, type[ImageFile.ImageFile]] = {
+    "JPEG": JpegImageFile,
+    "PNG": PngImageFile,
+    "GIF": GifImageFile,
+    "BMP": BmpImageFile,
+    "WebP": WebPImageFile,
+}
+
+_MAGIC = {"JPEG": b"\xff\xd8\xff", "PNG": b"\x89PNG\r\n\x1a\n", "GIF": b"GIF8", "BMP": b"BM"}
+
+# What files that are not pictures usually are, by their first bytes (lower case).
+_STRANGERS: tuple[tuple[bytes, str], ...] = (
+    (b"<!doctype html", "an HTML page, perhaps an error page saved under a picture's name"),
+    (b"<html", "an HTML page, perhaps an error page saved under a picture's name"),
+    (b"<svg", "an SVG drawing"),
+    (b"<?xml", "an XML or SVG text"),
+    (b"%pdf", "a PDF document"),
+    (b"%!ps", "a PostScript drawing"),
+    (b"8bps", "a Photoshop document"),
+    (b"ii*\0", "a TIFF picture"),
+    (b"mm\0*", "a TIFF picture"),
+    (b"pk\3\4", "a ZIP archive"),
+    (b"\x1f\x8b", "a gzip archive"),
+)
+
+# EXIF tag 0x0112 (Orientation), values 2..8: what brings the stored picture upright.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class _PillowHush:
+    """Ignore Pillow's warnings as long as any thread is inside.
+
+    Pillow warns about damaged metadata, which says nothing that a user of the pixels can act on.
+    ``warnings.catch_warnings`` alone would restore the wrong filters when threads overlap.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._caught = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                self._caught = warnings.catch_warnings()
+                self._caught.__enter__()
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._caught.__exit__(None, None, None)
+
+
+_HUSH = _PillowHush()
+
+
+def read_picture(
+    source: str | os.PathLike[str] | bytes | np.ndarray, *, max_pixels: int = 40_000_000
+) -> np.ndarray:
+    """Read one picture as a fresh ``(H, W, 3)`` uint8 RGB array, upright.
+
+    ``source`` is a path, the bytes of a file, or a uint8 array of shape ``(H, W)``, ``(H, W, 1)``,
+    ``(H, W, 3)`` or ``(H, W, 4)`` (grey, grey, RGB, RGBA). Files are JPEG, PNG, WebP, GIF or BMP,
+    told apart by their content, never by their name.
+
+    Conversions, the same everywhere: the EXIF orientation is applied (a damaged EXIF block counts
+    as none); grey and palette become RGB; transparency is laid over white; 16-bit grey ``v``
+    becomes ``round(v / 257)``, and 16-bit colour keeps its high byte; CMYK is converted by
+    Pillow's plain formula; colour profiles are not applied; an animation gives its first frame.
+
+    Raises ``BadPicture``, and nothing else, for anything that cannot be read so, and for more than
+    ``max_pixels`` pixels, which is checked before a pixel is decoded.
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source, max_pixels)
+    if isinstance(source, bytes):
+        return _decode(io.BytesIO(source), f"the picture of {len(source):,} bytes", max_pixels)
+    if isinstance(source, str | os.PathLike):
+        return _from_file(os.fsdecode(source), max_pixels)
+    raise BadPicture(
+        f"a picture cannot come from {type(source).__name__!r}; "
+        "expected a path, the bytes of a file, or a uint8 array"
+    )
+
+
+def fit_square(picture: np.ndarray, size: int) -> np.ndarray:
+    """Scale the shorter side to ``size`` and cut the centre: ``(size, size, 3)`` uint8, fresh.
+
+    ``picture`` is ``(H, W, 3)`` uint8. The one declared way from a photograph to an array like
+    those of the data sets: Pillow's antialiased bilinear resize to ``size`` by
+    ``floor(size * long / short)``, then a centre crop, with the very pixels of torchvision's
+    ``Resize(size)`` and ``CenterCrop(size)`` on a Pillow picture. A picture of ``size x size``
+    comes back unchanged.
+
+    Raises ``BadPicture`` for another array and ``UsageError`` for a size below 1.
+    """
+    if size < 1:
+        raise UsageError(f"picture size {size}: expected 1 or more pixels")
+    if picture.ndim != 3:
+        raise _bad_array(picture)
+    rgb = _from_array(picture, picture.size)
+    short = min(rgb.shape[:2])
+    # The ends of a strip are cut off before it is scaled: 1 x 10,000,000 would become gigabytes.
+    rgb = _centre(rgb, min(rgb.shape[0], 8 * short), min(rgb.shape[1], 8 * short))
+    height, width = (size * side // short for side in rgb.shape[:2])
+    scaled = Image.fromarray(rgb).resize((width, height), Image.Resampling.BILINEAR)
+    return np.array(_centre(np.asarray(scaled), size, size))
+
+
+def _centre(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    top, left = round((picture.shape[0] - height) / 2), round((picture.shape[1] - width) / 2)
+    return picture[top : top + height, left : left + width]
+
+
+def _from_file(path: str, max_pixels: int) -> np.ndarray:
+    name, wanted = _printable(path), f"expected a picture file ({ACCEPTED})"
+    try:
+        if Path(path).is_dir():
+            raise BadPicture(f"{name}: is a folder; {wanted}")
+        # A pipe or a device could keep us waiting for ever.
+        if Path(path).exists() and not Path(path).is_file():
+            raise BadPicture(f"{name}: is not a regular file; {wanted}")
+        with open(path, "rb") as stream:
+            return _decode(stream, name, max_pixels)
+    except FileNotFoundError:
+        raise BadPicture(f"{name}: no such file; {wanted} on this machine") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise BadPicture(f"{name}: cannot be read: {reason}; {wanted}") from error
+
+
+def _from_array(array: np.ndarray, max_pixels: int) -> np.ndarray:
+    depth = array.shape[2] if array.ndim == 3 else 1
+    fits = array.ndim in (2, 3) and depth in (1, 3, 4) and array.size > 0
+    if array.dtype != np.uint8 or not fits:
+        raise _bad_array(array)
+    height, width = array.shape[:2]
+    _check_pixels(f"the array of shape {array.shape}", width, height, max_pixels)
+    if depth == 4:
+        return np.array(_over_white(Image.fromarray(np.ascontiguousarray(array))))
+    grey_or_rgb = array.reshape(height, width, depth)
+    return np.array(np.broadcast_to(grey_or_rgb, (height, width, 3)), order="C")
+
+
+def _bad_array(array: np.ndarray) -> BadPicture:
+    return BadPicture(
+        f"an array of {array.dtype} with shape {array.shape} is not a picture; expected uint8, "
+        "0 to 255, with shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), colours last"
+    )
+
+
+def _decode(stream: BinaryIO, name: str, max_pixels: int) -> np.ndarray:
+    head = stream.read(64)
+    kind = _kind(head)
+    if kind is None:
+        raise BadPicture(f"{name}: {_what_instead(head)}; accepted are {ACCEPTED} pictures")
+    stream.seek(0)
+    try:
+        with _HUSH, _READERS[kind](stream) as image:
+            _check_pixels(name, image.width, image.height, max_pixels)
+            image.load()
+            return np.array(_upright(_to_rgb(image), image))
+    except BadPicture:
+        raise
+    except Image.DecompressionBombError as error:
+        raise BadPicture(f"{name}: too large: {error}; accepted are {max_pixels:,}") from error
+    # Pillow's readers raise OSError, SyntaxError, ValueError, struct.error, MemoryError and more
+    # on damaged bytes, and none of them is documented: the list would never be complete.
+    except Exception as error:
+        raise BadPicture(
+            f"{name}: a {kind} picture that is damaged or cut short ({_reason(error)}); "
+            f"accepted are whole {ACCEPTED} pictures"
+        ) from error
+
+
+def _kind(head: bytes) -> str | None:
+    """The name in ``_READERS`` of the format that these first bytes belong to."""
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WebP"
+    return next((kind for kind, magic in _MAGIC.items() if head.startswith(magic)), None)
+
+
+def _what_instead(head: bytes) -> str:
+    if not head:
+        return "is empty (0 bytes)"
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    for signature, what in _STRANGERS:
+        if start.startswith(signature):
+            return f"is {what}"
+    if head[4:8] == b"ftyp":
+        return "is a HEIC, AVIF or video file"
+    if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
+        return f"is a text file (it begins {head[:20].decode('ascii')!r})"
+    return f"is of no known picture format (it begins with the bytes {head[:8].hex(' ')})"
+
+
+def _check_pixels(name: str, width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise BadPicture(
+            f"{name}: {width:,} x {height:,} = {width * height:,} pixels, more than the "
+            f"{max_pixels:,} accepted; make it smaller first"
+        )
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        return Image.fromarray(_eight_bits(image)).convert("RGB")
+    return _over_white(image) if image.has_transparency_data else image.convert("RGB")
+
+
+def _eight_bits(image: Image.Image) -> np.ndarray:
+    # Pillow's own conversion clips at 255 instead of scaling: nearly everything turns white.
+    values = np.asarray(image).astype(np.uint32)
+    grey = ((values + 128) // 257).astype(np.uint8)
+    transparent: Any = image.info.get("transparency")
+    if isinstance(transparent, int):
+        grey[values == transparent] = 255
+    return grey
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    rgba = image.convert("RGBA")
+    white = Image.new("RGB", image.size, "white")
+    white.paste(rgba, mask=rgba.getchannel("A"))
+    return white
+
+
+def _upright(rgb: Image.Image, stored: Image.Image) -> Image.Image:
+    try:
+        turn = _UPRIGHT.get(stored.getexif().get(0x0112, 1))
+    except Exception:  # whatever a damaged EXIF block sets off, the pixels are whole
+        turn = None
+    return rgb if turn is None else rgb.transpose(turn)
+
+
+def _reason(error: Exception) -> str:
+    return _printable(str(error)) or type(error).__name__
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

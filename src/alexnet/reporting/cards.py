@@ -35,6 +35,7 @@ def network_card(network: Network, size: int | None = None) -> dict[str, Any]:
         "trainable": total.trainable,
         "non_trainable": total.buffers,
         "multiply_adds": total.multiply_adds,
+        "training_multiply_adds": total.training_multiply_adds,
     }
 
 
@@ -95,8 +96,8 @@ def _totals(card: dict[str, Any]) -> str:
     ]
     text = "\n".join(" ".join(line) for line in lines)
     return (
-        f"{text}\nMultiply-adds: {card['multiply_adds']:,} a picture forward, three times that in "
-        f"training\nSmallest picture: {card['smallest_size']}x{card['smallest_size']}"
+        f"{text}\nMultiply-adds: {card['multiply_adds']:,} a picture forward, "
+        f"{card['training_multiply_adds']:,} in training\nSmallest picture: {card['smallest_size']}x{card['smallest_size']}"
     )
 
 
@@ -123,7 +124,7 @@ def _arithmetic(step: Traced) -> str:
     if isinstance(step.row, table.Flatten):
         return f"{' x '.join(map(str, step.inputs))} = {step.outputs[0]}"
     if isinstance(step.row, table.Dense):
-        return f"({step.inputs[0]}+1) x {step.outputs[0]} = {step.parameters:,} parameters"
+        return f"({step.inputs[0]}{'+1' if step.row.bias else ''}) x {step.outputs[0]} = {step.parameters:,} parameters"
     return ""
 
 

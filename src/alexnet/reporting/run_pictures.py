@@ -30,8 +30,7 @@ def draw(
     """
     folder, recipe = result.folder, result.recipe
     matrix = np.array(result.record["test"]["confusion"])
-    accuracy = result.record["test"]["accuracy"]
-    title = f"{recipe.name}: {accuracy:.2%} of {matrix.sum():,} test pictures"
+    title = f"{recipe.name} on {recipe.data.name}"
     return [
         plot_curves(
             result.history, folder / "curves.png", published=published(recipe), title=recipe.name

@@ -9,7 +9,7 @@ import numpy as np
 
 from alexnet.evaluation import Scores
 from alexnet.prediction import Ranked
-from alexnet.reporting.plots import plot_confusion
+from alexnet.reporting.confusion import plot_confusion
 from alexnet.reporting.text import confusion_text, summary_table
 
 
@@ -34,8 +34,7 @@ def text(scores: Scores, classes: Sequence[str]) -> str:
 
 def draw_confusion(scores: Scores, classes: Sequence[str], path: Path, *, title: str) -> Path:
     """Draw the confusion matrix of some scores into a PNG."""
-    heading = f"{title}: {scores.accuracy:.2%} of {scores.count:,} pictures"
-    return plot_confusion(np.array(scores.confusion), classes, path, title=heading)
+    return plot_confusion(np.array(scores.confusion), classes, path, title=title)
 
 
 def ranking(found: Mapping[str, Sequence[Ranked]]) -> str:

@@ -78,7 +78,7 @@ def step_speed(
     seconds = [_timed(step, device) for _ in range(rounds)]
     rate = (before + device.matrix_rate()) / 2
     median = statistics.median(seconds)
-    forward = table.totals(table.trace(plan, model.size)).multiply_adds
+    flops = 2.0 * table.totals(table.trace(plan, model.size)).training_multiply_adds * batch
     return StepSpeed(
         network=network,
         size=model.size,
@@ -90,9 +90,9 @@ def step_speed(
         fastest=min(seconds),
         slowest=max(seconds),
         images_per_second=batch / median,
-        step_flops=6.0 * forward * batch / median,
+        step_flops=flops / median,
         matrix_rate=rate,
-        share=6.0 * forward * batch / median / rate,
+        share=flops / median / rate,
         peak_memory=_peak(device),
     )
 

@@ -134,9 +134,7 @@ class Optim(Section):
     beta2: Probability = 0.999
     eps: Positive = 1e-7
     weight_decay: NotNegative = 0.0
-    aux_lr: NotNegative = 0.0  # muon: the rate of nesterov SGD for the tensors it does not take
-    aux_weight_decay: NotNegative = 0.0
-    aux_momentum: Probability = 0.85
+    aux_lr: NotNegative = 0.01  # muon: the rate of Adam, for what is not a hidden kernel
     group: tuple[Group, ...] = ()  # the first whose ``match`` fits a tensor's name rules it
 
 

@@ -77,15 +77,9 @@ class BiasedBatchNorm2d(nn.BatchNorm2d):
 def _conv(row: Row, shape: Shape) -> nn.Module:
     assert isinstance(row, table.Conv)
     assert not row.ceil
-    return nn.Conv2d(
-        shape[0],
-        row.channels,
-        row.kernel,
-        row.stride,
-        row.padding,
-        groups=row.groups,
-        bias=row.bias,
-    )
+    sizes = (shape[0], row.channels, row.kernel, row.stride, row.padding)
+    layer = nn.Conv2d(*sizes, groups=row.groups, bias=row.bias)
+    return layer.requires_grad_(not row.whitening)
 
 
 def _max_pool(row: Row, shape: Shape) -> nn.Module:
@@ -95,13 +89,17 @@ def _max_pool(row: Row, shape: Shape) -> nn.Module:
 
 def _batch_norm(row: Row, shape: Shape) -> nn.Module:
     assert isinstance(row, table.BatchNorm)
-    kind = nn.BatchNorm2d if row.unbiased else BiasedBatchNorm2d
-    return kind(shape[0], eps=row.eps, momentum=row.momentum)
+    kind = (
+        nn.BatchNorm1d if len(shape) == 1 else nn.BatchNorm2d if row.unbiased else BiasedBatchNorm2d
+    )
+    layer = kind(shape[0], eps=row.eps, momentum=row.momentum)
+    layer.weight.requires_grad_(row.scale)
+    return layer
 
 
 def _dense(row: Row, shape: Shape) -> nn.Module:
     assert isinstance(row, table.Dense)
-    return nn.Linear(shape[0], row.units)
+    return nn.Linear(shape[0], row.units, bias=row.bias)
 
 
 def _dropout(row: Row, shape: Shape) -> nn.Module:
@@ -137,6 +135,27 @@ def initialise(model: nn.Module, name: str, generator: torch.Generator) -> None:
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             INITIALISATIONS[name](layer.weight, layer.bias, generator)
+
+
+@torch.no_grad()
+def whiten(model: AlexNet, pictures: Tensor, eps: float = 5e-4) -> None:
+    """Set the filters of every ``whitening`` row from preprocessed pictures ``(N, 3, H, W)``.
+
+    The eigenvectors of the patches' covariance, each divided by the square root of its eigenvalue,
+    largest first, and their negatives, since a ReLU follows (Page 2019; Jordan 2024, section 3.2).
+    ``eps`` keeps the smallest eigenvalues from amplifying noise. Filters beyond twice the patch's
+    dimension keep their random start.
+    """
+    for row in model.network.rows:
+        if isinstance(row, table.Conv) and row.whitening:
+            layer = model.get_submodule(row.name)
+            assert isinstance(layer, nn.Conv2d)
+            patches = nn.functional.unfold(pictures.float(), row.kernel)  # (N, 3*k*k, positions)
+            flat = patches.transpose(1, 2).flatten(0, 1).double()
+            values, vectors = torch.linalg.eigh(flat.T @ flat / len(flat))
+            filters = (vectors / (values + eps).sqrt()).T.flip(0)[: row.channels // 2]
+            both = torch.cat([filters, -filters])
+            layer.weight[: len(both)] = both.view(-1, *layer.weight.shape[1:])
 
 
 @torch.no_grad()

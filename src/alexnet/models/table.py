@@ -93,11 +93,14 @@ class Conv(Window):
     """Convolution: ``channels`` filters of ``kernel`` x ``kernel``.
 
     ``groups`` = 2 is the two towers of 2012: each half of the filters sees one half of the maps.
+    ``whitening``: the filters are not learned but computed once from the training pictures, so that
+    what leaves is decorrelated and of equal variance (``build.whiten``).
     """
 
     channels: int = field(kw_only=True)
     groups: int = field(default=1, kw_only=True)
     bias: bool = field(default=True, kw_only=True)
+    whitening: bool = field(default=False, kw_only=True)
 
     kind = "Conv2D"
 
@@ -110,7 +113,11 @@ class Conv(Window):
 
     def parameters(self, shape: Shape) -> int:
         """Return filters x (input maps / groups) x kernel^2, and a bias for each filter."""
-        return self._weights(shape) + self.channels * self.bias
+        return 0 if self.whitening else self._weights(shape) + self.channels * self.bias
+
+    def buffers(self, shape: Shape) -> int:
+        """Return the filters that are not learned."""
+        return self._weights(shape) + self.channels * self.bias if self.whitening else 0
 
     def multiply_adds(self, shape: Shape) -> int:
         """Return weights x output positions."""
@@ -131,22 +138,23 @@ class BatchNorm(Row):
 
     ``momentum`` is the weight of the new batch (torch's convention; Keras's .99 is .01 here).
     ``unbiased`` says whether the running variance is kept with Bessel's correction: torch does,
-    Keras 3 does not.
+    Keras 3 does not. ``scale``: whether the scale is learned; otherwise it stays 1.
     """
 
     momentum: float = field(default=0.1, kw_only=True)
     eps: float = field(default=1e-5, kw_only=True)
     unbiased: bool = field(default=True, kw_only=True)
+    scale: bool = field(default=True, kw_only=True)
 
     kind = "BatchNormalization"
 
     def parameters(self, shape: Shape) -> int:
-        """Return a scale and a shift for each channel."""
-        return 2 * shape[0]
+        """Return a shift for each channel, and a scale where it is learned."""
+        return (1 + self.scale) * shape[0]
 
     def buffers(self, shape: Shape) -> int:
-        """Return a running mean and a running variance for each channel."""
-        return 2 * shape[0]
+        """Return a running mean and variance for each channel, and a scale that is not learned."""
+        return (3 - self.scale) * shape[0]
 
 
 @dataclass(frozen=True)
@@ -172,6 +180,7 @@ class Dense(Row):
     """Fully connected layer of ``units`` outputs."""
 
     units: int = field(kw_only=True)
+    bias: bool = field(default=True, kw_only=True)
 
     kind = "Dense"
 
@@ -181,7 +190,7 @@ class Dense(Row):
 
     def parameters(self, shape: Shape) -> int:
         """Return inputs x units, and a bias for each unit."""
-        return (shape[0] + 1) * self.units
+        return (shape[0] + self.bias) * self.units
 
     def multiply_adds(self, shape: Shape) -> int:
         """Return inputs x units."""
@@ -303,7 +312,8 @@ class Totals:
 
     trainable: int
     buffers: int
-    multiply_adds: int
+    multiply_adds: int  # of a forward pass
+    training_multiply_adds: int  # forward and backward: three passes, one where nothing is learned
 
     @property
     def parameters(self) -> int:
@@ -317,4 +327,5 @@ def totals(steps: list[Traced]) -> Totals:
         sum(s.parameters for s in steps),
         sum(s.buffers for s in steps),
         sum(s.multiply_adds for s in steps),
+        sum(s.multiply_adds * (3 if s.parameters else 1) for s in steps),
     )

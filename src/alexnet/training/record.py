@@ -141,19 +141,20 @@ def finish(
 
 
 def speed(stage: Stage, seconds: float, rate: float, steps: int) -> dict[str, Any]:
-    """Return what the training cost. Multiply-adds: a forward pass and twice that backwards."""
+    """Return what the training cost. ``table.Totals`` says which multiply-adds count."""
     plan = stage.recipe.train
     full, rest = divmod(steps, stage.steps_per_epoch)
     per_epoch = min(len(stage.train), stage.steps_per_epoch * plan.batch)
     pictures = full * per_epoch + rest * plan.batch
-    forward = table.totals(table.trace(stage.model.network, stage.model.size)).multiply_adds
+    total = table.totals(table.trace(stage.model.network, stage.model.size))
+    work = total.training_multiply_adds * pictures
     return {
         "training_seconds": seconds,
         "pictures": pictures,
         "images_per_second": pictures / seconds,
-        "training_multiply_adds": 3 * forward * pictures,
+        "training_multiply_adds": work,
         "matrix_rate_flops": rate,
-        "share_of_matrix_rate": 6 * forward * pictures / seconds / rate,
+        "share_of_matrix_rate": 2 * work / seconds / rate,
         "peak_memory_bytes": peak_memory(),
     }
 

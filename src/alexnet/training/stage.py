@@ -19,13 +19,15 @@ from alexnet.data.preprocess import Preprocessing
 from alexnet.data.sources import open_dataset
 from alexnet.errors import RecipeError, UsageError
 from alexnet.models import table, zoo
-from alexnet.models.build import AlexNet, build
+from alexnet.models.build import AlexNet, build, whiten
 from alexnet.recipe import Input, Recipe
 from alexnet.run import classifier
 from alexnet.run.device import Device
 from alexnet.run.log import Console
 from alexnet.training import optim
 from alexnet.training.schedule import EarlyStopping, Plateau
+
+WHITENED = 2000  # pictures, the first of the training split, that whitening filters are made from
 
 
 @dataclass
@@ -91,7 +93,8 @@ def set_up(recipe: Recipe, device: Device, root: Path | None, console: Console) 
     how: dict[str, Any] = {"method": recipe.data.split, "seed": recipe.data.split_seed}
     parts = {name: source_of(dataset, text, **how) for name, text in splits.items() if text}
     _refuse_overlap(parts, splits)
-    model = _model(recipe, len(dataset.classes), device)
+    prepared = preprocessing(recipe.input, parts["train"].images.shape[1])
+    model = _model(recipe, len(dataset.classes), parts["train"], prepared).to(device.torch)
     length = steps_per_epoch(
         len(parts["train"]), recipe.train.batch, drop_last=recipe.train.drop_last
     )
@@ -110,7 +113,7 @@ def set_up(recipe: Recipe, device: Device, root: Path | None, console: Console) 
         train=parts["train"].resident(device.torch),
         validation=parts["validation"].resident(device.torch) if "validation" in parts else None,
         test=parts["test"],
-        preprocessing=preprocessing(recipe.input, parts["train"].images.shape[1]),
+        preprocessing=prepared,
         model=model,
         averaged=copy.deepcopy(model) if recipe.train.average else None,
         forward=torch.compile(model) if recipe.train.compile else model,
@@ -139,10 +142,11 @@ def _refuse_overlap(parts: dict[str, Source], splits: dict[str, str]) -> None:
                 )
 
 
-def _model(recipe: Recipe, classes: int, device: Device) -> AlexNet:
+def _model(recipe: Recipe, classes: int, train: Source, prepared: Preprocessing) -> AlexNet:
     network = zoo.network(recipe.model.network, classes=classes).changed(
         init=recipe.model.init, dropout=recipe.model.dropout
     )
     model = build(network, recipe.input.size, seed=fold(recipe.train.seed, "init"))
-    placed: AlexNet = model.to(device.torch, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return placed.train()
+    first = train.read(np.arange(min(len(train), WHITENED)), torch.device("cpu"))
+    whiten(model, prepared(first.pictures))
+    return model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload, no-any-return]

@@ -1,0 +1,77 @@
+"""The arithmetic of tables, against counting windows one by one and against torch."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alexnet.models import zoo
+from alexnet.models.table import Conv, MaxPool, TooSmall, smallest_size, trace, windows
+
+
+@given(
+    side=st.integers(1, 300),
+    kernel=st.integers(1, 15),
+    stride=st.integers(1, 6),
+    padding=st.integers(0, 7),
+)
+def test_floor_counts_the_windows_that_fit(side, kernel, stride, padding):
+    fitting = [p for p in range(0, side + 2 * padding, stride) if p + kernel <= side + 2 * padding]
+    assert windows(side, kernel, stride, padding, ceil=False) == len(fitting)
+
+
+@given(side=st.integers(3, 64), stride=st.integers(1, 3), ceil=st.booleans())
+def test_pool_sizes_are_those_of_torch(side, stride, ceil):
+    row = MaxPool("pool", kernel=3, stride=stride, ceil=ceil)
+    # torch drops a last window that starts outside the picture; with kernel >= stride none does.
+    out = torch.nn.functional.max_pool2d(torch.zeros(1, 1, side, side), 3, stride, ceil_mode=ceil)
+    assert row.out((1, side, side)) == tuple(out.shape[1:])
+
+
+def test_the_2012_program_rounds_up():
+    assert windows(224, 11, 4, 0, ceil=True) == 55
+    assert windows(224, 11, 4, 0, ceil=False) == 54
+    assert windows(227, 11, 4, 0, ceil=False) == 55
+
+
+def test_sums_in_words():
+    assert Conv("c", channels=96, kernel=11, stride=4).sum_in_words(227) == "(227-11+0)/4+1 = 55"
+    assert (
+        Conv("c", channels=96, kernel=11, stride=4).sum_in_words(224)
+        == "floor((224-11+0)/4)+1 = 54"
+    )
+    assert MaxPool("p", kernel=3, stride=2).sum_in_words(55) == "(55-3+0)/2+1 = 27"
+
+
+def test_grouped_convolution_has_half_the_weights():
+    shape = (96, 27, 27)
+    assert Conv("c", channels=256, kernel=5, padding=2, groups=2).parameters(shape) == 307_456
+    assert Conv("c", channels=256, kernel=5, padding=2).parameters(shape) == 614_656
+
+
+def test_receptive_field_is_where_a_gradient_reaches():
+    """The table's receptive field of pool2 against the pixels whose gradient is not zero."""
+    from alexnet.models.build import build
+
+    network = zoo.network("keras-lab")
+    field = {s.row.name: s.receptive_field for s in trace(network)}["pool2"]
+    model = build(network).eval()
+    picture = torch.rand(1, 3, 227, 227, requires_grad=True)
+    model.activations(picture, ["pool2"])["pool2"][0, :, 6, 6].sum().backward()
+    touched = (picture.grad[0].abs().sum(0) > 0).nonzero()
+    extent = (touched.max(0).values - touched.min(0).values + 1).tolist()
+    assert extent == [field, field]
+
+
+@pytest.mark.parametrize("name", zoo.NETWORKS)
+def test_smallest_size_is_legal_and_one_less_is_not(name):
+    network = zoo.network(name)
+    smallest = smallest_size(network)
+    trace(network, smallest)
+    with pytest.raises(TooSmall, match=f"smallest legal picture is {smallest}x{smallest}"):
+        trace(network, smallest - 1)
+
+
+def test_too_small_names_the_layer():
+    with pytest.raises(TooSmall, match="64x64 vanishes at layer 'pool5' of keras-lab"):
+        trace(zoo.network("keras-lab"), 64)

@@ -1,0 +1,97 @@
+"""Every network against counts that were worked out elsewhere."""
+
+from itertools import pairwise
+
+import pytest
+
+from alexnet.errors import UnknownName, UsageError
+from alexnet.models import table, zoo
+
+# name: (trained values, untrained values, multiply-adds forward, smallest picture), at 10 classes
+# and the network's own size. keras-lab: Keras 3.15's own summary; its multiply-adds are those of the
+# ungrouped 1000-class net (1,135,256,096) less 990 x 4096. alexnet-cifar: added up by hand below.
+EXPECTED = {
+    "keras-lab": (58_323_530, 1_216, 1_131_201_056, 67),
+    "alexnet-cifar": None,
+}
+
+
+def test_every_network_is_in_the_table():
+    assert EXPECTED.keys() == zoo.NETWORKS.keys()
+
+
+@pytest.mark.parametrize("name", [n for n, counts in EXPECTED.items() if counts])
+def test_counts(name):
+    network = zoo.network(name)
+    total = table.totals(table.trace(network))
+    smallest = table.smallest_size(network)
+    assert (total.trainable, total.buffers, total.multiply_adds, smallest) == EXPECTED[name]
+
+
+def test_keras_lab_has_the_published_total_and_per_layer_counts():
+    steps = {s.row.name: s for s in table.trace(zoo.network("keras-lab"))}
+    assert table.totals(list(steps.values())).parameters == 58_324_746
+    published = {
+        "conv1": 34_944,
+        "conv2": 614_656,
+        "conv3": 885_120,
+        "conv4": 1_327_488,
+        "conv5": 884_992,
+        "fc6": 37_752_832,
+        "fc7": 16_781_312,
+        "fc8": 40_970,
+    }
+    assert {n: steps[n].parameters for n in published} == published
+    assert steps["norm1"].parameters + steps["norm1"].buffers == 4 * 96
+
+
+def test_keras_lab_at_1000_classes():
+    total = table.totals(table.trace(zoo.network("keras-lab", classes=1000)))
+    assert total.parameters == 62_380_776
+    assert total.multiply_adds == 1_135_256_096
+
+
+def test_alexnet_cifar_by_hand():
+    """Eight layers with weights; each count written out from widths and sides alone."""
+    widths, sides = [3, *CIFAR_WIDTHS], [32, 15, 7, 7, 7]
+    kernels = [a * b * 9 for a, b in pairwise(widths)]
+    flat, dense = CIFAR_WIDTHS[-1] * 3 * 3, CIFAR_DENSE
+    matrices = [flat * dense[0], dense[0] * dense[1], dense[1] * 10]
+    work = [k * s * s for k, s in zip(kernels, sides, strict=True)]
+    norms = sum(CIFAR_WIDTHS) + sum(dense)
+    total = table.totals(table.trace(zoo.network("alexnet-cifar")))
+    assert total.multiply_adds == sum(work) + sum(matrices)
+    assert total.trainable == sum(kernels[1:]) + sum(matrices) + 10 + norms
+    assert total.buffers == kernels[0] + 3 * norms  # whitening filters; scale, mean, variance
+    assert total.training_multiply_adds == 3 * (sum(work) + sum(matrices)) - 2 * work[0]
+
+
+def test_alexnet_cifar_keeps_the_shape_of_alexnet():
+    rows = zoo.network("alexnet-cifar").rows
+    assert sum(isinstance(r, table.Conv) for r in rows) == 5
+    assert sum(isinstance(r, table.Dense) for r in rows) == 3
+    assert any(isinstance(r, table.Dropout) and r.p > 0 for r in rows)
+    pools = [r for r in rows if isinstance(r, table.MaxPool)]
+    assert len(pools) == 3
+    assert all(pool.stride < pool.kernel for pool in pools)
+
+
+@pytest.mark.parametrize("name", zoo.NETWORKS)
+def test_names_are_unique_and_classes_can_be_changed(name):
+    rows = zoo.network(name, classes=7).rows
+    assert len({row.name for row in rows}) == len(rows)
+    assert zoo.network(name, classes=7).classes == 7
+
+
+def test_unknown_network_is_answered_with_the_closest():
+    with pytest.raises(UnknownName, match="did you mean 'keras-lab'"):
+        zoo.network("keras-lap")
+
+
+def test_one_class_is_refused():
+    with pytest.raises(UsageError, match="at least 2 classes, got 1"):
+        zoo.network("keras-lab", classes=1)
+
+
+CIFAR_WIDTHS = [64, 96, 160, 160, 160]
+CIFAR_DENSE = [512, 512]

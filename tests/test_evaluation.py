@@ -1,0 +1,108 @@
+"""Scores against scikit-learn and against formulas written another way."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn import metrics
+
+from alexnet.data.loader import Source
+from alexnet.data.preprocess import Preprocessing
+from alexnet.errors import DataError, UsageError
+from alexnet.evaluation import calibration_error, evaluate, probabilities, score, wilson
+from alexnet.run.device import Device
+
+CPU = Device(torch.device("cpu"), "float32")
+
+
+@pytest.fixture(scope="module")
+def case():
+    draw = torch.Generator().manual_seed(0)
+    labels = torch.randint(7, (500,), generator=draw)
+    logits = torch.randn(500, 7, generator=draw)
+    logits[torch.arange(500), labels] += 1.0
+    return logits.double().softmax(1), labels
+
+
+def test_against_scikit_learn(case):
+    p, labels = case
+    found = score(p, labels, "centre", (1, 3, 5))
+    guess = p.argmax(1)
+    assert found.accuracy == pytest.approx(metrics.accuracy_score(labels, guess))
+    assert np.array_equal(found.confusion, metrics.confusion_matrix(labels, guess))
+    assert found.loss == pytest.approx(metrics.log_loss(labels, p.numpy()), rel=1e-6)
+    recall = metrics.recall_score(labels, guess, average=None)
+    assert found.per_class == pytest.approx(recall)
+    for k in (1, 3, 5):
+        expected = metrics.top_k_accuracy_score(labels, p.numpy(), k=k)
+        assert found.top[k] == pytest.approx(expected)
+    assert found.count == 500
+
+
+def test_ties_count_against_us():
+    """A network that says the same of everything has not found the class."""
+    found = score(torch.full((10, 4), 0.25), torch.arange(10) % 4, "centre", (1, 3, 4))
+    assert found.top == {1: 0.0, 3: 0.0, 4: 1.0}
+
+
+def test_a_class_without_pictures_has_no_recall():
+    found = score(torch.eye(3)[[0, 1]], torch.tensor([0, 1]), "centre", (1,))
+    assert found.per_class[:2] == (1.0, 1.0)
+    assert math.isnan(found.per_class[2])
+
+
+def test_wilson_interval_has_the_published_value():
+    # Brown, Cai & DasGupta (2001): 95 % Wilson interval of 10 out of 20 and of 0 out of 10.
+    assert wilson(10, 20) == pytest.approx((0.29930, 0.70070), abs=1e-4)
+    low, high = wilson(0, 10)
+    assert low == pytest.approx(0.0, abs=1e-12)
+    assert high == pytest.approx(0.27753, abs=1e-4)
+
+
+def test_calibration_error_by_bins(case):
+    p, labels = case
+    confidence, guess = p.double().numpy().max(1), p.numpy().argmax(1)
+    right = guess == labels.numpy()
+    total = 0.0
+    for k in range(15):
+        inside = (confidence >= k / 15) & (confidence < (k + 1) / 15)
+        if inside.any():
+            total += inside.sum() * abs(confidence[inside].mean() - right[inside].mean())
+    assert calibration_error(p, labels) == pytest.approx(total / len(labels))
+
+
+class LeftEdge(torch.nn.Module):
+    """Two classes, decided by the left column alone: mirroring changes the answer."""
+
+    def forward(self, x):
+        left = x[:, 0, :, 0].mean(1)
+        return torch.stack([left, -left], 1)
+
+
+def test_flip_is_the_mean_probability_of_both_views():
+    x = torch.randn(5, 3, 4, 6)
+    both = (LeftEdge()(x).softmax(1) + LeftEdge()(x.flip(3)).softmax(1)) / 2
+    torch.testing.assert_close(probabilities(LeftEdge(), x, CPU, views="flip"), both)
+    torch.testing.assert_close(probabilities(LeftEdge(), x, CPU), LeftEdge()(x).softmax(1))
+
+
+def test_unknown_views_are_refused():
+    with pytest.raises(UsageError, match="unknown views 'ten'"):
+        probabilities(LeftEdge(), torch.zeros(1, 3, 4, 4), CPU, views="ten")
+
+
+def test_evaluate_scores_every_picture_and_restores_the_mode():
+    images = np.random.default_rng(0).integers(0, 256, (23, 8, 8, 3), dtype=np.uint8)
+    source = Source(images, np.zeros(23, np.int64), np.arange(23))
+    model = LeftEdge().train()
+    found = evaluate(model, source, Preprocessing(8, 8), CPU, batch=5, top=(1,))
+    assert found.count == 23
+    assert found.accuracy == 1.0  # every left edge is positive
+    assert model.training
+
+
+def test_an_empty_split_is_refused():
+    source = Source(np.zeros((0, 8, 8, 3), np.uint8), np.zeros(0, np.int64), np.arange(0))
+    with pytest.raises(DataError, match="no pictures"):
+        evaluate(LeftEdge(), source, Preprocessing(8, 8), CPU)

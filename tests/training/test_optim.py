@@ -1,0 +1,220 @@
+"""Update rules against NumPy in float64; Keras's own numbers are in tests/parity."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from alexnet.errors import CheckpointError
+from alexnet.recipe import Group, Optim
+from alexnet.training import optim
+
+
+class Small(nn.Module):
+    """A hidden kernel, a norm's vector and a head, named as in a table."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 4, 3)
+        self.norm1 = nn.BatchNorm2d(4)
+        self.fc8 = nn.Linear(4, 2)
+
+
+def run(plan, gradients, factors, weights):
+    """Apply a rule to one tensor called fc7.weight and return it after each step."""
+    model = nn.Sequential()
+    model.add_module("fc7", nn.Linear(len(weights), 1, bias=False))
+    model.add_module("fc8", nn.Linear(1, 1, bias=False))
+    parameter = model.fc7.weight
+    parameter.data[:] = torch.tensor(weights)
+    rule = optim.make(model, plan)
+    seen = []
+    for gradient, factor in zip(gradients, factors, strict=True):
+        parameter.grad = torch.tensor(gradient).float()[None]
+        optim.set_rate(rule, factor)
+        rule.step()
+        seen.append(parameter.detach().clone()[0].numpy())
+    return np.array(seen)
+
+
+GRADIENTS = np.random.default_rng(0).normal(size=(6, 5))
+FACTORS = [1, 1, 1, 0.1, 0.1, 0.5]
+START = [0.5, -0.5, 1.0, 0.0, 2.0]
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_keras_sgd_keeps_the_rate_inside_the_velocity(nesterov, decay):
+    w, v, expected = np.array(START), np.zeros(5), []
+    for g, f in zip(GRADIENTS, FACTORS, strict=True):
+        step = -0.1 * f * (g + decay * w)
+        v = 0.9 * v + step
+        w = w + (0.9 * v + step if nesterov else v)
+        expected.append(w)
+    plan = Optim(name="keras-sgd", lr=0.1, momentum=0.9, nesterov=nesterov, weight_decay=decay)
+    np.testing.assert_allclose(run(plan, GRADIENTS, FACTORS, START), expected, rtol=2e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_sgd_keeps_the_rate_outside(nesterov):
+    w, b, expected = np.array(START), np.zeros(5), []
+    for g, f in zip(GRADIENTS, FACTORS, strict=True):
+        g = g + 0.01 * w
+        b = 0.9 * b + g
+        w = w - 0.1 * f * (g + 0.9 * b if nesterov else b)
+        expected.append(w)
+    plan = Optim(name="sgd", lr=0.1, momentum=0.9, nesterov=nesterov, weight_decay=0.01)
+    np.testing.assert_allclose(run(plan, GRADIENTS, FACTORS, START), expected, rtol=2e-6, atol=1e-6)
+
+
+def test_the_two_sgds_differ_after_a_drop_of_the_rate_as_measured():
+    """Constant gradient 1, rate .1 then .01 after two steps: -.351 and -.644 after four (facts)."""
+    ones = np.ones((4, 1))
+    for name, expected in (("sgd", -0.351), ("keras-sgd", -0.644)):
+        plan = Optim(name=name, lr=0.1, momentum=0.9)
+        got = run(plan, ones, [1, 1, 0.1, 0.1], [0.0])[-1, 0]
+        assert got == pytest.approx(expected, abs=6e-4), name
+
+
+@pytest.mark.parametrize("name", ["adam", "keras-adam"])
+def test_adam_puts_epsilon_where_its_framework_does(name):
+    w, m, s, expected = np.array(START), np.zeros(5), np.zeros(5), []
+    tiny = GRADIENTS * 1e-6  # where epsilon matters
+    for t, (g, f) in enumerate(zip(tiny, FACTORS, strict=True), start=1):
+        m, s = 0.9 * m + 0.1 * g, 0.999 * s + 0.001 * g * g
+        first, second = 1 - 0.9**t, 1 - 0.999**t
+        if name == "adam":
+            w = w - 0.01 * f * (m / first) / (np.sqrt(s / second) + 1e-7)
+        else:
+            w = w - 0.01 * f * np.sqrt(second) / first * m / (np.sqrt(s) + 1e-7)
+        expected.append(w)
+    got = run(Optim(name=name, lr=0.01, eps=1e-7), tiny, FACTORS, START)
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_muon_moves_a_kernel_along_an_orthogonal_matrix():
+    torch.manual_seed(0)
+    model = Small()
+    rule = optim.make(model, Optim(name="muon", lr=0.1, momentum=0.6, aux_lr=0.01))
+    before = model.conv1.weight.detach().clone()
+    for p in model.parameters():
+        p.grad = torch.randn_like(p)
+    rule.step()
+    scaled = before * 2 / before.norm()  # sqrt(4 filters)
+    moved = (scaled - model.conv1.weight.detach()).flatten(1) / 0.1
+    values = torch.linalg.svdvals(moved)
+    assert values.min() > 0.5
+    assert values.max() < 1.3
+
+
+def test_orthogonalise_keeps_the_singular_vectors():
+    torch.manual_seed(0)
+    for shape in ((6, 20), (20, 6)):
+        matrix = torch.randn(shape)
+        left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+        inner = left.T @ optim.orthogonalise(matrix, rounds=5).float() @ right.T
+        off = inner - torch.diag(inner.diagonal())
+        assert off.abs().max() < 0.05  # bf16
+        assert inner.diagonal().min() > 0.6
+
+
+def test_muon_gives_the_rest_to_adam_at_its_own_rate():
+    model, twin = Small(), Small()
+    twin.load_state_dict(model.state_dict())
+    rule = optim.make(model, Optim(name="muon", lr=0.1, aux_lr=0.02, beta1=0.85, beta2=0.95))
+    rest = [twin.fc8.weight, twin.fc8.bias, twin.conv1.bias, twin.norm1.weight, twin.norm1.bias]
+    adam = torch.optim.Adam(rest, lr=0.01, betas=(0.85, 0.95), eps=1e-7)
+    for _ in range(3):
+        for ours, theirs in zip(model.parameters(), twin.parameters(), strict=True):
+            ours.grad = torch.randn_like(ours)
+            theirs.grad = ours.grad.clone()
+        optim.set_rate(rule, 0.5)
+        rule.step()
+        adam.step()
+    torch.testing.assert_close(model.fc8.weight, twin.fc8.weight)
+    torch.testing.assert_close(model.norm1.bias, twin.norm1.bias)
+
+
+def test_decay_falls_on_kernels_alone_and_groups_overrule():
+    plan = Optim(
+        name="keras-sgd",
+        lr=0.1,
+        weight_decay=0.5,
+        group=(Group(match="*.bias", lr_factor=2.0), Group(match="fc8.*", weight_decay=0.25)),
+    )
+    model = Small()
+    names = {id(p): n for n, p in model.named_parameters()}
+    found = {
+        names[id(p)]: (g["peak_lr"], g["weight_decay"])
+        for g in optim.groups(model, plan)
+        for p in g["params"]
+    }
+    assert found == {
+        "conv1.weight": (0.1, 0.5),
+        "conv1.bias": (0.2, 0.0),
+        "norm1.weight": (0.1, 0.0),
+        "norm1.bias": (0.2, 0.0),
+        "fc8.weight": (0.1, 0.25),
+        "fc8.bias": (0.2, 0.0),
+    }
+
+
+def test_what_is_not_trained_is_in_no_group():
+    model = Small()
+    model.conv1.weight.requires_grad_(False)
+    members = [id(p) for g in optim.groups(model, Optim()) for p in g["params"]]
+    assert id(model.conv1.weight) not in members
+    assert len(members) == 5
+
+
+@pytest.mark.parametrize("name", sorted(optim.RULES))
+def test_memory_saved_and_restored_goes_on_to_the_same_bits(name):
+    def step(model, rule, draw):
+        for p in model.parameters():
+            p.grad = torch.randn(p.shape, generator=draw)
+        rule.step()
+
+    plan = Optim(name=name, lr=0.01)
+    torch.manual_seed(0)
+    model = Small()
+    rule = optim.make(model, plan)
+    for seed in (0, 1):
+        step(model, rule, torch.Generator().manual_seed(seed))
+    copy = Small()
+    copy.load_state_dict(model.state_dict())
+    other = optim.make(copy, plan)
+    saved = {k: v.clone() for k, v in optim.memory_of(rule, model).items()}
+    optim.restore_memory(other, copy, saved)
+    for m, r in ((model, rule), (copy, other)):
+        step(m, r, torch.Generator().manual_seed(2))
+    for a, b in zip(model.parameters(), copy.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_memory_of_another_network_is_refused():
+    model = Small()
+    rule = optim.make(model, Optim())
+    with pytest.raises(CheckpointError, match="of another network"):
+        optim.restore_memory(rule, model, {"conv9.weight/momentum_buffer": torch.zeros(3)})
+
+
+def test_average_forgets_the_start_and_copies_statistics():
+    kept, live = Small(), Small()
+    live.norm1.running_mean.fill_(3.0)
+    for step in range(200):
+        optim.average((kept, live), 0.9, step)
+    torch.testing.assert_close(kept.conv1.weight, live.conv1.weight)
+    assert torch.equal(kept.norm1.running_mean, live.norm1.running_mean)
+
+
+def test_average_is_the_exponential_mean():
+    kept, live = nn.Linear(1, 1), nn.Linear(1, 1)
+    kept.weight.data.fill_(1.0)
+    live.weight.data.fill_(2.0)
+    optim.average((kept, live), 0.9, step=1000)
+    assert kept.weight.item() == pytest.approx(1.1)
+
+
+def test_finite():
+    assert optim.finite([torch.ones(3)])
+    assert not optim.finite([torch.ones(3), torch.tensor([1.0, float("nan")])])

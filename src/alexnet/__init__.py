@@ -125,7 +125,7 @@ def predict(
     picture: str | os.PathLike[str] | bytes | NDArray[Any],
     *,
     top: int = 5,
-    views: str = "centre",
+    views: str | None = None,
 ) -> list[Ranked]:
     """Return the ``top`` most probable classes of a picture, most probable first.
 
@@ -142,7 +142,7 @@ def evaluate(
     model: Classifier | str | Path,
     data: str,
     *,
-    views: str = "centre",
+    views: str | None = None,
     device: str = "auto",
     precision: str = "auto",
     top: tuple[int, ...] = (1, 3),
@@ -150,6 +150,9 @@ def evaluate(
     data_root: str | Path | None = None,
 ) -> Scores:
     """Score a model on part of a data set, named like ``cifar10/test`` or ``cifar10/train[:10%]``.
+
+    ``views``: ``centre``, or ``flip`` for the mean of a picture and its mirror image; None: as the
+    model was scored when it was trained.
 
     Raises ``UnknownName`` or ``UsageError`` for a data set or split that is not there, or whose
     classes are not the model's.
@@ -176,7 +179,7 @@ def evaluate(
         source_of(dataset, split or "test"),
         loaded.preprocessing,
         chosen,
-        views=views,
+        views=views or loaded.views,
         batch=batch,
         top=top,
     )

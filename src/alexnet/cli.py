@@ -49,7 +49,10 @@ Root = Annotated[
     Path | None,
     typer.Option("--data", metavar="DIR", help="Where data sets are kept. [env: ALEXNET_DATA]"),
 ]
-Views = Annotated[str, typer.Option(help="centre, or flip: the mean of it and its mirror image.")]
+Views = Annotated[
+    str | None,
+    typer.Option(help="centre, or flip: with the mirror image. [default: as the model was scored]"),
+]
 
 
 @app.command("list")
@@ -158,7 +161,7 @@ def eval_(
         str,
         typer.Argument(metavar="DATASET/SPLIT", help="E.g. cifar10/test or shapes/train[:10%]."),
     ] = "cifar10/test",
-    views: Views = "centre",
+    views: Views = None,
     device: DeviceName = "auto",
     picture: Annotated[
         Path | None, typer.Option(help="Draw the confusion matrix into this .png.")
@@ -182,7 +185,7 @@ def predict(
     model: Annotated[str, typer.Argument(help="A run's folder or a checkpoint.")],
     pictures: Annotated[list[str], typer.Argument(metavar="PICTURE...", help="Picture files.")],
     top: Annotated[int, typer.Option(help="How many classes to name.")] = 5,
-    views: Views = "centre",
+    views: Views = None,
     as_json: Json = False,
 ) -> None:
     """Name what is in a picture, with probabilities."""

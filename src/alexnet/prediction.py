@@ -32,12 +32,12 @@ def predict(
     picture: str | os.PathLike[str] | bytes | NDArray[Any],
     *,
     top: int = 5,
-    views: str = "centre",
+    views: str | None = None,
     device: Device | None = None,
 ) -> list[Ranked]:
     """Return the ``top`` most probable classes of one picture, most probable first.
 
-    ``picture``: a path, the bytes of a file, or a uint8 array (``data.pictures.read_picture``).
+    ``views``: ``centre`` or ``flip``; None: as the model was scored. ``picture``: a path, the bytes of a file, or a uint8 array (``data.pictures.read_picture``).
     Raises ``BadPicture`` for one that cannot be read, ``UsageError`` for ``top`` below 1.
     """
     if top < 1:
@@ -45,12 +45,12 @@ def predict(
     square = fit_square(read_picture(picture), model.preprocessing.picture_size)
     device = device or Device(torch.device("cpu"), "float32")
     x = model.preprocessing(torch.from_numpy(np.ascontiguousarray(square))[None].to(device.torch))
-    p = probabilities(model.module.to(device.torch), x, device, views=views)[0].cpu()
+    p = probabilities(model.module.to(device.torch), x, device, views=views or model.views)[0].cpu()
     return rank(p, model.classes, top=top)
 
 
 def predict_each(
-    model: Classifier, pictures: Sequence[str], *, top: int = 5, views: str = "centre"
+    model: Classifier, pictures: Sequence[str], *, top: int = 5, views: str | None = None
 ) -> tuple[dict[str, list[Ranked]], list[BadPicture]]:
     """Predict several picture files; one that cannot be read does not keep the others waiting.
 

@@ -64,13 +64,17 @@ class BiasedBatchNorm2d(nn.BatchNorm2d):
         """Normalise ``(N, C, H, W)``; in training, also move the running statistics."""
         if not self.training:
             return super().forward(x)
+        assert self.running_mean is not None
         assert self.running_var is not None
         assert self.momentum is not None
-        kept = self.running_var * (1 - self.momentum)
-        y = super().forward(x)
+        moved = self.running_var.clone()  # torch keeps what it is given for the backward pass
+        y = nn.functional.batch_norm(
+            x, self.running_mean, moved, self.weight, self.bias, True, self.momentum, self.eps
+        )
         n = x.numel() // x.shape[1]
         with torch.no_grad():  # torch added momentum * variance * n / (n - 1)
-            self.running_var.sub_(kept).mul_((n - 1) / n).add_(kept)
+            kept = self.running_var * (1 - self.momentum)
+            self.running_var.copy_((moved - kept) * ((n - 1) / n) + kept)
         return y
 
 

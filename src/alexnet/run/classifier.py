@@ -21,11 +21,15 @@ from alexnet.run import checkpoint
 
 @dataclass(frozen=True)
 class Classifier:
-    """A network on the CPU, in evaluation mode, with its class names and its preprocessing."""
+    """A network on the CPU, in evaluation mode, with all that its recipe says about its use.
+
+    ``views``: how it was scored, ``centre`` or ``flip`` (``evaluation.probabilities``).
+    """
 
     module: AlexNet
     classes: tuple[str, ...]
     preprocessing: Preprocessing
+    views: str
     origin: str
 
     def describe(self) -> str:
@@ -35,13 +39,14 @@ class Classifier:
 
 
 def card(
-    network: str, classes: tuple[str, ...], preprocessing: Preprocessing, data: str
+    network: str, classes: tuple[str, ...], preprocessing: Preprocessing, views: str, data: str
 ) -> dict[str, Any]:
     """Return what a checkpoint's model.json holds, so that ``load`` needs nothing else."""
     return {
         "network": network,
         "classes": list(classes),
         "preprocessing": preprocessing.to_json(),
+        "views": views,
         "data": data,
     }
 
@@ -70,22 +75,27 @@ def restore(saved: checkpoint.Checkpoint) -> Classifier:
         classes = tuple(described["classes"])
         preprocessing = Preprocessing.from_json(described["preprocessing"])
         network = zoo.network(described["network"], classes=len(classes))
+        views = str(described["views"])
     except (KeyError, TypeError, UnknownName) as error:
         raise CheckpointError(f"{saved.path / checkpoint.MODEL} does not fit: {error}") from None
     module = build(network, preprocessing.size)
     checkpoint.load_weights(module, saved.weights, str(saved.path))
-    return _ready(module, classes, preprocessing, str(saved.path))
+    return _ready(module, classes, preprocessing, views, str(saved.path))
 
 
 def fresh(name: str, *, classes: int = 10) -> Classifier:
     """Return an untrained network of the family, for a look at its shapes and its speed."""
     module = build(zoo.network(name, classes=classes))
     preprocessing = Preprocessing(picture_size=module.size, size=module.size)
-    return _ready(module, tuple(map(str, range(classes))), preprocessing, "fresh weights")
+    return _ready(module, tuple(map(str, range(classes))), preprocessing, "centre", "fresh weights")
 
 
 def _ready(
-    module: AlexNet, classes: tuple[str, ...], preprocessing: Preprocessing, origin: str
+    module: AlexNet,
+    classes: tuple[str, ...],
+    preprocessing: Preprocessing,
+    views: str,
+    origin: str,
 ) -> Classifier:
     module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Classifier(module.eval(), classes, preprocessing, origin)
+    return Classifier(module.eval(), classes, preprocessing, views, origin)

@@ -65,7 +65,11 @@ class Stage:
     def card(self) -> dict[str, Any]:
         """Return what a checkpoint needs so that ``load`` asks for nothing else."""
         return classifier.card(
-            self.model.network.name, self.dataset.classes, self.preprocessing, self.dataset.name
+            self.model.network.name,
+            self.dataset.classes,
+            self.preprocessing,
+            self.recipe.evaluation.views,
+            self.dataset.name,
         )
 
     def restore_rules(

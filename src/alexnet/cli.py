@@ -205,6 +205,22 @@ def predict(
 
 
 @app.command()
+def results(
+    folder: Annotated[Path, typer.Argument(help="A folder of recorded result.json files.")] = Path(
+        "results"
+    ),
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Collect recorded runs into one table: a row a recipe, over its seeds."""
+    from alexnet.reporting.results import collect, markdown_table
+    from alexnet.reporting.text import summary_table
+
+    rows = collect(folder)
+    _print(rows if as_json else markdown_table(rows) if markdown else summary_table(rows))
+
+
+@app.command()
 def bench(
     suite: Annotated[Suite, typer.Argument(help="What to measure.")] = Suite.step,
     network: Annotated[str, typer.Option(help="A network.")] = "keras-lab",

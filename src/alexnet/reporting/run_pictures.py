@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from alexnet.data.cache import Dataset
 from alexnet.data.loader import fold, source_of
@@ -88,4 +90,11 @@ def _chancesamples(
             title=f"{recipe.name}: predicted",
         ),
         plot_prediction(images[0], ranked, folder / "prediction.png", actual=actual),
+        _write_picture(images[0], folder / "picture.png"),
     ]
+
+
+def _write_picture(image: NDArray[np.uint8], path: Path) -> Path:
+    """Write the picture itself, so that there is a file to try `alexnet predict` on."""
+    Image.fromarray(image).save(path)
+    return path

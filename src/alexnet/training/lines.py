@@ -4,9 +4,29 @@ from __future__ import annotations
 
 from typing import Any
 
+from alexnet.models import table
 from alexnet.run.log import minutes
 from alexnet.training.saving import Progress
 from alexnet.training.stage import Stage
+
+# Of the matrix rate, what a whole training run reached here (share_of_matrix_rate in result.json):
+# enough to say minutes from hours, no more.
+USUAL_SHARE = 0.5
+
+
+def beforehand(stage: Stage, matrix_rate: float) -> str:
+    """Say what is about to happen and roughly how long it takes on this machine."""
+    total = table.totals(table.trace(stage.model.network, stage.model.size))
+    pictures = stage.total * stage.recipe.train.batch
+    work = total.training_multiply_adds * pictures
+    return (
+        f"{stage.recipe.name}: {stage.model.network.name} ({total.trainable / 1e6:.1f} M weights) at "
+        f"{stage.model.size}x{stage.model.size}, {len(stage.train):,} training pictures, "
+        f"{stage.epochs} epochs of {stage.steps_per_epoch} steps\n"
+        f"on {stage.device.describe()}: {work / 1e12:.1f} T multiply-adds, roughly "
+        f"{minutes(2 * work / matrix_rate / USUAL_SHARE)} at half of this machine's matrix rate "
+        f"({matrix_rate / 1e12:.2f} TFLOP/s)"
+    )
 
 
 def bar(stage: Stage, progress: Progress, sums: list[float], seconds: float, done: int) -> str:

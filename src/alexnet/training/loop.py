@@ -47,6 +47,7 @@ def fit(
         record.open_folder(folder, stage)
         progress = restore(stage, folder, console)
         rate_before = device.matrix_rate()
+        console.say(lines.beforehand(stage, rate_before))
         while not _over(stage, progress):
             _train_epoch(stage, progress, folder, console, asked)
             _close_epoch(stage, progress, folder, console)

@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import subprocess
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +48,8 @@ class Result:
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """Return metrics.jsonl as a list, one mapping an epoch."""
-        return log.read_metrics(self.folder / log.METRICS)
+        """Return the epochs' figures, one mapping an epoch, as in metrics.jsonl."""
+        return list(self.record["history"])
 
 
 def open_folder(folder: Path, stage: Stage) -> None:
@@ -135,9 +137,30 @@ def finish(
         "verdict": verdict(stage.recipe, scores),
         "speed": speed(stage, seconds, rate, log.read_metrics(folder / log.METRICS)[-1]["step"]),
         "environment": environment(stage.device),
+        "commit": commit(),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "history": log.read_metrics(folder / log.METRICS),
     }
     _write_json(folder / RESULT, record)
     return Result(folder, stage.recipe, record)
+
+
+def commit() -> str:
+    """Return the commit that this code is of, ``-dirty`` where files differ; empty if unknown."""
+    call = [
+        "git",
+        "-C",
+        str(Path(__file__).parent),
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=10",
+    ]
+    try:
+        found = subprocess.run(call, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""  # installed from a wheel, or a machine without git
+    return found.stdout.strip() if found.returncode == 0 else ""
 
 
 def speed(stage: Stage, seconds: float, rate: float, steps: int) -> dict[str, Any]:

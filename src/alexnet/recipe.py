@@ -1,7 +1,7 @@
 """A run is a TOML file; here it becomes a frozen, checked value, and a TOML file again.
 
 Unknown keys, wrong types, impossible values and unknown names are refused by name, with the closest
-match, before anything starts. No torch here.
+match, before anything starts. The sections themselves are in ``alexnet.schema``. No torch here.
 """
 
 from __future__ import annotations
@@ -9,222 +9,15 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, get_args
 
 import tomli_w
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, ValidationError
 
 from alexnet.errors import RecipeError, UnknownName, did_you_mean
-
-Unit = Literal["epochs", "steps", "examples"]
-Probability = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Triple = tuple[float, float, float]
-
-
-@dataclass(frozen=True)
-class Duration:
-    """A stretch of training: ``"10 epochs"``, ``"625 steps"`` or ``"500000 examples"``."""
-
-    amount: float
-    unit: Unit
-
-    @classmethod
-    def parse(cls, text: object) -> Duration:
-        """Read a duration; a bare number means epochs. Raises ``ValueError``."""
-        if isinstance(text, Duration):
-            return text
-        match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([a-z]*)\s*", str(text))
-        unit = (match[2].rstrip("s") + "s") if match and match[2] else "epochs"
-        if isinstance(text, bool) or not match or unit not in get_args(Unit):
-            raise ValueError(
-                f"expected e.g. '10 epochs', '625 steps' or '500000 examples', got {text!r}"
-            )
-        return cls(float(match[1]), unit)  # type: ignore[arg-type]
-
-    def steps(self, *, steps_per_epoch: int, batch: int) -> int:
-        """Convert to optimiser steps, rounded to the nearest whole step."""
-        per_unit = {"epochs": steps_per_epoch, "steps": 1.0, "examples": 1 / batch}
-        return round(self.amount * per_unit[self.unit])
-
-    def __str__(self) -> str:
-        return f"{self.amount:g} {self.unit}"
-
-
-ADuration = Annotated[Duration, BeforeValidator(Duration.parse), PlainSerializer(str)]
-
-
-class Section(BaseModel):
-    """What all sections share: frozen, no unknown keys, no silent conversion of types."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True, allow_inf_nan=False
-    )
-
-
-class Data(Section):
-    """Which pictures, and which of them for what."""
-
-    name: str = "cifar10"
-    train: str = "train[:80%]"
-    validation: str = "train[80%:]"  # chooses; the test part only gives the recorded number
-    test: str = "test"
-    split: Literal["slice", "stratified", "sklearn"] = "slice"
-    split_seed: int = 0
-    size: Annotated[int, Field(ge=16)] | None = None  # side, for data sets drawn at any size
-
-
-class Input(Section):
-    """How stored pictures become what the network sees; travels with the weights."""
-
-    size: Annotated[int, Field(ge=1)] = 32
-    resize: Literal["bilinear"] = "bilinear"  # half-pixel centres, no antialias, on floats
-    scale: Literal["0..1", "0..255"] = "0..1"
-    mean: Triple = (0.0, 0.0, 0.0)  # subtracted after scaling
-    std: Triple = (1.0, 1.0, 1.0)
-
-
-class Augment(Section):
-    """What happens to a training batch, on the device."""
-
-    flip: Literal["none", "random", "alternate"] = "none"
-    crop: Annotated[int, Field(ge=0)] = 0  # pixels of border added by reflection, then cropped away
-    cutout: Annotated[int, Field(ge=0)] = 0  # side of the square set to zero
-
-
-class Model(Section):
-    """Which network."""
-
-    network: str = "alexnet-cifar"
-    init: str = ""  # empty: the network's own
-    dropout: Probability | None = None  # None: the network's own
-
-
-class Group(Section):
-    """Tensors with a rate or a decay of their own, by name pattern, e.g. ``conv*.bias``."""
-
-    match: str
-    lr_factor: NotNegative = 1.0
-    weight_decay: NotNegative | None = None  # None: the section's, for kernels; none for the rest
-
-
-class Optim(Section):
-    """The update rule. ``sgd``/``adam`` as torch writes them, ``keras-*`` as Keras does.
-
-    Weight decay falls on the kernels of convolutions and dense layers, never on biases and norms.
-    """
-
-    name: Literal["sgd", "adam", "keras-sgd", "keras-adam", "muon"] = "sgd"
-    lr: NotNegative = 0.1
-    momentum: Probability = 0.9
-    nesterov: bool = False
-    beta1: Probability = 0.9
-    beta2: Probability = 0.999
-    eps: Positive = 1e-7
-    weight_decay: NotNegative = 0.0
-    aux_lr: NotNegative = 0.01  # muon: the rate of Adam, for what is not a hidden kernel
-    group: tuple[Group, ...] = ()  # the first whose ``match`` fits a tensor's name rules it
-
-
-class Schedule(Section):
-    """The learning rate over time, as a factor of ``optim.lr``."""
-
-    name: Literal["constant", "step", "one-cycle", "cosine", "plateau"] = "constant"
-    warmup: ADuration = Duration(0, "epochs")  # linear from ``start`` to 1
-    start: NotNegative = 0.0
-    end: NotNegative = 0.0  # one-cycle, cosine: the last factor
-    every: ADuration = Duration(30, "epochs")  # step: multiply by ``factor`` so often
-    factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    patience: Annotated[int, Field(ge=1)] = 10  # plateau: epochs without improvement of val_loss
-    min_delta: NotNegative = 1e-4
-    cooldown: Annotated[int, Field(ge=0)] = 0
-    min_lr: NotNegative = 0.0
-
-
-class Train(Section):
-    """How long, in what portions, and how exactly."""
-
-    epochs: ADuration = Duration(10, "epochs")
-    batch: Annotated[int, Field(ge=1)] = 128
-    seed: Annotated[int, Field(ge=0)] = 0
-    label_smoothing: Probability = 0.0
-    precision: Literal["auto", "bf16", "float32"] = "auto"
-    average: Probability = 0.0  # decay of the running average of the weights, per step; 0: none
-    early_stopping: Annotated[int, Field(ge=0)] = 0  # epochs of no better val_loss; 0: never
-    compile: bool = False
-    drop_last: bool = False  # leave out the last, smaller batch of an epoch
-
-
-class Evaluation(Section):
-    """How pictures are scored."""
-
-    views: Literal["centre", "flip"] = "centre"  # flip: mean probability of it and its mirror image
-    batch: Annotated[int, Field(ge=1)] = 500
-    top: tuple[int, ...] = (1, 3)
-    every: ADuration = Duration(1, "epochs")
-    keep: Literal["best", "last"] = "last"  # which weights the test scores and `load` gives
-
-
-class Checkpoint(Section):
-    """When the run is saved, besides its end."""
-
-    every: ADuration = Duration(1, "epochs")
-    keep: Annotated[int, Field(ge=2)] = 2  # newest ones kept, besides the best
-
-
-class Published(Section):
-    """What somebody else measured, to stand beside our own numbers."""
-
-    source: str
-    protocol: str
-    hardware: str = ""
-    test_accuracy: Probability | None = None
-    test_loss: NotNegative | None = None
-    val_accuracy: tuple[float, ...] = ()  # per epoch
-    val_loss: tuple[float, ...] = ()
-    seconds_per_epoch: NotNegative | None = None
-
-
-class Recipe(Section):
-    """One run. Build it with ``load`` or ``parse``, change it with ``override``."""
-
-    name: str
-    summary: str
-    source: str = ""
-    data: Data = Data()
-    input: Input = Input()
-    augment: Augment = Augment()
-    model: Model = Model()
-    optim: Optim = Optim()
-    schedule: Schedule = Schedule()
-    train: Train = Train()
-    evaluation: Evaluation = Evaluation()
-    checkpoint: Checkpoint = Checkpoint()
-    published: Published | None = None
-
-    @model_validator(mode="after")
-    def _sections_agree(self) -> Recipe:
-        needs_validation = self.evaluation.keep == "best" or self.schedule.name == "plateau"
-        if not self.data.validation and (needs_validation or self.train.early_stopping):
-            raise ValueError(
-                "data.validation is empty, but evaluation.keep = 'best', schedule.name = 'plateau' "
-                "and train.early_stopping choose by it; name a split, e.g. 'train[80%:]'"
-            )
-        if 0.0 in self.input.std:
-            raise ValueError(f"input.std divides, so none of it may be 0; got {self.input.std}")
-        return self
+from alexnet.schema import Recipe, Section
 
 
 def names() -> list[str]:
@@ -240,16 +33,23 @@ def load(name: str) -> Recipe:
     Raises ``UnknownName`` or ``RecipeError``.
     """
     if name.endswith(".toml"):
-        path = Path(name)
-        if not path.is_file():
-            raise RecipeError(
-                f"no recipe file {name!r}; `alexnet list recipes` names the built-in ones"
-            )
-        return parse(path.read_text(encoding="utf-8"), origin=name)
+        return parse(_read(Path(name)), origin=name)
     if name not in names():
         raise UnknownName("recipe", name, names())
     text = (_folder() / f"{name}.toml").read_text(encoding="utf-8")
     return parse(text, origin=f"recipe {name}")
+
+
+def _read(path: Path) -> str:
+    if not path.is_file():
+        what = "is a folder, not a recipe" if path.is_dir() else "does not exist"
+        raise RecipeError(f"{path} {what}; `alexnet list recipes` names the built-in recipes")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}") from None
+    except OSError as error:
+        raise RecipeError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
 def parse(text: str, *, origin: str = "recipe") -> Recipe:
@@ -349,5 +149,8 @@ def _explain(error: ValidationError) -> str:
         return f"unknown key {key!r}{did_you_mean(key, keys())}"
     if fault["type"] == "missing":
         return f"key {key!r} is missing"
+    if fault["type"] == "literal_error":
+        known = re.findall(r"'([^']*)'", fault["ctx"]["expected"])
+        return str(UnknownName(key, str(fault["input"]), known))
     message = fault["msg"].removeprefix("Value error, ")
     return message if not key else f"{key} = {fault['input']!r}: {message}"

@@ -38,7 +38,7 @@ def add_metrics(path: Path, line: dict[str, Any]) -> None:
 
 @dataclass
 class Clock:
-    """Seconds of training alone: stopped while evaluating, saving and drawing."""
+    """Seconds of training alone: stopped while evaluating and drawing."""
 
     seconds: float = 0.0
     _started: float | None = field(default=None, repr=False)

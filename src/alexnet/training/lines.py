@@ -51,4 +51,13 @@ def epoch(stage: Stage, line: dict[str, Any]) -> str:
     )
     if "val_loss" in line:
         text += f"  val_loss {line['val_loss']:.4f}  val_acc {line['val_accuracy']:.4f}"
-    return f"{text}  lr {line['learning_rate']:.2g}  {line['images_per_second']:.0f} images/s"
+    text += f"  lr {line['learning_rate']:.2g}  {line['images_per_second']:.0f} images/s"
+    return text + _published(stage, line["epoch"])
+
+
+def _published(stage: Stage, number: int) -> str:
+    """Write what was published for an epoch, where it was."""
+    published = stage.recipe.published
+    if published is None or number > len(published.val_accuracy):
+        return ""
+    return f"  (published val_acc {published.val_accuracy[number - 1]:.4f})"

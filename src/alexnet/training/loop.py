@@ -71,8 +71,8 @@ def _train_epoch(
     """Train to the end of the epoch that ``progress`` is in, from wherever in it that is."""
     plan = stage.recipe.train
     epoch, first = divmod(progress.step, stage.steps_per_epoch)
-    sums = torch.tensor(progress.sums, dtype=torch.float64)
-    clock = log.Clock(progress.seconds)
+    sums = list(progress.sums)
+    begun, clock = progress.seconds, log.Clock(progress.seconds)
     batches = training_batches(
         stage.train,
         plan.batch,
@@ -87,25 +87,22 @@ def _train_epoch(
         for done, batch in enumerate(batches, start=1):
             loss, right = train_step(stage, batch, progress.step, epoch)
             count = len(batch.labels)
-            sums += torch.stack(
-                [loss.double() * count, right.double(), right.new_tensor(count)]
-            ).cpu()
+            sums = [a + b for a, b in zip(sums, (loss * count, right, count), strict=True)]
             progress.step += 1
             if bar.live:
-                here = clock.read() - progress.seconds
-                bar.advance(lines.bar(stage, progress, sums.tolist(), here, done))
+                bar.advance(lines.bar(stage, progress, sums, clock.read() - begun, done))
             if progress.step % stage.steps_per_epoch == 0 or _over(stage, progress):
                 break
             if asked or _due(stage, progress, stage.recipe.checkpoint.every):
-                progress.sums = sums.tolist()
-                save(stage, _at(progress, clock), folder)
+                progress.sums, progress.seconds = sums, clock.read()
+                save(stage, progress, folder)
             if asked:
                 raise guard.interrupted(asked[0], folder, progress.step)
         stage.device.synchronise()
-    progress.sums, progress.seconds = sums.tolist(), clock.seconds
+    progress.sums, progress.seconds = sums, clock.seconds
 
 
-def train_step(stage: Stage, batch: Batch, step: int, epoch: int) -> tuple[Tensor, Tensor]:
+def train_step(stage: Stage, batch: Batch, step: int, epoch: int) -> tuple[float, int]:
     """Take one optimiser step; returns the mean loss and the number of right answers.
 
     Raises ``NotFinite`` before the weights are touched.
@@ -116,15 +113,16 @@ def train_step(stage: Stage, batch: Batch, step: int, epoch: int) -> tuple[Tenso
     with stage.device.autocast():
         logits = stage.forward(x)
     loss = F.cross_entropy(logits.float(), batch.labels, label_smoothing=plan.label_smoothing)
-    if not math.isfinite(loss.item()):
-        raise NotFinite(_not_finite(stage, batch, step, loss.item()))
+    value = loss.item()
+    if not math.isfinite(value):
+        raise NotFinite(_not_finite(stage, batch, step, value))
     loss.backward()  # type: ignore[no-untyped-call]
     optim.set_rate(stage.optimizer, rate_factor(stage, step))
     stage.optimizer.step()
     stage.optimizer.zero_grad(set_to_none=True)
     if stage.averaged is not None:
         optim.average((stage.averaged, stage.model), plan.average, step)
-    return loss.detach(), (logits.detach().argmax(1) == batch.labels).sum()
+    return value, int((logits.detach().argmax(1) == batch.labels).sum())
 
 
 def prepare(stage: Stage, batch: Batch, draw: torch.Generator, epoch: int) -> Tensor:
@@ -207,11 +205,6 @@ def _due(stage: Stage, progress: Progress, every: Duration) -> bool:
 
 def _over(stage: Stage, progress: Progress) -> bool:
     return progress.step >= stage.total or progress.stopped
-
-
-def _at(progress: Progress, clock: log.Clock) -> Progress:
-    progress.seconds = clock.read()
-    return progress
 
 
 def _not_finite(stage: Stage, batch: Batch, step: int, loss: float) -> str:

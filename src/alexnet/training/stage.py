@@ -120,7 +120,7 @@ def set_up(recipe: Recipe, device: Device, root: Path | None, console: Console) 
         preprocessing=prepared,
         model=model,
         averaged=copy.deepcopy(model) if recipe.train.average else None,
-        forward=torch.compile(model) if recipe.train.compile else model,
+        forward=_compiled(model) if recipe.train.compile else model,
         optimizer=optim.make(model, o),
         plateau=plateau if s.name == "plateau" else None,
         stopping=EarlyStopping(stopping) if stopping else None,
@@ -154,3 +154,21 @@ def _model(recipe: Recipe, classes: int, train: Source, prepared: Preprocessing)
     first = train.read(np.arange(min(len(train), WHITENED)), torch.device("cpu"))
     whiten(model, prepared(first.pictures))
     return model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload, no-any-return]
+
+
+def _compiled(model: AlexNet) -> Callable[[Tensor], Tensor]:
+    """Compile a model; a machine that cannot (no C++ compiler, say) is told so at the first step."""
+    compiled = torch.compile(model)
+
+    def forward(x: Tensor) -> Tensor:
+        try:
+            logits: Tensor = compiled(x)
+            return logits
+        except torch._dynamo.exc.TorchDynamoException as error:
+            reason = str(error).strip().splitlines()[0]
+            raise UsageError(
+                f"train.compile = true does not work on this machine ({reason}); "
+                "install a C++ compiler or set train.compile=false"
+            ) from None
+
+    return forward

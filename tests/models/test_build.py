@@ -8,7 +8,8 @@ from torch import nn
 
 from alexnet.errors import UnknownName
 from alexnet.models import table, zoo
-from alexnet.models.build import build, initialise, whiten
+from alexnet.models.build import build
+from alexnet.models.init import initialise, whiten
 
 
 @pytest.mark.parametrize("name", zoo.NETWORKS)
@@ -64,22 +65,23 @@ def test_same_seed_same_weights_other_seed_others():
     ],
 )
 def test_initialisations_have_their_deviation(init, deviation, bias):
-    layer = nn.Conv2d(64, 96, 3)
-    initialise(layer, init, torch.Generator().manual_seed(0))
+    net = nn.Sequential()
+    net.add_module("conv2", layer := nn.Conv2d(64, 96, 3))
+    initialise(net, init, torch.Generator().manual_seed(0))
     assert layer.weight.std().item() == pytest.approx(deviation, rel=0.02)
     assert abs(layer.weight.mean().item()) < 0.02 * deviation
     assert layer.bias.std().item() == pytest.approx(bias, rel=0.25)
 
 
 def test_unknown_initialisation_is_refused():
-    with pytest.raises(UnknownName, match="known: he, keras, torch"):
+    with pytest.raises(UnknownName, match="unknown initialisation 'glorot'; known: 2012"):
         initialise(nn.Linear(2, 2), "glorot", torch.Generator())
 
 
 def test_whitened_patches_are_decorrelated_with_unit_variance():
     model = build(zoo.network("alexnet-cifar"))
     smooth = torch.nn.functional.avg_pool2d(torch.randn(50, 3, 36, 36), 5, 1)  # correlated pixels
-    whiten(model, smooth, eps=1e-9)
+    whiten(model.conv1, smooth, eps=1e-9)
     filters = model.conv1.weight
     assert not filters.requires_grad
     out = torch.nn.functional.conv2d(smooth, filters)[:, :27].transpose(0, 1).flatten(1).double()

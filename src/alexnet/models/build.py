@@ -1,4 +1,4 @@
-"""From a table to a ``torch.nn.Module``, with initialisations by name.
+"""From a table to a ``torch.nn.Module``.
 
 A module's tensors are named after the rows (``conv1.weight``, ``norm1.running_mean``, ``fc8.bias``),
 so a table is also the documentation of a checkpoint.
@@ -6,7 +6,6 @@ so a table is also the documentation of a checkpoint.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 
 import torch
@@ -14,6 +13,13 @@ from torch import Tensor, nn
 
 from alexnet.errors import UnknownName
 from alexnet.models import table
+from alexnet.models.init import initialise, whiten
+from alexnet.models.layers import (
+    BiasedBatchNorm2d,
+    LocalResponseNorm,
+    MapResponseNorm,
+    PaperConv2d,
+)
 from alexnet.models.table import Network, Row, Shape
 
 
@@ -57,33 +63,15 @@ class AlexNet(nn.Module):
         return found
 
 
-class BiasedBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm whose running variance has no Bessel correction, as in Keras 3."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise ``(N, C, H, W)``; in training, also move the running statistics."""
-        if not self.training:
-            return super().forward(x)
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        assert self.momentum is not None
-        moved = self.running_var.clone()  # torch keeps what it is given for the backward pass
-        y = nn.functional.batch_norm(
-            x, self.running_mean, moved, self.weight, self.bias, True, self.momentum, self.eps
-        )
-        n = x.numel() // x.shape[1]
-        with torch.no_grad():  # torch added momentum * variance * n / (n - 1)
-            kept = self.running_var * (1 - self.momentum)
-            self.running_var.copy_((moved - kept) * ((n - 1) / n) + kept)
-        return y
-
-
 def _conv(row: Row, shape: Shape) -> nn.Module:
     assert isinstance(row, table.Conv)
-    assert not row.ceil
     sizes = (shape[0], row.channels, row.kernel, row.stride, row.padding)
-    layer = nn.Conv2d(*sizes, groups=row.groups, bias=row.bias)
-    return layer.requires_grad_(not row.whitening)
+    if row.groups == 1 and not row.ceil:
+        return nn.Conv2d(*sizes, bias=row.bias).requires_grad_(not row.whitening)
+    layer = PaperConv2d(*sizes, groups=row.groups, bias=row.bias)
+    covered = (row.out(shape)[1] - 1) * row.stride + row.kernel
+    layer.overhang = max(0, covered - shape[1] - 2 * row.padding) if row.ceil else 0
+    return layer
 
 
 def _max_pool(row: Row, shape: Shape) -> nn.Module:
@@ -101,6 +89,16 @@ def _batch_norm(row: Row, shape: Shape) -> nn.Module:
     return layer
 
 
+def _lrn(row: Row, shape: Shape) -> nn.Module:
+    assert isinstance(row, table.LRN)
+    return LocalResponseNorm(row.size, row.alpha, row.beta, row.k, row.towers)
+
+
+def _map_norm(row: Row, shape: Shape) -> nn.Module:
+    assert isinstance(row, table.MapNorm)
+    return MapResponseNorm(row.size, row.alpha, row.beta)
+
+
 def _dense(row: Row, shape: Shape) -> nn.Module:
     assert isinstance(row, table.Dense)
     return nn.Linear(shape[0], row.units, bias=row.bias)
@@ -115,11 +113,22 @@ LAYERS: dict[type[Row], Callable[[Row, Shape], nn.Module]] = {
     table.Conv: _conv,
     table.MaxPool: _max_pool,
     table.BatchNorm: _batch_norm,
+    table.LRN: _lrn,
+    table.MapNorm: _map_norm,
     table.ReLU: lambda row, shape: nn.ReLU(inplace=True),
     table.Flatten: lambda row, shape: nn.Flatten(),
     table.Dense: _dense,
     table.Dropout: _dropout,
 }
+
+
+def whiten_first(model: AlexNet, pictures: Tensor) -> None:
+    """Set the filters of every ``whitening`` row from preprocessed pictures ``(N, 3, H, W)``."""
+    for row in model.network.rows:
+        if isinstance(row, table.Conv) and row.whitening:
+            layer = model.get_submodule(row.name)
+            assert isinstance(layer, nn.Conv2d)
+            whiten(layer, pictures)
 
 
 def build(network: Network, size: int | None = None, *, seed: int = 0) -> AlexNet:
@@ -130,65 +139,3 @@ def build(network: Network, size: int | None = None, *, seed: int = 0) -> AlexNe
     model = AlexNet(network, size)
     initialise(model, network.init, torch.Generator().manual_seed(seed))
     return model
-
-
-def initialise(model: nn.Module, name: str, generator: torch.Generator) -> None:
-    """Fill every convolution and dense layer by the rule called ``name``, in table order."""
-    if name not in INITIALISATIONS:
-        raise UnknownName("initialisation", name, INITIALISATIONS)
-    for layer in model.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            INITIALISATIONS[name](layer.weight, layer.bias, generator)
-
-
-@torch.no_grad()
-def whiten(model: AlexNet, pictures: Tensor, eps: float = 5e-4) -> None:
-    """Set the filters of every ``whitening`` row from preprocessed pictures ``(N, 3, H, W)``.
-
-    The eigenvectors of the patches' covariance, each divided by the square root of its eigenvalue,
-    largest first, and their negatives, since a ReLU follows (Page 2019; Jordan 2024, section 3.2).
-    ``eps`` keeps the smallest eigenvalues from amplifying noise. Filters beyond twice the patch's
-    dimension keep their random start.
-    """
-    for row in model.network.rows:
-        if isinstance(row, table.Conv) and row.whitening:
-            layer = model.get_submodule(row.name)
-            assert isinstance(layer, nn.Conv2d)
-            patches = nn.functional.unfold(pictures.float(), row.kernel)  # (N, 3*k*k, positions)
-            flat = patches.transpose(1, 2).flatten(0, 1).double()
-            values, vectors = torch.linalg.eigh(flat.T @ flat / len(flat))
-            filters = (vectors / (values + eps).sqrt()).T.flip(0)[: row.channels // 2]
-            both = torch.cat([filters, -filters])
-            layer.weight[: len(both)] = both.view(-1, *layer.weight.shape[1:])
-
-
-@torch.no_grad()
-def _keras(weight: Tensor, bias: Tensor | None, generator: torch.Generator) -> None:
-    """Glorot uniform, zero bias: Keras's default. Fans include the kernel's area."""
-    nn.init.xavier_uniform_(weight, generator=generator)
-    if bias is not None:
-        bias.zero_()
-
-
-@torch.no_grad()
-def _torch(weight: Tensor, bias: Tensor | None, generator: torch.Generator) -> None:
-    """U(-1/sqrt(fan_in), 1/sqrt(fan_in)) for both: torch's default for Conv2d and Linear."""
-    bound = 1 / math.sqrt(weight[0].numel())
-    weight.uniform_(-bound, bound, generator=generator)
-    if bias is not None:
-        bias.uniform_(-bound, bound, generator=generator)
-
-
-@torch.no_grad()
-def _he(weight: Tensor, bias: Tensor | None, generator: torch.Generator) -> None:
-    """N(0, 2/fan_in), zero bias (He et al. 2015), for layers followed by a ReLU."""
-    nn.init.kaiming_normal_(weight, nonlinearity="relu", generator=generator)
-    if bias is not None:
-        bias.zero_()
-
-
-INITIALISATIONS: dict[str, Callable[[Tensor, Tensor | None, torch.Generator], None]] = {
-    "he": _he,
-    "keras": _keras,
-    "torch": _torch,
-}

@@ -158,6 +158,40 @@ class BatchNorm(Row):
 
 
 @dataclass(frozen=True)
+class LRN(Row):
+    """Response normalisation across channels (paper, section 3.3), with torch's constants:
+    ``x / (k + alpha/size * sum of squares over size channels) ** beta``.
+
+    The paper's alpha multiplies the plain sum, so it is ``size`` times as large here. ``towers`` = 2
+    keeps the window inside each half of the channels, as on two GPUs.
+    """
+
+    size: int = field(default=5, kw_only=True)
+    alpha: float = field(default=1e-4, kw_only=True)
+    beta: float = field(default=0.75, kw_only=True)
+    k: float = field(default=1.0, kw_only=True)
+    towers: int = field(default=1, kw_only=True)
+
+    kind = "LRN"
+
+
+@dataclass(frozen=True)
+class MapNorm(Row):
+    """Response normalisation within each map, over ``size`` x ``size`` neighbours:
+    ``x / (1 + alpha * mean of squares) ** beta``.
+
+    The winning program had one behind the second layer that the paper does not mention
+    (layers-145.cfg, ``cnorm2``; its scale was divided by the window's area, hence the mean).
+    """
+
+    size: int = field(default=5, kw_only=True)
+    alpha: float = field(default=1e-3, kw_only=True)
+    beta: float = field(default=0.75, kw_only=True)
+
+    kind = "MapNorm"
+
+
+@dataclass(frozen=True)
 class ReLU(Row):
     """``max(x, 0)`` (paper, section 3.1)."""
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from alexnet.errors import UnknownName, UsageError
+from alexnet.models import paper
 from alexnet.models.table import (
+    LRN,
     BatchNorm,
     Conv,
     Dense,
@@ -22,46 +24,71 @@ from alexnet.models.table import (
 )
 
 
+def _keras(name: str, normed: str, summary: str, source: str) -> Network:
+    """Build the ungrouped 96-256-384-384-256 net with Keras's batch norm behind some layers."""
+
+    def block(n: int, conv: Conv, *, pool: bool) -> tuple[Row, ...]:
+        # Keras's defaults: momentum .99, epsilon 1e-3, biased running variance.
+        norm = BatchNorm(f"norm{n}", momentum=0.01, eps=1e-3, unbiased=False)
+        rows = (conv, ReLU(f"relu{n}"), *((norm,) if str(n) in normed else ()))
+        return (*rows, MaxPool(f"pool{n}", kernel=3, stride=2)) if pool else rows
+
+    rows = (
+        *block(1, Conv("conv1", channels=96, kernel=11, stride=4), pool=True),
+        *block(2, Conv("conv2", channels=256, kernel=5, padding=2), pool=True),
+        *block(3, Conv("conv3", channels=384, kernel=3, padding=1), pool=False),
+        *block(4, Conv("conv4", channels=384, kernel=3, padding=1), pool=False),
+        *block(5, Conv("conv5", channels=256, kernel=3, padding=1), pool=True),
+        *paper.dense_layers(10),
+    )
+    return Network(name, rows, size=227, init="keras", summary=summary, source=source)
+
+
 def keras_lab() -> Network:
     """Build the table of a published Keras lab: batch norm after the ReLU of conv 1, 2 and 5."""
+    return _keras(
+        "keras-lab",
+        normed="125",
+        summary="one-tower AlexNet with three batch norms, as a Keras lab published it for CIFAR-10",
+        source="a Keras Sequential lab on CIFAR-10 (see the recipe of the same name)",
+    )
 
-    def norm(name: str) -> BatchNorm:
-        # Keras's defaults: momentum .99, epsilon 1e-3, biased running variance.
-        return BatchNorm(name, momentum=0.01, eps=1e-3, unbiased=False)
+
+def keras_bn5() -> Network:
+    """Build the same with batch norm after each of the five convolutions."""
+    return _keras(
+        "keras-bn5",
+        normed="12345",
+        summary="one-tower AlexNet with a batch norm after every convolution",
+        source="two published tf.keras programs, at 227x227 and at 128x128",
+    )
+
+
+def torch_lrn() -> Network:
+    """Build a published PyTorch program's net: pool before response normalisation, no batch norm."""
+
+    def norm(name: str) -> LRN:
+        return LRN(name, size=5, alpha=1e-4, beta=0.75, k=2.0)
 
     rows: tuple[Row, ...] = (
         Conv("conv1", channels=96, kernel=11, stride=4),
         ReLU("relu1"),
-        norm("norm1"),
         MaxPool("pool1", kernel=3, stride=2),
+        norm("norm1"),
         Conv("conv2", channels=256, kernel=5, padding=2),
         ReLU("relu2"),
-        norm("norm2"),
         MaxPool("pool2", kernel=3, stride=2),
-        Conv("conv3", channels=384, kernel=3, padding=1),
-        ReLU("relu3"),
-        Conv("conv4", channels=384, kernel=3, padding=1),
-        ReLU("relu4"),
-        Conv("conv5", channels=256, kernel=3, padding=1),
-        ReLU("relu5"),
-        norm("norm5"),
-        MaxPool("pool5", kernel=3, stride=2),
-        Flatten("flatten"),
-        Dense("fc6", units=4096),
-        ReLU("relu6"),
-        Dropout("drop6", p=0.5),
-        Dense("fc7", units=4096),
-        ReLU("relu7"),
-        Dropout("drop7", p=0.5),
-        Dense("fc8", units=10),
+        norm("norm2"),
+        *paper.upper_convolutions(groups=(1, 1, 1)),
+        *paper.dense_layers(10),
     )
     return Network(
-        name="keras-lab",
-        rows=rows,
+        "torch-lrn",
+        rows,
         size=227,
-        init="keras",
-        summary="one-tower AlexNet with three batch norms, as a Keras lab published it for CIFAR-10",
-        source="a Keras Sequential lab on CIFAR-10 (see `alexnet show keras-lab`)",
+        init="torch",
+        summary="one-tower AlexNet with response normalisation behind the pools, for CIFAR-10",
+        source="a published PyTorch program on CIFAR-10",
     )
 
 
@@ -115,18 +142,28 @@ def alexnet_cifar() -> Network:
 
 
 NETWORKS: dict[str, Callable[[], Network]] = {
+    "alexnet-2012": paper.alexnet_2012,
+    "alexnet-2012-source": paper.alexnet_2012_source,
     "alexnet-cifar": alexnet_cifar,
+    "bvlc-alexnet": paper.bvlc_alexnet,
+    "caffenet": paper.caffenet,
+    "keras-bn5": keras_bn5,
     "keras-lab": keras_lab,
+    "one-tower": paper.one_tower,
+    "owt": paper.owt,
+    "torch-lrn": torch_lrn,
 }
 
 
-def network(name: str, *, classes: int = 10) -> Network:
-    """Return the table called ``name`` with ``classes`` outputs (2 or more).
+def network(name: str, *, classes: int | None = None) -> Network:
+    """Return the table called ``name``, with ``classes`` outputs (2 or more; None: as published).
 
     Raises ``UnknownName`` with the closest match, ``UsageError`` for fewer than two classes.
     """
     if name not in NETWORKS:
         raise UnknownName("network", name, NETWORKS)
+    if classes is None:
+        return NETWORKS[name]()
     if classes < 2:
         raise UsageError(f"a classifier needs at least 2 classes, got {classes}")
     return NETWORKS[name]().with_classes(classes)

@@ -19,7 +19,7 @@ from alexnet.data.preprocess import Preprocessing
 from alexnet.data.sources import open_dataset
 from alexnet.errors import RecipeError, UsageError
 from alexnet.models import table, zoo
-from alexnet.models.build import AlexNet, build, whiten
+from alexnet.models.build import AlexNet, build, whiten_first
 from alexnet.recipe import Input, Recipe
 from alexnet.run import classifier
 from alexnet.run.device import Device
@@ -152,7 +152,7 @@ def _model(recipe: Recipe, classes: int, train: Source, prepared: Preprocessing)
     )
     model = build(network, recipe.input.size, seed=fold(recipe.train.seed, "init"))
     first = train.read(np.arange(min(len(train), WHITENED)), torch.device("cpu"))
-    whiten(model, prepared(first.pictures))
+    whiten_first(model, prepared(first.pictures))
     return model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload, no-any-return]
 
 

@@ -1,0 +1,106 @@
+"""Layers of 2012 against loops in NumPy, in float64."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from alexnet.models import zoo
+from alexnet.models.build import build
+from alexnet.models.layers import LocalResponseNorm, MapResponseNorm, PaperConv2d
+
+X = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 8, 5, 6)) * 20).float()
+
+
+@pytest.mark.parametrize("size", [4, 5, 9])
+@pytest.mark.parametrize("towers", [1, 2])
+def test_lrn_is_the_sum_over_clipped_windows_of_each_tower(size, towers):
+    """The kernel of 2012: window [i - size//2, i - size//2 + size), clipped at the tower's edges."""
+    alpha, beta, k = 1e-2, 0.75, 2.0
+    x = X.double().numpy()
+    expected, width = np.empty_like(x), 8 // towers
+    for channel in range(8):
+        tower = channel // width * width
+        first = max(tower, channel - size // 2)
+        last = min(tower + width, channel - size // 2 + size)
+        total = (x[:, first:last] ** 2).sum(1)
+        expected[:, channel] = x[:, channel] / (k + alpha / size * total) ** beta
+    got = LocalResponseNorm(size, alpha, beta, k, towers)(X)
+    np.testing.assert_allclose(got.numpy(), expected, rtol=2e-6)
+
+
+def test_lrn_agrees_with_torch_and_its_gradient():
+    x = X.clone().requires_grad_()
+    twin = X.clone().requires_grad_()
+    ours = LocalResponseNorm(5, 1e-2, 0.75, 2.0, 1)(x)
+    theirs = F.local_response_norm(twin, 5, 1e-2, 0.75, 2.0)
+    torch.testing.assert_close(ours, theirs)
+    weights = torch.randn_like(ours)
+    (ours * weights).sum().backward()
+    (theirs * weights).sum().backward()
+    torch.testing.assert_close(x.grad, twin.grad)
+
+
+def test_lrn_does_not_depend_on_the_memory_format():
+    layer = LocalResponseNorm(5, 1e-2, 0.75, 2.0, 2)
+    assert torch.equal(layer(X), layer(X.contiguous(memory_format=torch.channels_last)))
+
+
+def test_map_norm_divides_by_the_mean_square_of_neighbours():
+    x, alpha = X.double().numpy(), 1e-2
+    padded = np.pad(x**2, ((0, 0), (0, 0), (2, 2), (2, 2)))
+    mean = np.empty_like(x)
+    for row in range(5):
+        for column in range(6):
+            window = padded[:, :, row : row + 5, column : column + 5]
+            mean[:, :, row, column] = window.mean((2, 3))
+    got = MapResponseNorm(5, alpha, 0.75)(X)
+    np.testing.assert_allclose(got.numpy(), x / (1 + alpha * mean) ** 0.75, rtol=2e-6)
+
+
+def test_towers_are_grouped_convolution():
+    layer = PaperConv2d(8, 6, 3, padding=1, groups=2)
+    expected = F.conv2d(X, layer.weight, layer.bias, padding=1, groups=2)
+    torch.testing.assert_close(layer(X), expected)
+
+
+def test_an_overhanging_window_reads_zeros_right_and_below():
+    model = build(zoo.network("alexnet-2012")).eval()
+    picture = torch.randn(1, 3, 224, 224)
+    found = model.activations(picture, ["conv1"])["conv1"]
+    assert found.shape == (1, 96, 55, 55)
+    expected = F.conv2d(F.pad(picture, (0, 3, 0, 3)), model.conv1.weight, model.conv1.bias, 4)
+    torch.testing.assert_close(found, expected)
+
+
+def test_the_paper_and_the_program_differ_where_they_should():
+    """Same weights, same picture: other outputs; and the program's order puts ReLU behind the pool."""
+    said, ran = (build(zoo.network(n)).eval() for n in ("alexnet-2012", "alexnet-2012-source"))
+    ran.load_state_dict(said.state_dict())
+    picture = torch.randn(1, 3, 224, 224) * 50
+    layers = ["norm1", "pool1"]
+    of_said, of_ran = said.activations(picture, layers), ran.activations(picture, layers)
+    assert of_said["norm1"].min() == 0
+    assert of_ran["norm1"].min() < 0
+    assert not torch.allclose(of_said["pool1"], of_ran["pool1"].relu())
+
+
+@pytest.mark.parametrize(
+    ("name", "deviations", "biases"),
+    [
+        (
+            "alexnet-2012",
+            {"conv3": 0.01, "fc6": 0.01},
+            {"conv1": 0, "conv2": 1, "fc7": 1, "fc8": 0},
+        ),
+        ("alexnet-2012-source", {"conv1": 0.01, "conv3": 0.03}, {"conv3": 0, "conv5": 1}),
+        ("bvlc-alexnet", {"fc6": 0.005, "fc8": 0.01}, {"conv2": 0.1, "fc6": 0.1, "fc8": 0}),
+        ("caffenet", {"fc7": 0.005, "conv3": 0.01}, {"conv4": 1, "conv3": 0}),
+    ],
+)
+def test_weights_start_as_published(name, deviations, biases):
+    state = build(zoo.network(name, classes=10)).state_dict()
+    for row, deviation in deviations.items():
+        assert state[f"{row}.weight"].std().item() == pytest.approx(deviation, rel=0.02), row
+    for row, value in biases.items():
+        assert (state[f"{row}.bias"] == value).all(), row

@@ -10,7 +10,8 @@ from sklearn import metrics
 from alexnet.data.loader import Source
 from alexnet.data.preprocess import Preprocessing
 from alexnet.errors import DataError, UsageError
-from alexnet.evaluation import calibration_error, evaluate, probabilities, score, wilson
+from alexnet.evaluation import calibration_error, evaluate, score, wilson
+from alexnet.run.classifier import probabilities
 from alexnet.run.device import Device
 
 CPU = Device(torch.device("cpu"), "float32")
@@ -85,6 +86,17 @@ def test_flip_is_the_mean_probability_of_both_views():
     both = (LeftEdge()(x).softmax(1) + LeftEdge()(x.flip(3)).softmax(1)) / 2
     torch.testing.assert_close(probabilities(LeftEdge(), x, CPU, views="flip"), both)
     torch.testing.assert_close(probabilities(LeftEdge(), x, CPU), LeftEdge()(x).softmax(1))
+
+
+def test_shift_is_the_mean_over_six_moved_and_mirrored_pictures():
+    x = torch.randn(2, 3, 4, 6)
+    pads = ((0, 0), (0, 0), (1, 1), (1, 1))
+    wider = torch.from_numpy(np.pad(x.numpy(), pads, mode="reflect"))
+    moved = [wider[:, :, i : i + 4, i : i + 6] for i in range(3)]
+    model = LeftEdge()
+    six = [model(view).softmax(1) for m in moved for view in (m, m.flip(3))]
+    expected = torch.stack(six).mean(0)
+    torch.testing.assert_close(probabilities(model, x, CPU, views="shift"), expected)
 
 
 def test_unknown_views_are_refused():

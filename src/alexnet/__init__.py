@@ -140,7 +140,7 @@ def predict(
 
 def evaluate(
     model: Classifier | str | Path,
-    data: str,
+    data: str | None = None,
     *,
     views: str | None = None,
     device: str = "auto",
@@ -150,6 +150,8 @@ def evaluate(
     data_root: str | Path | None = None,
 ) -> Scores:
     """Score a model on part of a data set, named like ``cifar10/test`` or ``cifar10/train[:10%]``.
+
+    ``data``: None is the test part of what the model was trained on.
 
     ``views``: ``centre``, or ``flip`` for the mean of a picture and its mirror image; None: as the
     model was scored when it was trained.
@@ -166,7 +168,7 @@ def evaluate(
     prepare_process()
     loaded = load(model) if isinstance(model, str | Path) else model
     chosen = choose(device, precision)
-    name, _, split = data.partition("/")
+    name, _, split = (data or loaded.data).partition("/")
     root = Path(data_root) if data_root is not None else None
     dataset = open_dataset(name, root=root, size=loaded.preprocessing.picture_size)
     if dataset.classes != loaded.classes:

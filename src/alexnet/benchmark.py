@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from alexnet.errors import UsageError
 from alexnet.models import table, zoo
 from alexnet.models.build import build
-from alexnet.recipe import Optim
+from alexnet.recipe import check
 from alexnet.run.device import Device, environment, peak_memory
 from alexnet.training import optim
 
@@ -60,7 +60,8 @@ def step_speed(
         raise UsageError(f"batch and rounds must be at least 1, got {batch} and {rounds}")
     plan = zoo.network(network)
     model = build(plan, size).to(device.torch, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    updates = optim.make(model.train(), Optim(name=optimizer, lr=1e-4))  # type: ignore[arg-type]
+    rule = {"name": "bench", "summary": "", "optim": {"name": optimizer, "lr": 1e-4}}
+    updates = optim.make(model.train(), check(rule, origin="bench").optim)
     x = torch.rand(batch, 3, model.size, model.size, device=device.torch)
     x = x.contiguous(memory_format=torch.channels_last)
     labels = torch.arange(batch, device=device.torch) % plan.classes

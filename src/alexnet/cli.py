@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,12 +10,11 @@ from typing import Annotated, Any
 import typer
 
 from alexnet import __version__
-from alexnet.errors import AlexNetError
+from alexnet.terminal import run, say, write
 
 app = typer.Typer(
     name="alexnet",
     help="AlexNet: reproduced, trained, measured and shipped.",
-    no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -51,7 +48,9 @@ Root = Annotated[
 ]
 Views = Annotated[
     str | None,
-    typer.Option(help="centre, or flip: with the mirror image. [default: as the model was scored]"),
+    typer.Option(
+        help="centre; flip: and mirrored; shift: and moved by a pixel. [default: as it was scored]"
+    ),
 ]
 
 
@@ -64,7 +63,7 @@ def list_(
     from alexnet.reporting.text import summary_table
 
     rows = listing(kind.value)
-    _print(rows if as_json else summary_table(rows))
+    write(rows if as_json else summary_table(rows))
 
 
 @app.command()
@@ -81,7 +80,7 @@ def show(
     from alexnet.reporting.cards import show as card
 
     found = card(name, size=size, sums=sums, root=data)
-    _print(found.values if as_json else found.text)
+    write(found.values if as_json else found.text)
 
 
 @app.command()
@@ -104,7 +103,7 @@ def data(
     from alexnet.data.sources import open_dataset
 
     found = card(open_dataset(name, root=root, source=source, size=size, verify=verify))
-    _print(found if as_json else render(found))
+    write(found if as_json else render(found))
 
 
 @app.command()
@@ -158,9 +157,12 @@ def resume(
 def eval_(
     model: Annotated[str, typer.Argument(help="A run's folder or a checkpoint.")],
     split: Annotated[
-        str,
-        typer.Argument(metavar="DATASET/SPLIT", help="E.g. cifar10/test or shapes/train[:10%]."),
-    ] = "cifar10/test",
+        str | None,
+        typer.Argument(
+            metavar="[DATASET/SPLIT]",
+            help="E.g. cifar10/test or shapes/train[:10%]. [default: the test part of its data set]",
+        ),
+    ] = None,
     views: Views = None,
     device: DeviceName = "auto",
     picture: Annotated[
@@ -173,11 +175,13 @@ def eval_(
     import alexnet
     from alexnet.reporting import scores
 
-    loaded = alexnet.load(model, say=_say)
+    loaded = alexnet.load(model, say=say)
     found = alexnet.evaluate(loaded, split, views=views, device=device, data_root=data)
     if picture is not None:
-        _say(f"wrote {scores.draw_confusion(found, loaded.classes, picture, title=split)}")
-    _print(found.to_json() if as_json else scores.text(found, loaded.classes))
+        say(
+            f"wrote {scores.draw_confusion(found, loaded.classes, picture, title=split or loaded.data)}"
+        )
+    write(found.to_json() if as_json else scores.text(found, loaded.classes))
 
 
 @app.command()
@@ -195,11 +199,11 @@ def predict(
     from alexnet.prediction import predict_each
     from alexnet.reporting.scores import ranking
 
-    loaded = alexnet.load(model, say=_say)
+    loaded = alexnet.load(model, say=say)
     found, faults = predict_each(loaded, pictures, top=top, views=views)
-    _print({n: [asdict(r) for r in rs] for n, rs in found.items()} if as_json else ranking(found))
+    write({n: [asdict(r) for r in rs] for n, rs in found.items()} if as_json else ranking(found))
     for fault in faults:
-        _say(f"alexnet: {fault}")
+        say(f"alexnet: {fault}")
     if faults:
         raise typer.Exit(1)
 
@@ -217,7 +221,7 @@ def results(
     from alexnet.reporting.text import summary_table
 
     rows = collect(folder)
-    _print(rows if as_json else markdown_table(rows) if markdown else summary_table(rows))
+    write(rows if as_json else markdown_table(rows) if markdown else summary_table(rows))
 
 
 @app.command()
@@ -240,54 +244,28 @@ def bench(
     chosen = choose(device, precision)
     assert suite is Suite.step
     found = step_speed(network, chosen, batch=batch, size=size, rounds=rounds, optimizer=optimizer)
-    _print(found.to_json() if as_json else step_text(found))
+    write(found.to_json() if as_json else step_text(found))
 
 
 @app.callback(invoke_without_command=True)
-def _version(
+def _bare(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
-    if version:
-        print(__version__)
+    if version or context.invoked_subcommand is None:
+        print(__version__ if version else context.get_help())
         raise typer.Exit
 
 
 def main() -> None:
-    """Run the command line; an expected error is its message and its exit status, no traceback."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a terminal that cannot write Hangul, say
-    try:
-        app()
-    except AlexNetError as error:
-        _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        _fail("stopped at once; what was saved before stays", 130)
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader has gone, as `head` does
-        sys.exit(141)
-    except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
-        _fail(f"cannot read or write{where}: {error.strerror or error}", 1)
-
-
-def _fail(message: str, status: int) -> None:
-    _say(f"alexnet: {message}")
-    sys.exit(status)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def _print(value: str | Mapping[str, Any] | list[Any]) -> None:
-    print(value if isinstance(value, str) else json.dumps(value, indent=1, ensure_ascii=False))
+    """Run the command line."""
+    run(app)
 
 
 def _print_result(result: Any, as_json: bool) -> None:
     from alexnet.reporting.cards import result_text
 
-    _print(result.record if as_json else result_text(result.folder, result.record))
+    write(result.record if as_json else result_text(result.folder, result.record))
 
 
 def _command() -> str:

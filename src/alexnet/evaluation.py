@@ -17,10 +17,9 @@ from torch import Tensor, nn
 
 from alexnet.data.loader import Resident, Source, in_order
 from alexnet.data.preprocess import Preprocessing
-from alexnet.errors import DataError, UsageError
+from alexnet.errors import DataError
+from alexnet.run.classifier import probabilities
 from alexnet.run.device import Device
-
-VIEWS = ("centre", "flip")
 
 
 @dataclass(frozen=True)
@@ -38,22 +37,15 @@ class Scores:
     views: str
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
-        return asdict(self)
-
-
-@torch.inference_mode()
-def probabilities(module: nn.Module, x: Tensor, device: Device, *, views: str = "centre") -> Tensor:
-    """Return float32 probabilities ``(N, classes)`` of preprocessed pictures ``(N, 3, H, W)``.
-
-    ``views``: ``centre``, the picture as it is; ``flip``, the mean over it and its mirror image.
-    """
-    if views not in VIEWS:
-        raise UsageError(f"unknown views {views!r}; known: {', '.join(VIEWS)}")
-    seen = [x, x.flip(3)] if views == "flip" else [x]
-    with device.autocast():
-        logits = [module(view) for view in seen]
-    return torch.stack([each.float().softmax(1) for each in logits]).mean(0)
+        """Return plain values as JSON has them: names are text, and what is not a number is None."""
+        recall = [None if math.isnan(share) else share for share in self.per_class]
+        return {
+            **asdict(self),
+            "top": {str(k): share for k, share in self.top.items()},
+            "per_class": recall,
+            "confusion": [list(row) for row in self.confusion],
+            "interval": list(self.interval),
+        }
 
 
 def predictions(

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from alexnet.data.pictures import fit_square, read_picture
 from alexnet.errors import BadPicture, UsageError
-from alexnet.evaluation import probabilities
-from alexnet.run.classifier import Classifier
+from alexnet.run.classifier import Classifier, probabilities
 from alexnet.run.device import Device
 
 

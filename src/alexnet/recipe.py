@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, get_args
@@ -17,7 +17,25 @@ import tomli_w
 from pydantic import BaseModel, ValidationError
 
 from alexnet.errors import RecipeError, UnknownName, did_you_mean
-from alexnet.schema import Recipe, Section
+from alexnet.schema import Duration, Group, Input, Optim, Recipe, Schedule, Section
+
+__all__ = [
+    "Duration",
+    "Group",
+    "Input",
+    "Optim",
+    "Recipe",
+    "Schedule",
+    "check",
+    "keys",
+    "load",
+    "names",
+    "override",
+    "parse",
+    "parse_assignment",
+    "to_toml",
+    "to_tree",
+]
 
 
 def names() -> list[str]:
@@ -47,7 +65,9 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise RecipeError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}") from None
+        raise RecipeError(
+            f"{path} is not UTF-8 text: {error.reason} at byte {error.start}"
+        ) from None
     except OSError as error:
         raise RecipeError(f"{path} cannot be read: {error.strerror or error}") from None
 
@@ -103,6 +123,26 @@ def to_tree(recipe: Recipe) -> dict[str, Any]:
     return plain
 
 
+def changes(recipe: Recipe) -> dict[str, Any]:
+    """Return the dotted keys, but for the seed, that differ from the built-in recipe of that name.
+
+    Empty where there is none of that name. A key that the recipe has and the other has not counts.
+    """
+    if recipe.name not in names():
+        return {}
+    own, built_in = (dict(_flat(to_tree(r))) for r in (recipe, load(recipe.name)))
+    differing = {k for k in own.keys() | built_in.keys() if own.get(k) != built_in.get(k)}
+    return {key: own.get(key) for key in sorted(differing - {"train.seed"})}
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
 def to_toml(recipe: Recipe) -> str:
     """Return a recipe as TOML text; ``parse`` of it gives the same recipe."""
     return tomli_w.dumps(to_tree(recipe))
@@ -144,13 +184,16 @@ def _plain(value: Any) -> Any:
 
 def _explain(error: ValidationError) -> str:
     fault = error.errors()[0]
-    key = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "extra_forbidden":
-        return f"unknown key {key!r}{did_you_mean(key, keys())}"
-    if fault["type"] == "missing":
+    key, value, kind = ".".join(map(str, fault["loc"])), fault["input"], fault["type"]
+    if kind == "extra_forbidden":
+        known = keys() if "." in key else Recipe.model_fields
+        return f"unknown key {key!r}{did_you_mean(key, known)}"
+    if kind == "missing" and isinstance(fault["loc"][-1], int):
+        return f"{key.rpartition('.')[0]} = {value!r}: too few values"
+    if kind == "missing":
         return f"key {key!r} is missing"
-    if fault["type"] == "literal_error":
+    if kind == "literal_error":
         known = re.findall(r"'([^']*)'", fault["ctx"]["expected"])
-        return str(UnknownName(key, str(fault["input"]), known))
+        return str(UnknownName(key, str(value), known))
     message = fault["msg"].removeprefix("Value error, ")
-    return message if not key else f"{key} = {fault['input']!r}: {message}"
+    return message if not key else f"{key} = {value!r}: {message}"

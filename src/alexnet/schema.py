@@ -57,6 +57,13 @@ class Duration:
         return f"{whole if whole == self.amount else self.amount} {self.unit}"
 
 
+def _some(text: object) -> Duration:
+    duration = Duration.parse(text)
+    if not duration.amount:
+        raise ValueError("a run takes more than no time")
+    return duration
+
+
 ADuration = Annotated[Duration, BeforeValidator(Duration.parse), PlainSerializer(str)]
 
 
@@ -120,7 +127,7 @@ class Optim(Section):
     """
 
     name: Literal["sgd", "adam", "keras-sgd", "keras-adam", "muon"] = "sgd"
-    lr: NotNegative = 0.1
+    lr: Positive = 0.1
     momentum: Probability = 0.9
     nesterov: bool = False
     beta1: Probability = 0.9
@@ -149,7 +156,9 @@ class Schedule(Section):
 class Train(Section):
     """How long, in what portions, and how exactly."""
 
-    epochs: ADuration = Duration(10, "epochs")
+    epochs: Annotated[Duration, BeforeValidator(_some), PlainSerializer(str)] = Duration(
+        10, "epochs"
+    )
     batch: Annotated[int, Field(ge=1)] = 128
     seed: Annotated[int, Field(ge=0)] = 0
     label_smoothing: Probability = 0.0
@@ -163,7 +172,7 @@ class Train(Section):
 class Evaluation(Section):
     """How pictures are scored."""
 
-    views: Literal["centre", "flip"] = "centre"  # flip: mean probability of it and its mirror image
+    views: Literal["centre", "flip", "shift"] = "centre"  # run/classifier.py, probabilities
     batch: Annotated[int, Field(ge=1)] = 500
     top: tuple[Annotated[int, Field(ge=1)], ...] = (1, 3)
     every: ADuration = Duration(1, "epochs")

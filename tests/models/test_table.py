@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alexnet.models import zoo
-from alexnet.models.table import Conv, MaxPool, TooSmall, smallest_size, trace, windows
+from alexnet.models.rows import Conv, MaxPool, windows
+from alexnet.models.table import TooSmall, smallest_size, trace
 
 
 @given(

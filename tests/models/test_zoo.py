@@ -6,6 +6,7 @@ import pytest
 
 from alexnet.errors import UnknownName, UsageError
 from alexnet.models import table, zoo
+from alexnet.models.rows import Conv, Dense, Dropout, MaxPool, Window
 
 # name: (trained values, untrained values, multiply-adds forward), at the network's own size and
 # number of classes. From the published programs' summaries, counts of Keras and torchvision, and the
@@ -51,7 +52,7 @@ def test_counts(name):
 @pytest.mark.parametrize(("name", "side"), SIDES)
 def test_sides(name, side):
     steps = table.trace(zoo.network(name), side)
-    sides = [s.outputs[1] for s in steps if isinstance(s.row, table.Window)]
+    sides = [s.outputs[1] for s in steps if isinstance(s.row, Window)]
     assert sides == SIDES[name, side]
 
 
@@ -114,10 +115,10 @@ def test_alexnet_cifar_by_hand():
 
 def test_alexnet_cifar_keeps_the_shape_of_alexnet():
     rows = zoo.network("alexnet-cifar").rows
-    assert sum(isinstance(r, table.Conv) for r in rows) == 5
-    assert sum(isinstance(r, table.Dense) for r in rows) == 3
-    assert any(isinstance(r, table.Dropout) and r.p > 0 for r in rows)
-    pools = [r for r in rows if isinstance(r, table.MaxPool)]
+    assert sum(isinstance(r, Conv) for r in rows) == 5
+    assert sum(isinstance(r, Dense) for r in rows) == 3
+    assert any(isinstance(r, Dropout) and r.p > 0 for r in rows)
+    pools = [r for r in rows if isinstance(r, MaxPool)]
     assert len(pools) == 3
     assert all(pool.stride < pool.kernel for pool in pools)
 

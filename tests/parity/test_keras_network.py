@@ -28,7 +28,7 @@ from compare import apart, far, golden
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from alexnet.models import table, zoo
+from alexnet.models import rows, table, zoo
 from alexnet.models.build import AlexNet
 from alexnet.recipe import Optim
 from alexnet.training import optim
@@ -67,7 +67,7 @@ def batch(number: int, kind: str) -> tuple[Tensor, Tensor]:
 def test_the_table_is_the_summary_that_keras_prints() -> None:
     expected = golden("summary")
     steps = table.trace(zoo.network("keras-lab"))
-    rows = [s for s in steps if not isinstance(s.row, table.ReLU)]  # Keras: part of conv and dense
+    rows = [s for s in steps if not isinstance(s.row, rows.ReLU)]  # Keras: part of conv and dense
     found = [
         {
             "type": s.row.kind,

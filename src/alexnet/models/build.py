@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from alexnet.errors import UnknownName
-from alexnet.models import table
+from alexnet.models import rows, table
 from alexnet.models.init import initialise, whiten
 from alexnet.models.layers import (
     BiasedBatchNorm2d,
@@ -20,7 +20,8 @@ from alexnet.models.layers import (
     MapResponseNorm,
     PaperConv2d,
 )
-from alexnet.models.table import Network, Row, Shape
+from alexnet.models.rows import Row, Shape
+from alexnet.models.table import Network
 
 
 class AlexNet(nn.Module):
@@ -64,7 +65,7 @@ class AlexNet(nn.Module):
 
 
 def _conv(row: Row, shape: Shape) -> nn.Module:
-    assert isinstance(row, table.Conv)
+    assert isinstance(row, rows.Conv)
     sizes = (shape[0], row.channels, row.kernel, row.stride, row.padding)
     if row.groups == 1 and not row.ceil:
         return nn.Conv2d(*sizes, bias=row.bias).requires_grad_(not row.whitening)
@@ -75,12 +76,12 @@ def _conv(row: Row, shape: Shape) -> nn.Module:
 
 
 def _max_pool(row: Row, shape: Shape) -> nn.Module:
-    assert isinstance(row, table.MaxPool)
+    assert isinstance(row, rows.MaxPool)
     return nn.MaxPool2d(row.kernel, row.stride, row.padding, ceil_mode=row.ceil)
 
 
 def _batch_norm(row: Row, shape: Shape) -> nn.Module:
-    assert isinstance(row, table.BatchNorm)
+    assert isinstance(row, rows.BatchNorm)
     kind = (
         nn.BatchNorm1d if len(shape) == 1 else nn.BatchNorm2d if row.unbiased else BiasedBatchNorm2d
     )
@@ -90,42 +91,42 @@ def _batch_norm(row: Row, shape: Shape) -> nn.Module:
 
 
 def _lrn(row: Row, shape: Shape) -> nn.Module:
-    assert isinstance(row, table.LRN)
+    assert isinstance(row, rows.LRN)
     return LocalResponseNorm(row.size, row.alpha, row.beta, row.k, row.towers)
 
 
 def _map_norm(row: Row, shape: Shape) -> nn.Module:
-    assert isinstance(row, table.MapNorm)
+    assert isinstance(row, rows.MapNorm)
     return MapResponseNorm(row.size, row.alpha, row.beta)
 
 
 def _dense(row: Row, shape: Shape) -> nn.Module:
-    assert isinstance(row, table.Dense)
+    assert isinstance(row, rows.Dense)
     return nn.Linear(shape[0], row.units, bias=row.bias)
 
 
 def _dropout(row: Row, shape: Shape) -> nn.Module:
-    assert isinstance(row, table.Dropout)
+    assert isinstance(row, rows.Dropout)
     return nn.Dropout(row.p)
 
 
 LAYERS: dict[type[Row], Callable[[Row, Shape], nn.Module]] = {
-    table.Conv: _conv,
-    table.MaxPool: _max_pool,
-    table.BatchNorm: _batch_norm,
-    table.LRN: _lrn,
-    table.MapNorm: _map_norm,
-    table.ReLU: lambda row, shape: nn.ReLU(inplace=True),
-    table.Flatten: lambda row, shape: nn.Flatten(),
-    table.Dense: _dense,
-    table.Dropout: _dropout,
+    rows.Conv: _conv,
+    rows.MaxPool: _max_pool,
+    rows.BatchNorm: _batch_norm,
+    rows.LRN: _lrn,
+    rows.MapNorm: _map_norm,
+    rows.ReLU: lambda row, shape: nn.ReLU(inplace=True),
+    rows.Flatten: lambda row, shape: nn.Flatten(),
+    rows.Dense: _dense,
+    rows.Dropout: _dropout,
 }
 
 
 def whiten_first(model: AlexNet, pictures: Tensor) -> None:
     """Set the filters of every ``whitening`` row from preprocessed pictures ``(N, 3, H, W)``."""
     for row in model.network.rows:
-        if isinstance(row, table.Conv) and row.whitening:
+        if isinstance(row, rows.Conv) and row.whitening:
             layer = model.get_submodule(row.name)
             assert isinstance(layer, nn.Conv2d)
             whiten(layer, pictures)

@@ -7,18 +7,8 @@ both. 224 pixels become 55 positions only if the last window may hang over the e
 
 from __future__ import annotations
 
-from alexnet.models.table import (
-    LRN,
-    Conv,
-    Dense,
-    Dropout,
-    Flatten,
-    MapNorm,
-    MaxPool,
-    Network,
-    ReLU,
-    Row,
-)
+from alexnet.models.rows import LRN, Conv, Dense, Dropout, Flatten, MapNorm, MaxPool, ReLU, Row
+from alexnet.models.table import Network
 
 PAPER = "Krizhevsky, Sutskever, Hinton: ImageNet Classification with Deep CNNs, NIPS 2012"
 PROGRAM = "the program as it won in 2012, published 2025: layers-145.cfg and its parameters"

@@ -10,18 +10,8 @@ from collections.abc import Callable
 
 from alexnet.errors import UnknownName, UsageError
 from alexnet.models import paper
-from alexnet.models.table import (
-    LRN,
-    BatchNorm,
-    Conv,
-    Dense,
-    Dropout,
-    Flatten,
-    MaxPool,
-    Network,
-    ReLU,
-    Row,
-)
+from alexnet.models.rows import LRN, BatchNorm, Conv, Dense, Dropout, Flatten, MaxPool, ReLU, Row
+from alexnet.models.table import Network
 
 
 def _keras(name: str, normed: str, summary: str, source: str) -> Network:

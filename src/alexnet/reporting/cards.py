@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from alexnet import recipe as recipes
-from alexnet.data.sources import DATASETS, open_dataset
 from alexnet.errors import CheckpointError, UnknownName
-from alexnet.models import table, zoo
+from alexnet.models import rows, table, zoo
 from alexnet.models.table import Network, Traced
 from alexnet.recipe import Recipe
 from alexnet.reporting.text import summary_table
@@ -42,13 +41,18 @@ def network_card(network: Network, size: int | None = None) -> dict[str, Any]:
 def _layer(step: Traced) -> dict[str, Any]:
     return {
         "name": step.row.name,
-        "type": step.row.kind,
+        "type": _type(step.row),
         "output": list(step.outputs),
         "parameters": step.parameters + step.buffers,
         "multiply_adds": step.multiply_adds,
         "receptive_field": step.receptive_field,
         "arithmetic": _arithmetic(step),
     }
+
+
+def _type(row: rows.Row) -> str:
+    towers = row.groups if isinstance(row, rows.Conv) else getattr(row, "towers", 1)
+    return f"{row.kind}, {towers} towers" if towers > 1 else row.kind
 
 
 def network_text(network: Network, size: int | None = None, *, sums: bool = False) -> str:
@@ -119,11 +123,11 @@ def sums_text(network: Network, size: int | None = None) -> str:
 
 
 def _arithmetic(step: Traced) -> str:
-    if isinstance(step.row, table.Window):
+    if isinstance(step.row, rows.Window):
         return step.row.sum_in_words(step.inputs[1])
-    if isinstance(step.row, table.Flatten):
+    if isinstance(step.row, rows.Flatten):
         return f"{' x '.join(map(str, step.inputs))} = {step.outputs[0]}"
-    if isinstance(step.row, table.Dense):
+    if isinstance(step.row, rows.Dense):
         return f"({step.inputs[0]}{'+1' if step.row.bias else ''}) x {step.outputs[0]} = {step.parameters:,} parameters"
     return ""
 
@@ -148,13 +152,8 @@ def show(
 
     Raises ``UnknownName`` with everything that could have been meant.
     """
-    if Path(name).is_dir():
+    if (Path(name) / "recipe.toml").is_file():
         return run_card(Path(name))
-    if name in DATASETS:
-        from alexnet.data.card import card, render
-
-        values = card(open_dataset(name, root=root, size=size))
-        return Card(render(values), values)
     cards = []
     if name in zoo.NETWORKS:
         network = zoo.network(name)
@@ -163,12 +162,23 @@ def show(
         recipe = recipes.load(name)
         cards.append(Card(recipe_text(recipe), {"recipe": recipes.to_tree(recipe)}))
     if not cards:
-        raise UnknownName(
-            "network, recipe, data set or run", name, {*zoo.NETWORKS, *recipes.names(), *DATASETS}
-        )
+        return _data_card(name, size, root)
     return Card(
         "\n\n".join(c.text for c in cards), {k: v for c in cards for k, v in c.values.items()}
     )
+
+
+def _data_card(name: str, size: int | None, root: Path | None) -> Card:
+    from alexnet.data.card import card, render  # numpy, which the other cards can do without
+    from alexnet.data.sources import DATASETS, open_dataset
+
+    if name in DATASETS:
+        values = card(open_dataset(name, root=root, size=size))
+        return Card(render(values), values)
+    if Path(name).is_dir():
+        return run_card(Path(name))
+    known = {*zoo.NETWORKS, *recipes.names(), *DATASETS}
+    raise UnknownName("network, recipe, data set or run", name, known)
 
 
 def run_card(folder: Path) -> Card:
@@ -200,11 +210,24 @@ def result_text(folder: Path, record: dict[str, Any]) -> str:
         f"  on {record['environment']['hardware']}, torch {record['environment']['packages']['torch']}",
     ]
     if verdict:
-        lines.append(
-            f"  published {verdict['published']:.2%}, measured {verdict['measured']:.2%}, difference "
-            f"{verdict['difference'] * 100:+.2f} points: {'met' if verdict['met'] else 'not met'}"
-        )
+        lines.append(_verdict_text(verdict))
+    if record["changed"]:
+        changes = ", ".join(f"{key} = {value}" for key, value in record["changed"].items())
+        lines.append(f"  changed from the recipe of that name: {changes}")
     return "\n".join([*lines, f"  in {folder}"])
+
+
+def _verdict_text(verdict: dict[str, Any]) -> str:
+    text = (
+        f"  published {verdict['published']:.2%}, measured {verdict['measured']:.2%}, difference "
+        f"{verdict['difference'] * 100:+.2f} points: {'met' if verdict['met'] else 'not met'}"
+    )
+    if verdict["published_loss"] is not None:
+        text += f"; loss published {verdict['published_loss']:.4f}, measured {verdict['measured_loss']:.4f}"
+    if verdict["published_seconds_per_epoch"] is not None:
+        seconds = verdict["published_seconds_per_epoch"]
+        text += f"; published {seconds:.0f} s an epoch on {verdict['published_hardware']}"
+    return text
 
 
 def listing(kind: str) -> list[dict[str, str]]:
@@ -213,6 +236,8 @@ def listing(kind: str) -> list[dict[str, str]]:
         found = [zoo.network(name) for name in sorted(zoo.NETWORKS)]
         return [{"name": n.name, "about": n.summary} for n in found]
     if kind == "datasets":
+        from alexnet.data.sources import DATASETS
+
         return [{"name": name, "about": origin.about} for name, origin in sorted(DATASETS.items())]
     loaded = [recipes.load(name) for name in recipes.names()]
     return [{"name": r.name, "about": r.summary} for r in loaded]

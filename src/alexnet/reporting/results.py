@@ -21,20 +21,21 @@ def collect(folder: Path) -> list[dict[str, str]]:
 
     Raises ``DataError`` for a folder without records or a file that is none.
     """
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for path in sorted(folder.glob("*.json")):
         record = _read(path)
-        key = (record["recipe"], record["environment"]["hardware"])
+        changed = ", ".join(f"{k} = {v}" for k, v in record["changed"].items())
+        key = (record["recipe"], changed, record["environment"]["hardware"])
         groups.setdefault(key, []).append(record)
     if not groups:
         raise DataError(f"{folder} holds no record; copy a run's result.json there")
-    return [_row(records) for _, records in sorted(groups.items())]
+    return [_row(records, changed) for (_, changed, _), records in sorted(groups.items())]
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        missing = {"recipe", "seed", "test", "speed", "environment"} - record.keys()
+        missing = {"recipe", "changed", "seed", "test", "speed", "environment"} - record.keys()
     except (OSError, ValueError, AttributeError) as error:
         raise DataError(f"{path} is not a record of a run: {error}") from None
     if missing:
@@ -42,13 +43,13 @@ def _read(path: Path) -> dict[str, Any]:
     return dict(record)
 
 
-def _row(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def _row(records: Sequence[Mapping[str, Any]], changed: str) -> dict[str, str]:
     accuracies = [100 * r["test"]["accuracy"] for r in records]
     first, n = records[0], len(records)
     spread = f" ± {statistics.stdev(accuracies):.2f}" if n > 1 else ""
     verdict = first.get("verdict")
     return {
-        "recipe": first["recipe"],
+        "recipe": first["recipe"] + (f" ({changed})" if changed else ""),
         "test top-1": f"{statistics.mean(accuracies):.2f}{spread} %",
         "n": str(n),
         "published": f"{100 * verdict['published']:.2f} %" if verdict else "",

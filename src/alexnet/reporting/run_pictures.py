@@ -11,12 +11,13 @@ from PIL import Image
 
 from alexnet.data.cache import Dataset
 from alexnet.data.loader import fold, source_of
-from alexnet.evaluation import probabilities
 from alexnet.prediction import rank
 from alexnet.recipe import Recipe
-from alexnet.reporting import plot_confusion, plot_curves, plot_prediction, plot_samples
+from alexnet.reporting.confusion import plot_confusion
+from alexnet.reporting.curves import plot_curves
+from alexnet.reporting.pictures import plot_prediction, plot_samples
 from alexnet.reporting.style import RIGHT, WRONG
-from alexnet.run.classifier import Classifier
+from alexnet.run.classifier import Classifier, probabilities
 from alexnet.run.device import Device
 from alexnet.training.record import Result
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from alexnet.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # 12, -3.5e-4, 58,324,746, 88.5 %, 12.4 MB, 4x, 10/10
 _NUMBER = re.compile(r"[-+]?(\d[\d,]*\.?\d*|\.\d+)(e[-+]?\d+)?( ?%|x| ?[a-zA-Zµ]{0,3}(/s)?|/\d+)?")
@@ -60,7 +62,7 @@ def check_confusion(matrix: np.ndarray, classes: Sequence[str]) -> None:
             f"a confusion matrix of shape {matrix.shape} with {n} class names; "
             "expected one row and one column for each class"
         )
-    if not np.issubdtype(matrix.dtype, np.integer) or matrix.min() < 0:
+    if matrix.dtype.kind not in "iu" or matrix.min() < 0:
         raise UsageError(
             f"a confusion matrix of {matrix.dtype} with smallest entry {matrix.min()}; "
             "expected integer counts of 0 or more"

@@ -1,1 +1,1 @@
-"""What a run stands on: ``device`` (hardware and precision), ``log``, ``checkpoint``."""
+"""What a run stands on: ``device`` (hardware, precision), ``files``, ``log``, ``checkpoint``."""

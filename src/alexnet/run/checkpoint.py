@@ -34,6 +34,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from alexnet.errors import CheckpointError
+from alexnet.run.files import sync_file, sync_folder, write_text
+from alexnet.run.log import resume_command
 
 FORMAT = 1
 LAST, BEST = "LAST", "BEST"
@@ -70,7 +72,7 @@ def save(run: Path, checkpoint: Checkpoint, *, keep: int = 2, is_best: bool = Fa
             _write(beside, checkpoint)
             shutil.rmtree(final, ignore_errors=True)  # a resumed run saves the same step again
             os.replace(beside, final)
-            _sync_folder(final.parent)
+            sync_folder(final.parent)
         write_text(run / LAST, final.name)
         if is_best:
             write_text(run / BEST, final.name)
@@ -85,7 +87,7 @@ def _cannot_save(path: Path, error: Exception) -> str:
     what = "no space left on the disk" if full else str(error)
     return (
         f"could not save {path}: {what}. Earlier checkpoints are untouched; free some space "
-        f"(a checkpoint needs about three times the weights), then `alexnet resume {path.parents[1]}`"
+        f"(a checkpoint needs about three times the weights), then `{resume_command(path.parents[1])}`"
     )
 
 
@@ -99,7 +101,7 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
     )
     names = (WEIGHTS, OPTIMIZER, STATE, MODEL)
     for name in names:
-        _sync_file(folder / name)
+        sync_file(folder / name)
     manifest = {"format": FORMAT, "sha256": {name: _sha256(folder / name) for name in names}}
     write_text(folder / MANIFEST, json.dumps(manifest, indent=1))
 
@@ -133,7 +135,9 @@ def verify(path: Path) -> None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path / MANIFEST} is damaged: {error}") from None
     if version != FORMAT:
-        raise CheckpointError(f"{path} has format {version!r}; this package reads format {FORMAT}")
+        raise CheckpointError(
+            f"{path / MANIFEST} has format {version!r}; this package reads format {FORMAT}"
+        )
     for name in (WEIGHTS, OPTIMIZER, STATE, MODEL):
         if not (path / name).is_file():
             raise CheckpointError(f"{path} is incomplete: {name} is missing")
@@ -175,20 +179,8 @@ def sweep(run: Path) -> None:
     """Remove what a killed process left half-written."""
     for stale in (run / "checkpoints").glob(".step-*.tmp"):
         shutil.rmtree(stale, ignore_errors=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replace a small text file in one step: readers see the old text or the new, never a part."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(beside, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    for stale in run.glob(".*.tmp"):
+        stale.unlink(missing_ok=True)
 
 
 def load_weights(model: torch.nn.Module, weights: Mapping[str, Tensor], origin: str) -> None:
@@ -226,17 +218,3 @@ def _removed_on_failure(folder: Path) -> Iterator[None]:
 def _sha256(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync_file(path: Path) -> None:
-    with open(path, "r+b") as file:
-        os.fsync(file.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    if os.name == "posix":  # Windows cannot open a folder, and its rename is already durable enough
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -18,9 +18,10 @@ from typing import Any
 
 import torch
 
-from alexnet.errors import UsageError
+from alexnet.errors import UnknownName, UsageError
 
 PACKAGES = ("alexnet", "torch", "numpy", "pillow", "safetensors", "pydantic", "matplotlib")
+PRECISIONS = ("auto", "bf16", "float32")
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,10 @@ def choose(name: str = "auto", precision: str = "auto") -> Device:
     """Choose a device by name: ``auto`` (cuda, else mps, else cpu), ``cpu``, ``cuda``, ``cuda:1``.
 
     ``precision`` ``auto`` takes bf16 where the hardware multiplies it fast. Raises ``UsageError``
-    for a device that is not there.
+    for a device that is not there or a precision that is none.
     """
+    if precision not in PRECISIONS:
+        raise UnknownName("precision", precision, PRECISIONS)
     found = available()
     kind = name.partition(":")[0]
     if name != "auto" and kind not in found:

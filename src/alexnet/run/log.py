@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from alexnet.run.files import write_text
 
 METRICS = "metrics.jsonl"
 
@@ -27,13 +30,15 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 def keep_metrics(path: Path, step: int) -> None:
     """Drop the lines after ``step``: a resumed run writes them again."""
     kept = [line for line in read_metrics(path) if line["step"] <= step]
-    path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+    write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
 
 
 def add_metrics(path: Path, line: dict[str, Any]) -> None:
-    """Append one line and hand it to the system at once."""
+    """Append one line; it is on the disk before a checkpoint can speak of it."""
     with open(path, "a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 @dataclass
@@ -121,3 +126,8 @@ def minutes(seconds: float) -> str:
     hours, rest = divmod(whole, 3600)
     clock = f"{rest // 60}:{rest % 60:02d}"
     return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else clock
+
+
+def resume_command(run: Path) -> str:
+    """Return the command that goes on with a run, ready for a shell."""
+    return f'alexnet resume "{run}"' if " " in str(run) else f"alexnet resume {run}"

@@ -11,7 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from alexnet.errors import Interrupted, UsageError
-from alexnet.run.log import Console
+from alexnet.run.log import Console, resume_command
 
 
 @contextlib.contextmanager
@@ -39,7 +39,8 @@ def signals(console: Console) -> Iterator[list[int]]:
 def interrupted(number: int, folder: Path, step: int) -> Interrupted:
     """Return the error that ends a run after a signal: 130 for Ctrl-C, 143 for SIGTERM."""
     return Interrupted(
-        f"{signal.Signals(number).name}: saved at step {step}. Go on with\n  alexnet resume {folder}",
+        f"{signal.Signals(number).name}: saved at step {step}. Go on with\n"
+        f"  {resume_command(folder)}",
         exit_code=128 + number,
     )
 

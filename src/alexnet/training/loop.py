@@ -51,7 +51,8 @@ def fit(
         while not _over(stage, progress):
             _train_epoch(stage, progress, folder, console, asked)
             _close_epoch(stage, progress, folder, console)
-            if asked or _due(stage, progress, recipe.checkpoint.every) or _over(stage, progress):
+            due = _due(stage, progress, recipe.checkpoint.every)
+            if asked or due or stage.is_best or _over(stage, progress):
                 save(stage, progress, folder)
             if asked and not _over(stage, progress):
                 raise guard.interrupted(asked[0], folder, progress.step)

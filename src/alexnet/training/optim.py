@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from alexnet.errors import CheckpointError
+from alexnet.errors import CheckpointError, RecipeError
 from alexnet.recipe import Optim
 
 Optimizer = torch.optim.Optimizer
@@ -31,7 +31,15 @@ def groups(model: nn.Module, optim: Optim) -> Groups:
     """Sort parameters into groups of equal rate and decay.
 
     Each group carries ``peak_lr`` (what the schedule's factor multiplies) and ``weight_decay``.
+    Raises ``RecipeError`` for a pattern that fits nothing.
     """
+    names = [name for name, _ in model.named_parameters()]
+    for group in optim.group:
+        if not any(fnmatchcase(name, group.match) for name in names):
+            raise RecipeError(
+                f"optim.group match = {group.match!r} fits none of the network's tensors; "
+                f"they are {', '.join(names)}"
+            )
     found: dict[tuple[float, float, bool], Groups] = {}
     *_, (head, _) = model.named_children()
     for name, parameter in model.named_parameters():

@@ -28,6 +28,7 @@ from alexnet.models import table
 from alexnet.recipe import Recipe
 from alexnet.run import checkpoint, log
 from alexnet.run.device import environment, peak_memory
+from alexnet.run.files import write_text
 from alexnet.training.stage import Stage
 
 RECIPE, ENVIRONMENT, SPLITS, RESULT = (
@@ -68,8 +69,8 @@ def open_folder(folder: Path, stage: Stage) -> None:
         "fingerprint": stage.dataset.fingerprint,
         "indices": indices,
     }
-    checkpoint.write_text(folder / SPLITS, json.dumps(data))
-    checkpoint.write_text(folder / RECIPE, text)  # last: it marks the folder as a run
+    write_text(folder / SPLITS, json.dumps(data))
+    write_text(folder / RECIPE, text)  # last: it marks the folder as a run
 
 
 def free_folder(name: str) -> Path:
@@ -84,7 +85,7 @@ def refuse_taken(folder: Path) -> None:
         raise UsageError(f"{folder} is a file; choose another --out")
     if folder.is_dir() and any(folder.iterdir()):
         what = "a run" if (folder / RECIPE).is_file() else "files"
-        hint = f", or go on with `alexnet resume {folder}`" if what == "a run" else ""
+        hint = f", or go on with `{log.resume_command(folder)}`" if what == "a run" else ""
         raise UsageError(f"{folder} holds {what} already; choose another --out{hint}")
 
 
@@ -100,7 +101,7 @@ def read_result(folder: Path) -> Result:
     recipe = read_recipe(folder)
     if not (folder / RESULT).is_file():
         raise CheckpointError(
-            f"{folder} is not finished; `alexnet resume {folder}` goes on with it"
+            f"{folder} is not finished; `{log.resume_command(folder)}` goes on with it"
         )
     return Result(folder, recipe, json.loads((folder / RESULT).read_text(encoding="utf-8")))
 
@@ -133,6 +134,7 @@ def finish(
         "recipe": stage.recipe.name,
         "command": command,
         "seed": stage.recipe.train.seed,
+        "changed": recipes.changes(stage.recipe),
         "test": scores.to_json(),
         "verdict": verdict(stage.recipe, scores),
         "speed": speed(stage, seconds, rate, log.read_metrics(folder / log.METRICS)[-1]["step"]),
@@ -192,8 +194,14 @@ def verdict(recipe: Recipe, scores: Scores) -> dict[str, Any] | None:
         "measured": scores.accuracy,
         "difference": scores.accuracy - published.test_accuracy,
         "met": scores.accuracy >= published.test_accuracy,
+        "interval": scores.interval,
+        "published_loss": published.test_loss,
+        "measured_loss": scores.loss,
+        "published_seconds_per_epoch": published.seconds_per_epoch,
+        "published_hardware": published.hardware,
+        "protocol": published.protocol,
     }
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
-    checkpoint.write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")

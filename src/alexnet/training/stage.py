@@ -17,9 +17,11 @@ from alexnet.data.cache import Dataset
 from alexnet.data.loader import Resident, Source, fold, source_of, steps_per_epoch
 from alexnet.data.preprocess import Preprocessing
 from alexnet.data.sources import open_dataset
-from alexnet.errors import RecipeError, UsageError
+from alexnet.data.splits import part_of
+from alexnet.errors import RecipeError, UnknownName, UsageError
 from alexnet.models import table, zoo
 from alexnet.models.build import AlexNet, build, whiten_first
+from alexnet.models.init import INITIALISATIONS
 from alexnet.recipe import Input, Recipe
 from alexnet.run import classifier
 from alexnet.run.device import Device
@@ -86,15 +88,11 @@ def set_up(recipe: Recipe, device: Device, root: Path | None, console: Console) 
     Raises ``UsageError`` where the picture is too small for the network, a split is empty or two
     splits share pictures, before any download where it can.
     """
-    network = zoo.network(recipe.model.network)
-    table.trace(network, recipe.input.size)
-    dataset = open_dataset(recipe.data.name, root=root, size=recipe.data.size, say=console.say)
-    splits = {
-        "train": recipe.data.train,
-        "validation": recipe.data.validation,
-        "test": recipe.data.test,
-    }
-    how: dict[str, Any] = {"method": recipe.data.split, "seed": recipe.data.split_seed}
+    data = recipe.data
+    splits = {"train": data.train, "validation": data.validation, "test": data.test}
+    _refuse_early(recipe, splits)
+    dataset = open_dataset(data.name, root=root, size=data.size, say=console.say)
+    how: dict[str, Any] = {"method": data.split, "seed": data.split_seed}
     parts = {name: source_of(dataset, text, **how) for name, text in splits.items() if text}
     _refuse_overlap(parts, splits)
     prepared = preprocessing(recipe.input, parts["train"].images.shape[1])
@@ -132,6 +130,16 @@ def set_up(recipe: Recipe, device: Device, root: Path | None, console: Console) 
 def preprocessing(plan: Input, picture_size: int) -> Preprocessing:
     """Turn a recipe's ``[input]`` into the object that travels with the weights."""
     return Preprocessing(picture_size, plan.size, plan.scale, plan.mean, plan.std)
+
+
+def _refuse_early(recipe: Recipe, splits: dict[str, str]) -> None:
+    """Find what cannot be meant before a data set is fetched for it."""
+    network = zoo.network(recipe.model.network).changed(init=recipe.model.init)
+    table.trace(network, recipe.input.size)
+    if network.init not in INITIALISATIONS:
+        raise UnknownName("initialisation", network.init, INITIALISATIONS)
+    for expression in filter(None, splits.values()):
+        part_of(expression)
 
 
 def _refuse_overlap(parts: dict[str, Source], splits: dict[str, str]) -> None:

@@ -1,0 +1,75 @@
+"""How the command line speaks and how it ends: results, messages, exit statuses, no tracebacks."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import typer
+
+from alexnet.errors import AlexNetError
+
+INTERRUPTED, NOT_READ = 130, 141  # 128 and the number of SIGINT, of SIGPIPE
+
+# What the parser raises for a wrong call; typer does not export it by name.
+WrongCall: type[Exception] = typer.BadParameter.__mro__[1]
+
+
+def run(app: typer.Typer) -> NoReturn:
+    """Run a command and exit; an expected error is its message and its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal that cannot write Hangul, say
+    try:
+        status = app(prog_name="alexnet", standalone_mode=False)
+        print(end="", flush=True)
+    except AlexNetError as error:
+        fail(str(error), error.exit_code)
+    except WrongCall as error:
+        fail(_in_our_words(error), 2)
+    except (KeyboardInterrupt, typer.Abort):
+        status = INTERRUPTED
+    except BrokenPipeError:
+        _end_unread()
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        fail(f"cannot read or write{where}: {error.strerror or error}", 1)
+    if status == INTERRUPTED:
+        fail("stopped at once; what was saved before stays", INTERRUPTED)
+    sys.exit(status)
+
+
+def _in_our_words(error: Any) -> str:
+    where = error.ctx.command_path if error.ctx else "alexnet"
+    message = " ".join(error.format_message().replace("Value error, ", "").split()).rstrip(".")
+    end = "" if message.endswith("?") else "."
+    return f"{message[:1].lower()}{message[1:]}{end} See `{where} --help`"
+
+
+def _end_unread() -> NoReturn:
+    """End as other programs do when their output is no longer read, e.g. by ``head``."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python flushes at exit
+    sys.exit(NOT_READ)
+
+
+def fail(message: str, status: int) -> NoReturn:
+    """Say what went wrong, and exit."""
+    say(f"alexnet: {message}")
+    sys.exit(status)
+
+
+def say(text: str) -> None:
+    """Write a line where it does not mix with results."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def write(value: str | Mapping[str, Any] | list[Any]) -> None:
+    """Write a result: text as it is, plain values as JSON."""
+    text = value if isinstance(value, str) else json.dumps(value, indent=1, ensure_ascii=False)
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        _end_unread()

@@ -1,0 +1,33 @@
+"""What all tests share: one thread, so that bits can be compared, and a data root with ``shapes``."""
+
+from __future__ import annotations
+
+import os
+
+# Before torch starts its threads, here and in every process that a test starts.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from alexnet.data.sources import open_dataset
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a root where ``shapes`` lies ready."""
+    root = tmp_path_factory.mktemp("data")
+    open_dataset("shapes", root=root)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def denormals() -> Iterator[None]:
+    """Undo what ``device.prepare_process`` does to arithmetic."""
+    yield
+    torch.set_flush_denormal(False)

@@ -1,0 +1,464 @@
+"""A recipe says what it means or is refused by name, before anything starts."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tomllib
+from pathlib import Path
+
+import pytest
+import tomli_w
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alexnet import recipe
+from alexnet.data.sources import DATASETS
+from alexnet.errors import RecipeError, UnknownName
+from alexnet.models import zoo
+from alexnet.recipe import Duration, Recipe
+
+SMALL = {"name": "mine", "summary": "a test"}
+
+
+def refusal(changes: dict[str, object], of: str = "cifar10-quick") -> str:
+    """What is said about a recipe with these keys changed."""
+    with pytest.raises(RecipeError) as caught:
+        recipe.override(recipe.load(of), changes)
+    return str(caught.value)
+
+
+# --- the recipes that come with the package --------------------------------------------------
+
+
+@pytest.mark.parametrize("name", recipe.names())
+def test_built_in(name):
+    plan = recipe.load(name)
+    assert plan.name == name
+    assert plan.summary
+    assert plan.source
+    assert plan.model.network in zoo.NETWORKS
+    assert plan.data.name in DATASETS
+    assert recipe.parse(recipe.to_toml(plan)) == plan
+
+
+def test_names():
+    assert recipe.names() == sorted(recipe.names())
+    assert {"cifar10-quick", "keras-lab"} <= set(recipe.names())
+
+
+def test_the_lab_is_what_was_published():
+    """Batch, rate, split and the ten epochs of the notebook; eps and betas are Keras's defaults."""
+    plan = recipe.load("keras-lab")
+    assert (plan.optim.name, plan.optim.lr, plan.optim.eps) == ("keras-adam", 1e-3, 1e-7)
+    assert (plan.optim.beta1, plan.optim.beta2) == (0.9, 0.999)
+    assert (plan.data.train, plan.data.validation, plan.data.split) == (
+        "train[:80%]",
+        "train[80%:]",
+        "slice",
+    )
+    assert (plan.train.batch, plan.train.epochs, plan.input.size) == (
+        64,
+        Duration(10, "epochs"),
+        227,
+    )
+    assert plan.published
+    assert len(plan.published.val_accuracy) == len(plan.published.val_loss) == 10
+
+
+# --- the defaults ----------------------------------------------------------------------------
+
+
+def test_defaults_and_the_text_of_them():
+    plan = recipe.check(SMALL)
+    assert recipe.parse(recipe.to_toml(plan)) == plan
+    assert plan.published is None
+    assert "published" not in recipe.to_tree(plan)
+
+
+def test_a_recipe_is_frozen():
+    plan = recipe.check(SMALL)
+    with pytest.raises(ValueError, match="frozen"):
+        plan.optim.lr = 1.0  # type: ignore[misc]
+
+
+def test_every_key_can_be_written_and_is_listed():
+    full = {
+        **SMALL,
+        "data": {"size": 48},
+        "model": {"dropout": 0.5},
+        "optim": {"group": [{"match": "*.bias", "weight_decay": 0.0}]},
+        "published": {
+            "source": "s",
+            "protocol": "p",
+            "test_accuracy": 0.5,
+            "test_loss": 1.0,
+            "seconds_per_epoch": 82,
+        },
+    }
+    tree = recipe.to_tree(recipe.check(full))
+    written = set()
+    for name, value in tree.items():
+        inner = value.keys() if isinstance(value, dict) else [""]
+        written |= {f"{name}.{key}" if key else name for key in inner}
+    written = written - {"optim.group"} | {f"optim.group.{k}" for k in tree["optim"]["group"][0]}
+    assert written == set(recipe.keys())
+
+
+# --- what is refused -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("optim.lrr", "optim.lr"),
+        ("optim.weight_decy", "optim.weight_decay"),
+        ("train.bacth", "train.batch"),
+        ("OPTIM.LR", "optim"),
+        ("trian.batch", "train"),
+        ("published.test_acuracy", "published.test_accuracy"),
+    ],
+)
+def test_an_unknown_key_with_the_closest(key, meant):
+    said = refusal({key: 1}, of="keras-lab")
+    assert repr(key.partition(".")[0]) in said or repr(key) in said
+    assert f"did you mean {meant!r}" in said
+
+
+@pytest.mark.parametrize(
+    ("key", "wrong", "meant"),
+    [
+        ("optim.name", "adan", "adam"),
+        ("optim.name", "keras_adam", "keras-adam"),
+        ("schedule.name", "onecycle", "one-cycle"),
+        ("train.precision", "bf61", "bf16"),
+        ("evaluation.views", "centr", "centre"),
+        ("evaluation.keep", "bets", "best"),
+        ("augment.flip", "randon", "random"),
+        ("data.split", "stratify", "stratified"),
+        ("input.scale", "0..2555", "0..255"),
+    ],
+)
+def test_an_unknown_word_with_the_closest_and_all_known(key, wrong, meant):
+    said = refusal({key: wrong})
+    assert f"unknown {key} {wrong!r}" in said
+    assert f"did you mean {meant!r}" in said
+    assert "known: " in said
+
+
+def test_a_number_where_a_word_belongs():
+    assert "unknown optim.name '3'; known: adam, keras-adam" in refusal({"optim.name": 3})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("optim.lr", "fast"),
+        ("optim.lr", "0.1"),
+        ("optim.lr", True),
+        ("optim.lr", -0.1),
+        ("optim.lr", float("nan")),
+        ("optim.lr", float("inf")),
+        ("optim.momentum", 1.0),
+        ("optim.beta1", 1.5),
+        ("optim.eps", 0.0),
+        ("optim.nesterov", 1),
+        ("optim.nesterov", "yes"),
+        ("train.batch", 0),
+        ("train.batch", 64.0),
+        ("train.batch", "64"),
+        ("train.seed", -1),
+        ("train.label_smoothing", 1.0),
+        ("train.epochs", "ten epochs"),
+        ("train.epochs", "10 weeks"),
+        ("train.epochs", "-1 epochs"),
+        ("train.epochs", "1e999 epochs"),
+        ("train.epochs", True),
+        ("train.epochs", ""),
+        ("input.size", 0),
+        ("input.mean", 0.5),
+        ("input.mean", [0.5, 0.5]),
+        ("input.mean", [0.5, 0.5, "0.5"]),
+        ("data.size", 8),
+        ("data.name", 10),
+        ("data.split_seed", -1),
+        ("model.dropout", 1.0),
+        ("evaluation.top", [0]),
+        ("evaluation.top", [1.5]),
+        ("evaluation.top", 1),
+        ("augment.crop", -1),
+        ("checkpoint.keep", 1),
+        ("schedule.factor", 1.0),
+        ("schedule.patience", 0),
+        ("published.test_accuracy", 70.81),
+        ("published.val_accuracy", ["high"]),
+    ],
+)
+def test_a_value_that_does_not_fit_is_named(key, value):
+    said = refusal({key: value}, of="keras-lab")
+    assert said.startswith(f"override: {key}")
+    assert repr(value) in said or (isinstance(value, list) and repr(value[-1]) in said)
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("tree", "key"),
+    [
+        ({"summary": "s"}, "'name' is missing"),
+        ({"name": "n"}, "'summary' is missing"),
+        ({**SMALL, "published": {}}, "'published.source' is missing"),
+        ({**SMALL, "published": {"source": "s"}}, "'published.protocol' is missing"),
+        ({**SMALL, "optim": {"group": [{"lr_factor": 2.0}]}}, "'optim.group.0.match' is missing"),
+        ({**SMALL, "optim": 3}, "optim = 3"),
+        ({**SMALL, "optim": [1]}, "optim = (1,)"),
+        ({**SMALL, "published": "yes"}, "published = 'yes'"),
+    ],
+)
+def test_a_tree_with_something_missing_or_misplaced(tree, key):
+    with pytest.raises(RecipeError, match=r"^mine\.toml: ") as caught:
+        recipe.check(tree, origin="mine.toml")
+    assert key in str(caught.value)
+
+
+def test_published_filled_in_part_by_an_override():
+    assert "'published.source' is missing" in refusal({"published.test_accuracy": 0.7})
+
+
+def test_a_section_under_a_value():
+    assert "'lr' is a value, not a section" in refusal({"optim.lr.peak": 1.0})
+
+
+@pytest.mark.parametrize(
+    "needs",
+    [{"evaluation.keep": "best"}, {"schedule.name": "plateau"}, {"train.early_stopping": 3}],
+)
+def test_choosing_needs_a_validation_split(needs):
+    assert "data.validation is empty" in refusal({"data.validation": "", **needs})
+    assert recipe.override(recipe.load("cifar10-quick"), {"data.validation": ""})
+
+
+def test_a_zero_deviation_divides():
+    assert "input.std" in refusal({"input.std": [1.0, 0.0, 1.0]})
+
+
+def test_an_override_leaves_the_rest_and_the_original():
+    plan = recipe.load("keras-lab")
+    changed = recipe.override(plan, {"optim.lr": 2, "data.size": 48, "train.epochs": 3})
+    assert (changed.optim.lr, changed.data.size) == (2.0, 48)
+    assert changed.train.epochs == Duration(3, "epochs")
+    assert plan == recipe.load("keras-lab")
+    assert recipe.override(changed, {"optim.lr": 0.001, "train.epochs": "10 epochs"}).model_copy(
+        update={"data": plan.data}
+    ) == plan  # fmt: skip
+
+
+def test_no_override_changes_nothing():
+    plan = recipe.load("keras-lab")
+    assert recipe.override(plan, {}) == plan
+
+
+# --- names and files -------------------------------------------------------------------------
+
+
+def test_an_unknown_recipe():
+    with pytest.raises(
+        UnknownName, match=r"unknown recipe 'cifar10-quik'; did you mean 'cifar10-quick'"
+    ):
+        recipe.load("cifar10-quik")
+
+
+def test_a_file_of_ones_own(tmp_path):
+    path = tmp_path / "내 것.toml"
+    path.write_text('name = "내 것"\nsummary = "고양이"\n[train]\nepochs = 2\n', encoding="utf-8")
+    plan = recipe.load(str(path))
+    assert (plan.name, plan.train.epochs) == ("내 것", Duration(2, "epochs"))
+    assert recipe.parse(recipe.to_toml(plan)) == plan
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (None, "does not exist"),
+        ("folder", "is a folder"),
+        (b"name = '\xff\xfe'", "not UTF-8"),
+        (b"\xff\xfen\x00a\x00", "not UTF-8"),
+        (b"name = ", "not valid TOML"),
+        (b"name = 'a'\nname = 'b'", "not valid TOML"),
+        (b"PK\x03\x04\x00\x00", "not valid TOML"),
+        (b"", "'name' is missing"),
+        (b"name = 'n'\nsummary = 's'\n[optim]\nlr = 'x'", "optim.lr = 'x'"),
+        (b"name = 'n'\nsummary = 's'\n[optim]\nlr = 1979-05-27", "optim.lr = "),
+        (
+            b"name = 'n'\nsummary = 's'\n[published]\nsource = 's'",
+            "'published.protocol' is missing",
+        ),
+        (b"name = 'n'\nsummary = 's'\n[optimizer]\nlr = 1", "unknown key 'optimizer'"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_named_with_its_fault(tmp_path, content, fault):
+    path = tmp_path / "mine.toml"
+    if content == "folder":
+        path.mkdir()
+    elif content is not None:
+        path.write_bytes(content)
+    with pytest.raises(RecipeError) as caught:
+        recipe.load(str(path))
+    assert str(path) in str(caught.value)
+    assert fault in str(caught.value)
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="needs rights to be refused")
+def test_a_file_that_may_not_be_read(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.touch(mode=0o000)
+    with pytest.raises(RecipeError, match="cannot be read"):
+        recipe.load(str(path))
+
+
+def test_a_read_that_fails(tmp_path, monkeypatch):
+    path = tmp_path / "mine.toml"
+    path.touch()
+
+    def refuse(*_: object, **__: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(RecipeError, match=r"mine\.toml cannot be read: Permission denied"):
+        recipe.load(str(path))
+
+
+# --- section.key=value -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("optim.lr=0.02", ("optim.lr", 0.02)),
+        ("optim.lr = 1e-3", ("optim.lr", 1e-3)),
+        ("train.batch=1_000", ("train.batch", 1000)),
+        ("train.drop_last=true", ("train.drop_last", True)),
+        ("optim.name=adam", ("optim.name", "adam")),
+        ('optim.name="adam"', ("optim.name", "adam")),
+        ("optim.name='adam'", ("optim.name", "adam")),
+        ("data.train=train[:80%]", ("data.train", "train[:80%]")),
+        ("data.validation=", ("data.validation", "")),
+        ("train.epochs=2 epochs", ("train.epochs", "2 epochs")),
+        ('train.epochs="625 steps"', ("train.epochs", "625 steps")),
+        ("train.epochs=3", ("train.epochs", 3)),
+        ("evaluation.top=[1, 5]", ("evaluation.top", [1, 5])),
+        ("summary=a = b", ("summary", "a = b")),
+        ("summary=고양이", ("summary", "고양이")),
+    ],
+)
+def test_assignments(text, expected):
+    key, value = recipe.parse_assignment(text)
+    assert (key, value) == expected
+    assert type(value) is type(expected[1])
+    assert isinstance(recipe.override(recipe.load("keras-lab"), {key: value}), Recipe)
+
+
+@pytest.mark.parametrize("text", ["", "optim.lr", "=0.02", " = 1", "optim.lr 0.02"])
+def test_what_is_no_assignment(text):
+    with pytest.raises(RecipeError, match=r"expected section\.key=value, got"):
+        recipe.parse_assignment(text)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_any_number_is_read_back(number):
+    assert recipe.parse_assignment(f"optim.lr={number!r}") == ("optim.lr", number)
+
+
+@given(st.text())
+def test_any_text_is_an_assignment_or_refused(text):
+    try:
+        key, _ = recipe.parse_assignment(text)
+    except RecipeError:
+        assert not text.partition("=")[1] or not text.partition("=")[0].strip()
+    else:
+        assert key == text.partition("=")[0].strip()
+
+
+@given(st.text(), st.text())
+def test_any_name_and_summary_survive_the_text(name, summary):
+    plan = recipe.check({"name": name, "summary": summary})
+    assert recipe.parse(recipe.to_toml(plan)) == plan
+
+
+@given(st.dictionaries(st.text(max_size=8), st.one_of(st.integers(), st.text(), st.booleans())))
+def test_any_tree_is_a_recipe_or_refused(tree):
+    with contextlib.suppress(RecipeError):
+        assert recipe.check(tree).name == tree["name"]
+
+
+# --- durations -------------------------------------------------------------------------------
+
+UNITS = st.sampled_from(["epochs", "steps", "examples"])
+AMOUNTS = st.one_of(
+    st.integers(0, 10**12).map(float), st.floats(0, 1e15, allow_nan=False, allow_infinity=False)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("10 epochs", (10, "epochs")),
+        ("1 epoch", (1, "epochs")),
+        ("1.5epochs", (1.5, "epochs")),
+        (".5 epochs", (0.5, "epochs")),
+        ("625 steps", (625, "steps")),
+        ("1 step", (1, "steps")),
+        ("500000 examples", (500_000, "examples")),
+        ("1e6 examples", (1e6, "examples")),
+        (" 3 ", (3, "epochs")),
+        (3, (3, "epochs")),
+        (0.5, (0.5, "epochs")),
+    ],
+)
+def test_a_duration(text, expected):
+    assert Duration.parse(text) == Duration(*expected)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "epochs", "ten", "1,5 epochs", "-1", -1, "1 2", "3 epochss", "٣", None, True, [], "nan"],
+)
+def test_what_is_no_duration(text):
+    with pytest.raises(ValueError, match=r"expected e\.g\. '10 epochs'"):
+        Duration.parse(text)
+
+
+@given(AMOUNTS, UNITS)
+def test_a_duration_is_its_text(amount, unit):
+    duration = Duration(amount, unit)
+    assert Duration.parse(str(duration)) == duration
+    tree = tomllib.loads(tomli_w.dumps({"every": str(duration)}))
+    assert recipe.check({**SMALL, "checkpoint": tree}).checkpoint.every == duration
+
+
+def test_a_run_of_no_length_is_refused():
+    with pytest.raises(
+        RecipeError, match=r"train\.epochs = '0 epochs': a run takes more than no time"
+    ):
+        recipe.check({**SMALL, "train": {"epochs": "0 epochs"}})
+
+
+def test_a_long_duration_is_written_in_full():
+    assert str(Duration(12_345_678, "examples")) == "12345678 examples"
+    assert str(Duration(2.5, "epochs")) == "2.5 epochs"
+
+
+@given(st.integers(0, 1000), st.integers(1, 5000), st.integers(1, 512))
+def test_the_units_agree(epochs, steps_per_epoch, batch):
+    where = {"steps_per_epoch": steps_per_epoch, "batch": batch}
+    steps = epochs * steps_per_epoch
+    assert Duration(epochs, "epochs").steps(**where) == steps
+    assert Duration(steps, "steps").steps(**where) == steps
+    assert Duration(steps * batch, "examples").steps(**where) == steps
+
+
+@given(AMOUNTS, UNITS, st.integers(1, 5000), st.integers(1, 512))
+def test_a_duration_is_rounded_to_whole_steps(amount, unit, steps_per_epoch, batch):
+    steps = Duration(amount, unit).steps(steps_per_epoch=steps_per_epoch, batch=batch)
+    exact = {"epochs": amount * steps_per_epoch, "steps": amount, "examples": amount / batch}[unit]
+    assert isinstance(steps, int)
+    assert abs(steps - exact) <= 0.5 + 1e-9 * exact

@@ -1,0 +1,522 @@
+"""The loop against a bare one, its stops, and what it records."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import sys
+import time
+from dataclasses import replace as changed
+
+import processes
+import pytest
+import torch
+from processes import TINY
+from torch import nn
+from torch.nn import functional as F
+
+import alexnet
+from alexnet import cli
+from alexnet import recipe as recipes
+from alexnet.data import loader
+from alexnet.data.sources import open_dataset
+from alexnet.errors import (
+    AlexNetError,
+    CheckpointError,
+    Interrupted,
+    NotFinite,
+    RecipeError,
+    UsageError,
+)
+from alexnet.models import table
+from alexnet.run import checkpoint, classifier, log
+from alexnet.run.device import Device
+from alexnet.training import loop, record
+from alexnet.training.stage import set_up
+
+CPU = Device(torch.device("cpu"), "float32")
+HUSH = log.Console(quiet=True)
+SMALL = TINY | {"data.train": "train[:40]", "train.batch": 10, "evaluation.views": "centre"}
+
+
+def plan(**override):
+    keys = {key.replace("__", "."): value for key, value in override.items()}
+    return recipes.override(recipes.load("cifar10-quick"), SMALL | keys)
+
+
+@pytest.fixture(autouse=True)
+def rate(monkeypatch):
+    """Leave out what takes a second and changes no weight."""
+    monkeypatch.setattr(Device, "matrix_rate", lambda self: 1e11)
+
+
+@pytest.fixture
+def fit(data_root):
+    def run(folder, **override):
+        return loop.fit(plan(**override), folder, device=CPU, root=data_root, console=HUSH)
+
+    return run
+
+
+# --- against a bare loop ---------------------------------------------------------------------
+
+PLAIN = {
+    "optim__name": "sgd",
+    "optim__lr": 0.01,
+    "optim__momentum": 0.9,
+    "optim__nesterov": True,
+    "optim__weight_decay": 5e-4,
+    "schedule__name": "constant",
+    "augment__flip": "none",
+    "augment__crop": 0,
+    "model__dropout": 0.0,
+    "train__epochs": "20 steps",
+    "train__label_smoothing": 0.1,
+    "data__validation": "",
+}
+
+
+def bare_network():
+    """``alexnet-cifar`` in plain torch, written out."""
+
+    def conv(inputs, outputs, pool):
+        pools = [nn.MaxPool2d(3, 2)] if pool else []
+        layers = [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), *pools]
+        return [*layers, nn.BatchNorm2d(outputs, momentum=0.4), nn.ReLU()]
+
+    def dense(inputs, outputs):
+        return [
+            nn.Linear(inputs, outputs, bias=False),
+            nn.BatchNorm1d(outputs, momentum=0.4),
+            nn.ReLU(),
+        ]
+
+    return nn.Sequential(
+        *conv(3, 64, pool=True),
+        *conv(64, 96, pool=True),
+        *conv(96, 160, pool=False),
+        *conv(160, 160, pool=False),
+        *conv(160, 160, pool=True),
+        nn.Flatten(),
+        *dense(160 * 3 * 3, 512),
+        *dense(512, 512),
+        nn.Linear(512, 10),
+    )
+
+
+def test_same_losses_as_a_bare_torch_loop(tmp_path, data_root, fit, monkeypatch):
+    """Over 20 steps, to the last bit: nothing is done beside or between what a plain loop does.
+
+    With the same kernels (channels last, fused), because at this rate a last bit that differs
+    grows tenfold a step: it moves a ReLU to its other side.
+    """
+    ours = []
+    step = loop.train_step
+
+    def noted(*args):
+        found = step(*args)
+        ours.append(found[0])
+        return found
+
+    monkeypatch.setattr(loop, "train_step", noted)
+    fit(tmp_path / "run", **PLAIN)
+    dataset = open_dataset("shapes", root=data_root)
+    labels = torch.tensor(dataset.parts["train"].labels[:40])
+    stage = set_up(plan(**PLAIN), CPU, data_root, HUSH)
+    x = stage.preprocessing(torch.tensor(dataset.parts["train"].images[:40]))
+
+    model = bare_network()
+    start = stage.model.state_dict()
+    model.load_state_dict(dict(zip(model.state_dict(), start.values(), strict=True)))
+    model.to(memory_format=torch.channels_last)
+    model[0].weight.requires_grad_(False)  # whitening
+    for layer in model:
+        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+            layer.weight.requires_grad_(False)
+    learned = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in learned if p.ndim > 1], "weight_decay": 5e-4},
+        {"params": [p for p in learned if p.ndim == 1]},
+    ]
+    optimizer = torch.optim.SGD(groups, lr=0.01, momentum=0.9, nesterov=True, fused=True)
+    theirs = []
+    for epoch in range(5):
+        for some in torch.from_numpy(loader.order(40, 0, epoch)).split(10):
+            loss = F.cross_entropy(model(x[some]), labels[some], label_smoothing=0.1)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            theirs.append(loss.item())
+    assert len(ours) == 20
+    assert ours == theirs
+    assert ours[-1] < ours[0]
+
+
+# --- numbers that are none -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", ["sgd", "keras-adam"])
+def test_a_loss_that_is_none_stops_with_step_and_rate(tmp_path, fit, rule):
+    with pytest.raises(NotFinite) as found:
+        fit(
+            tmp_path / "run",
+            optim__name=rule,
+            optim__lr=1e20,
+            schedule__name="constant",
+            checkpoint__every="1 step",
+        )
+    text = str(found.value)
+    step = int(text.split(" at step ")[1].split()[0])
+    assert 1 <= step <= 3, "within a step or two"
+    assert "learning rate 1e+20" in text
+    assert "Lower optim.lr" in text
+    assert found.value.exit_code == 1
+    saved = checkpoint.newest(tmp_path / "run", print)  # what was saved before is whole
+    assert saved.state["progress"]["step"] <= step
+    assert all(bool(t.isfinite().all()) for t in saved.weights.values())
+
+
+@pytest.mark.parametrize("rule", ["sgd", "keras-adam", "muon"])
+def test_a_tiny_rate_raises_no_alarm(tmp_path, fit, rule):
+    result = fit(tmp_path / "run", optim__name=rule, optim__lr=1e-10, train__epochs="1 epoch")
+    assert math.isfinite(result.history[0]["train_loss"])
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_that_are_none_are_not_saved(tmp_path, fit, monkeypatch, value):
+    """The loss of a step is found before its update; the update itself may go wrong."""
+    step = loop.train_step
+
+    def spoils(stage, batch, number, epoch):
+        found = step(stage, batch, number, epoch)
+        if number == 2:
+            with torch.no_grad():
+                stage.model.fc8.bias[3] = value
+        return found
+
+    monkeypatch.setattr(loop, "train_step", spoils)
+    with pytest.raises(NotFinite, match=r"after step 3; they were not saved"):
+        fit(tmp_path / "run", checkpoint__every="1 step")
+    assert checkpoint.newest(tmp_path / "run", print).path.name == "step-00000002"
+
+
+# --- being stopped ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def signalled(monkeypatch):
+    """Return a function that lets a signal arrive during a step."""
+
+    def at(number, count=1, step=2):
+        real = loop.train_step
+
+        def interrupted(stage, batch, done, epoch):
+            if done == step:
+                for _ in range(count):
+                    signal.raise_signal(number)
+            return real(stage, batch, done, epoch)
+
+        monkeypatch.setattr(loop, "train_step", interrupted)
+
+    return at
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_finishes_the_step_saves_and_gives_the_handlers_back(
+    tmp_path, fit, signalled, number, status
+):
+    folder = tmp_path / "run"
+    before = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
+    signalled(number)
+    with pytest.raises(Interrupted, match=f"{number.name}: saved at step 3") as found:
+        fit(folder)
+    assert found.value.exit_code == status
+    assert str(found.value).endswith(log.resume_command(folder))
+    assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == before
+    progress = checkpoint.newest(folder, print).state["progress"]
+    assert (progress["step"], progress["sums"][2]) == (3, 30)
+
+
+def test_a_second_signal_stops_at_once(tmp_path, fit, signalled):
+    before = signal.getsignal(signal.SIGINT)
+    signalled(signal.SIGINT, count=2)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "run")
+    assert signal.getsignal(signal.SIGINT) is before
+    assert checkpoint.every(tmp_path / "run") == []
+
+
+def test_a_signal_in_the_last_step_finishes_the_run(tmp_path, fit, signalled):
+    signalled(signal.SIGTERM, step=3)
+    assert fit(tmp_path / "run", train__epochs="1 epoch").record["history"]
+
+
+# --- whose folder ----------------------------------------------------------------------------
+
+
+def test_a_folder_that_holds_anything_is_not_written_to(tmp_path, data_root):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    for what, hint in (("files", ""), ("a run", "alexnet resume")):
+        with pytest.raises(UsageError, match=f"holds {what} already; choose another --out") as e:
+            alexnet.train(plan(), folder, data_root=data_root, console=HUSH)
+        assert hint in str(e.value)
+        assert e.value.exit_code == 2
+        (folder / record.RECIPE).write_text(recipes.to_toml(plan()))
+    assert {path.name for path in folder.iterdir()} == {"notes.txt", record.RECIPE}
+    with pytest.raises(UsageError, match="is a file; choose another --out"):
+        alexnet.train(plan(), folder / "notes.txt", data_root=data_root, console=HUSH)
+
+
+def test_a_folder_of_another_run_is_refused(tmp_path, fit, signalled):
+    signalled(signal.SIGTERM)
+    with pytest.raises(Interrupted):
+        fit(tmp_path / "run")
+    with pytest.raises(UsageError, match="holds another run; choose another --out"):
+        fit(tmp_path / "run", train__seed=1)
+
+
+@pytest.mark.parametrize("key", ["model", "weights", "memory"])
+def test_a_checkpoint_of_another_network_is_refused(tmp_path, fit, signalled, key):
+    folder = tmp_path / "run"
+    signalled(signal.SIGTERM)
+    with pytest.raises(Interrupted):
+        fit(folder, optim__name="keras-adam")
+    saved = checkpoint.newest(folder, print)
+    other, message = {
+        "model": (changed(saved, model=saved.model | {"network": "x"}), "holds network 'x'"),
+        "weights": (
+            changed(saved, weights=saved.weights | {"fc8.bias": torch.zeros(7)}),
+            r"'fc8.bias' has shape \(7,\), expected \(10,\): it is of another network",
+        ),
+        "memory": (
+            changed(saved, optimizer=saved.optimizer | {"fc8.bias/exp_avg": torch.zeros(7)}),
+            "'fc8.bias/exp_avg' is of another network",
+        ),
+    }[key]
+    checkpoint.save(folder, other)
+    with pytest.raises(CheckpointError, match=message):
+        fit(folder, optim__name="keras-adam")
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path, data_root):
+    folder = tmp_path / "run"
+    first = processes.start(processes._train, folder, data_root, {}, [sleeps])
+    while not (folder / record.RECIPE).exists():
+        assert first.is_alive()
+        time.sleep(0.01)
+    with pytest.raises(UsageError, match="another process is training in"):
+        alexnet.resume(folder, data_root=data_root, device="cpu", console=HUSH)
+    first.kill()
+    first.join()
+    assert processes.resume(folder, data_root) == 0  # the dead hold no lock
+
+
+def sleeps() -> None:
+    processes.replace("alexnet.training.loop", "train_step", with_=lambda *a: time.sleep(60))
+
+
+def test_what_cannot_be_done_is_said_before_anything_is_written(tmp_path, fit):
+    wrong = {
+        "share 40 pictures": {"data__validation": "train[:50]"},
+        "train.batch = 50 is more than the 40": {"train__batch": 50},
+        "vanishes at layer": {"input__size": 8},
+    }
+    for message, keys in wrong.items():
+        with pytest.raises(UsageError, match=message):
+            fit(tmp_path / "run", **keys)
+    assert issubclass(RecipeError, UsageError)
+    assert not (tmp_path / "run").exists()
+
+
+# --- through the command line ----------------------------------------------------------------
+
+
+def command(monkeypatch, root, *arguments, **override):
+    """Run ``alexnet`` in this process; returns its exit status."""
+    sets = [f"--set={k}={v}" for k, v in (SMALL | override).items()]
+    monkeypatch.setattr(sys, "argv", ["alexnet", *arguments, "--data", str(root), *sets])
+    with pytest.raises(SystemExit) as found:
+        cli.main()
+    return found.value.code
+
+
+def test_the_command_line_ends_with_the_error_s_status(tmp_path, data_root, monkeypatch, capsys):
+    call = ("train", "cifar10-quick", "--quiet", "--device", "cpu", "--out", str(tmp_path / "run"))
+    wild = {"optim.name": "sgd", "optim.lr": "1e20", "schedule.name": "constant"}
+    assert command(monkeypatch, data_root, *call, **wild) == 1
+    text = capsys.readouterr().err
+    assert text.startswith("alexnet: the loss is ")
+    assert "learning rate 1e+20" in text
+    assert command(monkeypatch, data_root, *call) == 2
+    assert "holds a run already; choose another --out" in capsys.readouterr().err
+
+
+# --- what is recorded ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, data_root):
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Device, "matrix_rate", lambda self: 1e11)
+        chosen = plan(
+            train__epochs="10 steps",
+            checkpoint__every="3 steps",
+            evaluation__keep="best",
+            optim__lr=0.5,
+            published={
+                "source": "a test",
+                "protocol": "none",
+                "test_accuracy": 0.5,
+            },
+        )
+        return loop.fit(
+            chosen, folder, device=CPU, root=data_root, console=HUSH, command="alexnet train x"
+        )
+
+
+def test_result_holds_what_was_measured_and_on_what(finished):
+    found = json.loads((finished.folder / record.RESULT).read_text(encoding="utf-8"))
+    assert found == json.loads(json.dumps(finished.record))
+    assert list(found) == [
+        "recipe",
+        "command",
+        "seed",
+        "test",
+        "verdict",
+        "speed",
+        "environment",
+        "commit",
+        "date",
+        "history",
+    ]
+    assert (found["recipe"], found["command"], found["seed"]) == (
+        "cifar10-quick",
+        "alexnet train x",
+        0,
+    )
+    assert found["test"]["count"] == 50
+    assert found["environment"]["precision"] == "float32"
+    assert finished.history == log.read_metrics(finished.folder / log.METRICS)
+    assert record.read_result(finished.folder).record == found
+
+
+def test_history_has_a_line_an_epoch_and_one_for_a_part(finished):
+    assert [(line["epoch"], line["step"]) for line in finished.history] == [(1, 4), (2, 8), (3, 10)]
+    for line in finished.history:
+        assert {"train_loss", "train_accuracy", "val_loss", "val_accuracy"} < line.keys()
+        assert {"learning_rate", "seconds", "images_per_second"} < line.keys()
+    seconds = [line["seconds"] for line in finished.history]
+    assert seconds == sorted(seconds)
+    assert finished.record["speed"]["training_seconds"] == seconds[-1]
+
+
+def test_speed_is_multiply_adds_times_pictures(finished):
+    """Counted by hand: filters x inputs x 9 x positions, and inputs x units."""
+    whitening = 64 * 3 * 9 * 32**2  # not learned: forward only
+    learned = (
+        96 * 64 * 9 * 15**2
+        + (160 * 96 + 2 * 160 * 160) * 9 * 7**2
+        + 160 * 3**2 * 512
+        + 512 * 512
+        + 512 * 10
+    )
+    found = finished.record["speed"]
+    assert found["pictures"] == 100  # ten steps of ten
+    assert found["training_multiply_adds"] == 100 * (whitening + 3 * learned)
+    seconds = found["training_seconds"]
+    assert found["images_per_second"] == pytest.approx(100 / seconds)
+    assert found["matrix_rate_flops"] == 1e11
+    share = 2 * 100 * (whitening + 3 * learned) / (seconds * 1e11)
+    assert found["share_of_matrix_rate"] == pytest.approx(share)
+    assert found["peak_memory_bytes"] > 1e7 or sys.platform == "win32"
+
+
+@pytest.mark.parametrize(
+    ("keys", "steps", "pictures"),
+    [
+        ({}, 8, 80),
+        ({"train__drop_last": False, "data__train": "train[:35]"}, 8, 70),
+        ({"train__drop_last": True, "data__train": "train[:35]"}, 6, 60),
+        ({"train__drop_last": False, "data__train": "train[:35]"}, 5, 45),
+    ],
+)
+def test_pictures_are_counted_once_each_time(data_root, keys, steps, pictures):
+    stage = set_up(plan(**keys), CPU, data_root, HUSH)
+    assert record.speed(stage, 2.0, 1e11, steps)["pictures"] == pictures
+    total = table.totals(table.trace(stage.model.network)).training_multiply_adds
+    assert record.speed(stage, 2.0, 1e11, steps)["training_multiply_adds"] == pictures * total
+
+
+def test_verdict_sets_ours_beside_the_published(finished):
+    ours = finished.record["test"]["accuracy"]
+    assert finished.record["verdict"] == {
+        "published": 0.5,
+        "measured": ours,
+        "difference": ours - 0.5,
+        "met": ours >= 0.5,
+    }
+    assert record.verdict(plan(), None) is None
+
+
+def test_the_best_weights_are_those_that_were_validated_and_are_tested(finished, data_root):
+    """Saving goes on every third step, between validations; BEST must not be one of those."""
+    best = min(finished.history, key=lambda line: line["val_loss"])
+    saved = checkpoint.best(finished.folder)
+    assert saved.path.name == f"step-{best['step']:08d}"
+    model = classifier.restore(saved)
+    again = {"device": "cpu", "precision": "float32", "data_root": data_root}
+    validated = alexnet.evaluate(model, "shapes/train[100:150]", **again)
+    assert validated.loss == pytest.approx(best["val_loss"], abs=1e-6)
+    tested = alexnet.evaluate(model, "shapes/test[:50]", **again)
+    assert tested.loss == pytest.approx(finished.record["test"]["loss"], abs=1e-6)
+
+
+def test_the_best_is_saved_when_it_is_found(tmp_path, fit, monkeypatch):
+    """Not at the next occasion, two steps later, with weights that nobody has validated."""
+    real, losses = loop.validate, iter([1.0, 2.0])
+    monkeypatch.setattr(loop, "validate", lambda stage: changed(real(stage), loss=next(losses)))
+    folder = tmp_path / "run"
+    fit(folder, train__epochs="2 epochs", checkpoint__every="3 steps", evaluation__keep="best")
+    assert checkpoint.best(folder).path.name == "step-00000004"
+    assert (folder / checkpoint.LAST).read_text() == "step-00000008"
+
+
+def test_the_folder_says_what_was_done_with_what(finished, data_root):
+    folder = finished.folder
+    assert record.read_recipe(folder) == finished.recipe
+    splits = json.loads((folder / record.SPLITS).read_text())
+    assert splits["data"] == "shapes"
+    assert splits["fingerprint"] == open_dataset("shapes", root=data_root).fingerprint
+    assert splits["indices"] == {
+        "train": [*range(40)],
+        "validation": [*range(100, 150)],
+        "test": [*range(50)],
+    }
+    environment = json.loads((folder / record.ENVIRONMENT).read_text())
+    assert environment["device"] == "cpu"
+
+
+def test_a_finished_run_is_not_run_again(finished, data_root, monkeypatch):
+    monkeypatch.setattr(loop, "fit", None)
+    assert alexnet.resume(finished.folder, data_root=data_root, console=HUSH) == finished
+
+
+def test_what_is_no_finished_run_is_said(tmp_path):
+    with pytest.raises(CheckpointError, match=f"holds no run: it has no {record.RECIPE}"):
+        alexnet.resume(tmp_path, console=HUSH)
+    (tmp_path / record.RECIPE).write_text(recipes.to_toml(plan()))
+    with pytest.raises(AlexNetError, match="is not finished; `alexnet resume"):
+        record.read_result(tmp_path)
+
+
+def test_a_free_folder_is_the_first_that_is_not_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for expected in ("x", "x-2", "x-3"):
+        folder = record.free_folder("x")
+        assert folder.as_posix() == f"runs/{expected}"
+        os.makedirs(folder)

@@ -13,8 +13,8 @@ RUN    ?= runs/demo
 
 demo: $(VENV)/ready
 	@echo "This fetches CIFAR-10 (139 MB, once), trains AlexNet on it, tests it on 10,000 pictures,"
-	@echo "predicts one picture and draws what happened. Training takes about five minutes on two cores"
-	@echo "with fast bf16; the line before it starts says how long here."
+	@echo "predicts one picture and draws what happened: some minutes on two cores with fast bf16. The"
+	@echo "training is timed on a few steps first and then says how long it takes here."
 	$(BIN)/alexnet data cifar10
 	if [ -f $(RUN)/recipe.toml ]; then $(BIN)/alexnet resume $(RUN); \
 	else $(BIN)/alexnet train cifar10-quick --out $(RUN); fi

@@ -81,7 +81,7 @@ def resume(
     if (folder / record.RESULT).is_file():
         console.say(f"{folder} is finished already")
         return record.read_result(folder)
-    return _fit(plan, folder, device, data_root, console, f"alexnet resume {folder}")
+    return _fit(plan, folder, device, data_root, console, "")
 
 
 def _fit(

@@ -16,6 +16,7 @@ from alexnet.models.build import build
 from alexnet.recipe import check
 from alexnet.run.device import Device, environment, peak_memory
 from alexnet.training import optim
+from alexnet.training.record import commit, today
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,13 @@ class StepSpeed:
     matrix_rate: float  # mean of the medians before and after
     share: float  # step_flops / matrix_rate
     peak_memory: int
+    optimizer: str
+    environment: dict[str, Any]
+    commit: str
+    date: str
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return plain values, to be kept as a record under ``benchmarks/``."""
         return asdict(self)
 
 
@@ -95,6 +100,10 @@ def step_speed(
         matrix_rate=rate,
         share=flops / median / rate,
         peak_memory=_peak(device),
+        optimizer=optimizer,
+        environment=environment(device),
+        commit=commit(),
+        date=today(),
     )
 
 

@@ -69,6 +69,9 @@ def list_(
 @app.command()
 def show(
     name: Annotated[str, typer.Argument(help="A network, a recipe, a data set or a run's folder.")],
+    other: Annotated[
+        str | None, typer.Argument(help="A second network, to lay beside the first.")
+    ] = None,
     size: Annotated[int | None, typer.Option(help="Side of the picture, for a network.")] = None,
     sums: Annotated[
         bool, typer.Option("--sums", help="Spell out the arithmetic of sizes.")
@@ -76,10 +79,11 @@ def show(
     data: Root = None,
     as_json: Json = False,
 ) -> None:
-    """Show a network's table, a recipe, a data set's card, or what a run reached."""
+    """Show a network's table (or two side by side), a recipe, a data set, or a run."""
+    from alexnet.reporting.cards import beside
     from alexnet.reporting.cards import show as card
 
-    found = card(name, size=size, sums=sums, root=data)
+    found = beside(name, other) if other else card(name, size=size, sums=sums, root=data)
     write(found.values if as_json else found.text)
 
 

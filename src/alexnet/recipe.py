@@ -26,6 +26,7 @@ __all__ = [
     "Optim",
     "Recipe",
     "Schedule",
+    "changes",
     "check",
     "keys",
     "load",

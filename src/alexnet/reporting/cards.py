@@ -13,8 +13,9 @@ from alexnet.errors import CheckpointError, UnknownName
 from alexnet.models import rows, table, zoo
 from alexnet.models.table import Network, Traced
 from alexnet.recipe import Recipe
+from alexnet.reporting.compare import compare
 from alexnet.reporting.text import summary_table
-from alexnet.run.log import minutes, read_metrics
+from alexnet.run.log import minutes, read_metrics, resume_command
 
 
 def network_card(network: Network, size: int | None = None) -> dict[str, Any]:
@@ -181,6 +182,12 @@ def _data_card(name: str, size: int | None, root: Path | None) -> Card:
     raise UnknownName("network, recipe, data set or run", name, known)
 
 
+def beside(first: str, second: str) -> Card:
+    """Return two networks side by side. Raises ``UnknownName``."""
+    text, values = compare(zoo.network(first), zoo.network(second))
+    return Card(text, values)
+
+
 def run_card(folder: Path) -> Card:
     """Return what a run reached, or how far it is. Raises ``CheckpointError`` for another folder."""
     history = read_metrics(folder / "metrics.jsonl")
@@ -190,7 +197,7 @@ def run_card(folder: Path) -> Card:
     if not (folder / "recipe.toml").is_file():
         raise CheckpointError(f"{folder} holds no run: it has no recipe.toml")
     rows = [{k: f"{v:.4g}" for k, v in line.items()} for line in history]
-    text = f"{folder} is not finished; `alexnet resume {folder}` goes on with it"
+    text = f"{folder} is not finished; `{resume_command(folder)}` goes on with it"
     return Card(f"{summary_table(rows)}\n\n{text}", {"history": history})
 
 

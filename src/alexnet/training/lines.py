@@ -9,23 +9,23 @@ from alexnet.run.log import minutes
 from alexnet.training.saving import Progress
 from alexnet.training.stage import Stage
 
-# Of the matrix rate, what a whole training run reached here (share_of_matrix_rate in result.json):
-# enough to say minutes from hours, no more.
-USUAL_SHARE = 0.5
+UPDATE = 1.15  # a step with its update and its reading, over forward and backward alone
 
 
-def beforehand(stage: Stage, matrix_rate: float) -> str:
-    """Say what is about to happen and roughly how long it takes on this machine."""
+def beforehand(stage: Stage, progress: Progress, step_seconds: float) -> str:
+    """Say what is about to happen and roughly how long it takes on this machine.
+
+    ``step_seconds``: forward and backward of one batch, just timed.
+    """
     total = table.totals(table.trace(stage.model.network, stage.model.size))
-    pictures = stage.total * stage.recipe.train.batch
-    work = total.training_multiply_adds * pictures
+    left = stage.total - progress.step
+    work = total.training_multiply_adds * left * stage.recipe.train.batch
     return (
         f"{stage.recipe.name}: {stage.model.network.name} ({total.trainable / 1e6:.1f} M weights) at "
         f"{stage.model.size}x{stage.model.size}, {len(stage.train):,} training pictures, "
         f"{stage.epochs} epochs of {stage.steps_per_epoch} steps\n"
         f"on {stage.device.describe()}: {work / 1e12:.1f} T multiply-adds, roughly "
-        f"{minutes(2 * work / matrix_rate / USUAL_SHARE)} at half of this machine's matrix rate "
-        f"({matrix_rate / 1e12:.2f} TFLOP/s)"
+        f"{minutes(step_seconds * UPDATE * left)} at the present speed of this machine"
     )
 
 

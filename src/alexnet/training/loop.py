@@ -6,7 +6,9 @@ resumed therefore ends with the same bits, on the same device with the same numb
 
 from __future__ import annotations
 
+import copy
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +46,10 @@ def fit(
     console = console or log.Console()
     stage = set_up(recipe, device, root, console)
     with guard.owned(folder), guard.signals(console) as asked:
-        record.open_folder(folder, stage)
+        record.open_folder(folder, stage, command)
         progress = restore(stage, folder, console)
         rate_before = device.matrix_rate()
-        console.say(lines.beforehand(stage, rate_before))
+        console.say(lines.beforehand(stage, progress, rehearse(stage)))
         while not _over(stage, progress):
             _train_epoch(stage, progress, folder, console, asked)
             _close_epoch(stage, progress, folder, console)
@@ -62,7 +64,6 @@ def fit(
             console,
             seconds=progress.seconds,
             rate_before=rate_before,
-            command=command,
         )
 
 
@@ -124,6 +125,24 @@ def train_step(stage: Stage, batch: Batch, step: int, epoch: int) -> tuple[float
     if stage.averaged is not None:
         optim.average((stage.averaged, stage.model), plan.average, step)
     return value, int((logits.detach().argmax(1) == batch.labels).sum())
+
+
+def rehearse(stage: Stage) -> float:
+    """Time forward and backward of one batch on a copy: seconds. Nothing of the run is touched."""
+    model = copy.deepcopy(stage.model)
+    plan, device = stage.recipe.train, stage.device
+    order = {"seed": plan.seed, "epoch": 0, "drop_last": plan.drop_last}
+    batch = next(training_batches(stage.train, plan.batch, device=device.torch, **order))
+    x = prepare(stage, batch, generator(plan.seed, "rehearsal"), 0)
+    seconds = []
+    for _ in range(3):  # the first maps memory and chooses kernels
+        start = time.perf_counter()
+        with device.autocast():
+            logits = model(x)
+        F.cross_entropy(logits.float(), batch.labels).backward()  # type: ignore[no-untyped-call]
+        device.synchronise()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds[1:])
 
 
 def prepare(stage: Stage, batch: Batch, draw: torch.Generator, epoch: int) -> Tensor:

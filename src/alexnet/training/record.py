@@ -53,7 +53,7 @@ class Result:
         return list(self.record["history"])
 
 
-def open_folder(folder: Path, stage: Stage) -> None:
+def open_folder(folder: Path, stage: Stage, command: str) -> None:
     """Write what is known before the first step; a folder of the same run is left as it is."""
     text = recipes.to_toml(stage.recipe)
     if (folder / RECIPE).is_file():
@@ -61,7 +61,7 @@ def open_folder(folder: Path, stage: Stage) -> None:
             raise UsageError(f"{folder} holds another run; choose another --out")
         return
     (folder / "checkpoints").mkdir(exist_ok=True)
-    _write_json(folder / ENVIRONMENT, environment(stage.device))
+    _write_json(folder / ENVIRONMENT, {**environment(stage.device), "command": command})
     chosen = {"train": stage.train, "validation": stage.validation, "test": stage.test}
     indices = {name: part.chosen.tolist() for name, part in chosen.items() if part is not None}
     data = {
@@ -113,7 +113,6 @@ def finish(
     *,
     seconds: float,
     rate_before: float,
-    command: str,
 ) -> Result:
     """Score the chosen weights on the test split, once, and write result.json."""
     rate = (rate_before + stage.device.matrix_rate()) / 2
@@ -132,7 +131,7 @@ def finish(
     )
     record = {
         "recipe": stage.recipe.name,
-        "command": command,
+        "command": json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))["command"],
         "seed": stage.recipe.train.seed,
         "changed": recipes.changes(stage.recipe),
         "test": scores.to_json(),
@@ -140,7 +139,7 @@ def finish(
         "speed": speed(stage, seconds, rate, log.read_metrics(folder / log.METRICS)[-1]["step"]),
         "environment": environment(stage.device),
         "commit": commit(),
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "date": today(),
         "history": log.read_metrics(folder / log.METRICS),
     }
     _write_json(folder / RESULT, record)
@@ -163,6 +162,11 @@ def commit() -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""  # installed from a wheel, or a machine without git
     return found.stdout.strip() if found.returncode == 0 else ""
+
+
+def today() -> str:
+    """Return the date, UTC, as it stands in a record: ``2026-11-24``."""
+    return datetime.now(UTC).strftime("%Y-%m-%d")
 
 
 def speed(stage: Stage, seconds: float, rate: float, steps: int) -> dict[str, Any]:
@@ -194,7 +198,7 @@ def verdict(recipe: Recipe, scores: Scores) -> dict[str, Any] | None:
         "measured": scores.accuracy,
         "difference": scores.accuracy - published.test_accuracy,
         "met": scores.accuracy >= published.test_accuracy,
-        "interval": scores.interval,
+        "interval": list(scores.interval),  # as JSON gives it back
         "published_loss": published.test_loss,
         "measured_loss": scores.loss,
         "published_seconds_per_epoch": published.seconds_per_epoch,

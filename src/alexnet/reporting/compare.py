@@ -1,0 +1,97 @@
+"""Two networks side by side, and in words where they differ. Nothing here imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+from difflib import SequenceMatcher
+from typing import Any
+
+from alexnet.models import table
+from alexnet.models.rows import Row
+from alexnet.models.table import Network, Traced
+from alexnet.reporting.text import summary_table
+
+Pair = tuple[Traced | None, Traced | None]
+
+
+def compare(first: Network, second: Network) -> tuple[str, dict[str, Any]]:
+    """Return two networks side by side: as text for a person, as plain values for a program."""
+    pairs = _pairs(table.trace(first), table.trace(second))
+    differences = list(_differences(first, second, pairs))
+    rows = [
+        {
+            "": " " if _same(a, b) else "*",
+            "layer": (a or b).row.name,  # type: ignore[union-attr]
+            first.name: _cell(a),
+            second.name: _cell(b),
+        }
+        for a, b in pairs
+    ]
+    said = [f"  {d['where']}: {d['first']} / {d['second']}" for d in differences]
+    text = "\n".join([summary_table(rows), "", f"{len(said)} differences:", *said])
+    return text, {"networks": [first.name, second.name], "differences": differences}
+
+
+def _pairs(first: list[Traced], second: list[Traced]) -> list[Pair]:
+    """Lay rows of the same name beside each other, keeping the order of both."""
+    names = [step.row.name for step in first], [step.row.name for step in second]
+    pairs: list[Pair] = []
+    for kind, a, b, c, d in SequenceMatcher(None, *names, autojunk=False).get_opcodes():
+        if kind == "equal":
+            pairs += zip(first[a:b], second[c:d], strict=True)
+        else:
+            pairs += [(step, None) for step in first[a:b]] + [(None, step) for step in second[c:d]]
+    return pairs
+
+
+def _same(a: Traced | None, b: Traced | None) -> bool:
+    return a is not None and b is not None and (a.row, a.outputs) == (b.row, b.outputs)
+
+
+def _cell(step: Traced | None) -> str:
+    if step is None:
+        return ""
+    count = step.parameters + step.buffers
+    shape = "x".join(map(str, step.outputs))
+    return f"{step.row.kind} {shape}{f', {count:,} params' if count else ''}"
+
+
+def _differences(first: Network, second: Network, pairs: list[Pair]) -> Iterator[dict[str, Any]]:
+    """Say each difference once: the networks' own settings, then row by row, then the totals."""
+    for name in ("size", "init"):
+        yield from _unless_equal(name, getattr(first, name), getattr(second, name))
+    before = _predecessors(first), _predecessors(second)
+    for a, b in pairs:
+        if a is not None and b is not None:
+            yield from _row_differences(a.row, b.row)
+            continue
+        row = (a or b).row  # type: ignore[union-attr]
+        if row.name in before[0] and row.name in before[1]:
+            if a is not None:  # moved: met twice, said once
+                yield from _unless_equal(f"{row.name} comes after", *(b[row.name] for b in before))
+        else:
+            there = f"{row.kind} there"
+            yield from _unless_equal(row.name, there if a else "absent", there if b else "absent")
+    sums = table.totals(table.trace(first)), table.totals(table.trace(second))
+    for name in ("parameters", "multiply_adds"):
+        yield from _unless_equal(name.replace("_", "-"), *(getattr(total, name) for total in sums))
+
+
+def _predecessors(network: Network) -> dict[str, str]:
+    names = ["the picture", *(row.name for row in network.rows)]
+    return dict(zip(names[1:], names, strict=False))
+
+
+def _row_differences(a: Row, b: Row) -> Iterator[dict[str, Any]]:
+    if type(a) is not type(b):
+        yield from _unless_equal(a.name, a.kind, b.kind)
+        return
+    for setting in fields(a):
+        values = getattr(a, setting.name), getattr(b, setting.name)
+        yield from _unless_equal(f"{a.name} {setting.name}", *values)
+
+
+def _unless_equal(where: str, first: Any, second: Any) -> Iterator[dict[str, Any]]:
+    if first != second:
+        yield {"where": where, "first": first, "second": second}

@@ -667,3 +667,10 @@ def test_random_words_are_never_a_traceback(alexnet):
         found = alexnet(*chosen)
         assert found.status in (0, 1, 2), chosen
         assert "Traceback" not in found.err
+
+
+def test_a_damaged_result_is_named(refused, finished, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    (run / "result.json").write_text('{"test": ', encoding="utf-8")
+    assert "result.json is missing or damaged" in refused("show", run, status=1)

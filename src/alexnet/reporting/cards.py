@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from alexnet.models.table import Network, Traced
 from alexnet.recipe import Recipe
 from alexnet.reporting.compare import compare
 from alexnet.reporting.text import summary_table
+from alexnet.run.files import read_json
 from alexnet.run.log import minutes, read_metrics, resume_command
 
 
@@ -192,7 +192,7 @@ def run_card(folder: Path) -> Card:
     """Return what a run reached, or how far it is. Raises ``CheckpointError`` for another folder."""
     history = read_metrics(folder / "metrics.jsonl")
     if (folder / "result.json").is_file():
-        record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        record = read_json(folder / "result.json")
         return Card(result_text(folder, record), {**record, "history": history})
     if not (folder / "recipe.toml").is_file():
         raise CheckpointError(f"{folder} holds no run: it has no recipe.toml")
@@ -225,9 +225,10 @@ def result_text(folder: Path, record: dict[str, Any]) -> str:
 
 
 def _verdict_text(verdict: dict[str, Any]) -> str:
+    words = {True: "met", False: "not met", None: "another protocol, so no verdict"}
     text = (
         f"  published {verdict['published']:.2%}, measured {verdict['measured']:.2%}, difference "
-        f"{verdict['difference'] * 100:+.2f} points: {'met' if verdict['met'] else 'not met'}"
+        f"{verdict['difference'] * 100:+.2f} points: {words[verdict['met']]}"
     )
     if verdict["published_loss"] is not None:
         text += f"; loss published {verdict['published_loss']:.4f}, measured {verdict['measured_loss']:.4f}"

@@ -28,7 +28,7 @@ from alexnet.models import table
 from alexnet.recipe import Recipe
 from alexnet.run import checkpoint, log
 from alexnet.run.device import environment, peak_memory
-from alexnet.run.files import write_text
+from alexnet.run.files import read_json, write_text
 from alexnet.training.stage import Stage
 
 RECIPE, ENVIRONMENT, SPLITS, RESULT = (
@@ -103,7 +103,7 @@ def read_result(folder: Path) -> Result:
         raise CheckpointError(
             f"{folder} is not finished; `{log.resume_command(folder)}` goes on with it"
         )
-    return Result(folder, recipe, json.loads((folder / RESULT).read_text(encoding="utf-8")))
+    return Result(folder, recipe, read_json(folder / RESULT))
 
 
 def finish(
@@ -131,7 +131,7 @@ def finish(
     )
     record = {
         "recipe": stage.recipe.name,
-        "command": json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))["command"],
+        "command": read_json(folder / ENVIRONMENT).get("command", ""),
         "seed": stage.recipe.train.seed,
         "changed": recipes.changes(stage.recipe),
         "test": scores.to_json(),
@@ -189,7 +189,10 @@ def speed(stage: Stage, seconds: float, rate: float, steps: int) -> dict[str, An
 
 
 def verdict(recipe: Recipe, scores: Scores) -> dict[str, Any] | None:
-    """Set our test accuracy beside the published one, where the recipe names one."""
+    """Set our test accuracy beside the published one, where the recipe names one.
+
+    ``met`` is None for a run whose recipe was changed: that is not the published protocol.
+    """
     published = recipe.published
     if published is None or published.test_accuracy is None:
         return None
@@ -197,7 +200,7 @@ def verdict(recipe: Recipe, scores: Scores) -> dict[str, Any] | None:
         "published": published.test_accuracy,
         "measured": scores.accuracy,
         "difference": scores.accuracy - published.test_accuracy,
-        "met": scores.accuracy >= published.test_accuracy,
+        "met": None if recipes.changes(recipe) else scores.accuracy >= published.test_accuracy,
         "interval": list(scores.interval),  # as JSON gives it back
         "published_loss": published.test_loss,
         "measured_loss": scores.loss,

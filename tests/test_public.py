@@ -138,7 +138,7 @@ def test_load_gives_a_classifier_ready_for_use(run, data_root):
     assert not model.module.training
     assert model.classes == open_dataset("shapes", root=data_root).classes
     assert model.preprocessing.mean == pytest.approx(run.recipe.input.mean)
-    assert model.views == "flip"
+    assert model.views == run.recipe.evaluation.views == "shift"
 
 
 def test_load_takes_a_run_a_checkpoint_or_a_network(run):
@@ -176,7 +176,7 @@ def test_predict_takes_a_path_bytes_or_an_array(run, picture):
 def test_predict_takes_the_views_that_the_model_was_scored_with(run, picture):
     model = alexnet.load(run.folder)
     unmirrored = alexnet.predict(model, picture, views="centre")
-    assert alexnet.predict(model, picture) == alexnet.predict(model, picture, views="flip")
+    assert alexnet.predict(model, picture) == alexnet.predict(model, picture, views="shift")
     assert alexnet.predict(model, picture) != unmirrored
 
 

@@ -168,7 +168,7 @@ def evaluate(
     prepare_process()
     loaded = load(model) if isinstance(model, str | Path) else model
     chosen = choose(device, precision)
-    name, _, split = (data or loaded.data).partition("/")
+    name, _, split = (loaded.data if data is None else data).partition("/")
     root = Path(data_root) if data_root is not None else None
     dataset = open_dataset(name, root=root, size=loaded.preprocessing.picture_size)
     if dataset.classes != loaded.classes:

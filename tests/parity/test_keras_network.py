@@ -67,14 +67,14 @@ def batch(number: int, kind: str) -> tuple[Tensor, Tensor]:
 def test_the_table_is_the_summary_that_keras_prints() -> None:
     expected = golden("summary")
     steps = table.trace(zoo.network("keras-lab"))
-    rows = [s for s in steps if not isinstance(s.row, rows.ReLU)]  # Keras: part of conv and dense
+    shown = [s for s in steps if not isinstance(s.row, rows.ReLU)]  # Keras: part of conv and dense
     found = [
         {
             "type": s.row.kind,
             "output_shape": [None, *s.outputs[1:], s.outputs[0]],  # rows, columns, channels
             "parameters": s.parameters + s.buffers,
         }
-        for s in rows
+        for s in shown
     ]
     assert found == [{k: v for k, v in row.items() if k != "name"} for row in expected["rows"]]
     totals = table.totals(steps)

@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from dataclasses import replace as changed
+from types import SimpleNamespace
 
 import processes
 import pytest
@@ -459,9 +460,17 @@ def test_verdict_sets_ours_beside_the_published(finished):
     low, high = found["interval"]
     assert (found["published"], found["measured"]) == (0.5, ours)
     assert found["difference"] == ours - 0.5
-    assert found["met"] is (ours >= 0.5)
+    assert found["met"] is None  # the recipe was changed: not the published protocol
     assert 0 < low < ours < high < 1
     assert record.verdict(plan(), None) is None
+
+
+@pytest.mark.parametrize("published", [0.2, 0.3])
+def test_an_unchanged_recipe_meets_its_number_or_does_not(finished, published):
+    block = {"source": "a test", "protocol": "none", "test_accuracy": published}
+    unchanged = recipes.check({"name": "mine", "summary": "", "published": block})
+    scores = SimpleNamespace(accuracy=0.25, interval=(0.2, 0.3), loss=1.0)
+    assert record.verdict(unchanged, scores)["met"] is (published == 0.2)
 
 
 def test_the_best_weights_are_those_that_were_validated_and_are_tested(finished, data_root):

@@ -198,7 +198,8 @@ def run_card(folder: Path) -> Card:
         raise CheckpointError(f"{folder} holds no run: it has no recipe.toml")
     rows = [{k: f"{v:.4g}" for k, v in line.items()} for line in history]
     text = f"{folder} is not finished; `{resume_command(folder)}` goes on with it"
-    return Card(f"{summary_table(rows)}\n\n{text}", {"history": history})
+    table_ = summary_table(rows) if rows else "no epoch is finished yet"
+    return Card(f"{table_}\n\n{text}", {"history": history})
 
 
 def result_text(folder: Path, record: dict[str, Any]) -> str:

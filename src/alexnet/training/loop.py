@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from alexnet.data import augment
 from alexnet.data.loader import Batch, fold, generator, training_batches
 from alexnet.errors import NotFinite
-from alexnet.evaluation import Scores, evaluate
+from alexnet.evaluation import Scores
 from alexnet.recipe import Duration, Recipe
 from alexnet.run import log
 from alexnet.run.device import Device
@@ -196,18 +196,9 @@ def _close_epoch(stage: Stage, progress: Progress, folder: Path, console: log.Co
 
 
 def validate(stage: Stage) -> Scores:
-    """Score the weights that the run would predict with on its validation split."""
-    plan = stage.recipe.evaluation
+    """Score the validation split."""
     assert stage.validation is not None
-    return evaluate(
-        stage.predictor,
-        stage.validation,
-        stage.preprocessing,
-        stage.device,
-        views=plan.views,
-        batch=plan.batch,
-        top=plan.top,
-    )
+    return stage.score(stage.validation)
 
 
 def _let_rules_see(stage: Stage, progress: Progress, loss: float) -> None:

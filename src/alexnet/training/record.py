@@ -23,7 +23,7 @@ from typing import Any
 
 from alexnet import recipe as recipes
 from alexnet.errors import CheckpointError, UsageError
-from alexnet.evaluation import Scores, evaluate
+from alexnet.evaluation import Scores
 from alexnet.models import table
 from alexnet.recipe import Recipe
 from alexnet.run import checkpoint, log
@@ -119,16 +119,7 @@ def finish(
     if stage.recipe.evaluation.keep == "best":
         best = checkpoint.best(folder)
         checkpoint.load_weights(stage.predictor, best.weights, str(best.path))
-    plan = stage.recipe.evaluation
-    scores = evaluate(
-        stage.predictor,
-        stage.test,
-        stage.preprocessing,
-        stage.device,
-        views=plan.views,
-        batch=plan.batch,
-        top=plan.top,
-    )
+    scores = stage.score(stage.test)
     record = {
         "recipe": stage.recipe.name,
         "command": read_json(folder / ENVIRONMENT).get("command", ""),

@@ -19,6 +19,7 @@ from alexnet.data.preprocess import Preprocessing
 from alexnet.data.sources import open_dataset
 from alexnet.data.splits import part_of
 from alexnet.errors import RecipeError, UnknownName, UsageError
+from alexnet.evaluation import Scores, evaluate
 from alexnet.models import table, zoo
 from alexnet.models.build import AlexNet, build, whiten_first
 from alexnet.models.init import INITIALISATIONS
@@ -72,6 +73,19 @@ class Stage:
             self.preprocessing,
             self.recipe.evaluation.views,
             self.dataset.name,
+        )
+
+    def score(self, source: Source | Resident) -> Scores:
+        """Score the weights that the run would predict with, in the views of its recipe."""
+        plan = self.recipe.evaluation
+        return evaluate(
+            self.predictor,
+            source,
+            self.preprocessing,
+            self.device,
+            views=plan.views,
+            batch=plan.batch,
+            top=plan.top,
         )
 
     def restore_rules(

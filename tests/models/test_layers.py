@@ -41,6 +41,19 @@ def test_lrn_agrees_with_torch_and_its_gradient():
     torch.testing.assert_close(x.grad, twin.grad)
 
 
+@pytest.mark.parametrize(("size", "towers", "beta"), [(5, 1, 0.75), (4, 2, 0.75), (3, 2, 0.5)])
+def test_lrn_has_the_gradient_of_finite_differences(size, towers, beta):
+    x = (X[:1, :, :2, :3].double() / 10).requires_grad_()
+    layer = LocalResponseNorm(size, 0.5, beta, 2.0, towers)
+    assert torch.autograd.gradcheck(layer, (x,))
+
+
+def test_lrn_in_bf16_is_the_rounded_float32():
+    layer = LocalResponseNorm(5, 1e-2, 0.75, 2.0, 2)
+    narrow = X.bfloat16()
+    assert torch.equal(layer(narrow), layer(narrow.float()).bfloat16())
+
+
 def test_lrn_does_not_depend_on_the_memory_format():
     layer = LocalResponseNorm(5, 1e-2, 0.75, 2.0, 2)
     assert torch.equal(layer(X), layer(X.contiguous(memory_format=torch.channels_last)))

@@ -147,6 +147,7 @@ def test_any_name_is_drawn_without_a_warning(tmp_path: Path) -> None:
     plot_samples(pictures(n), ODD, tmp_path / "c.png", title=title)
     ranked = [(name, 1 / n) for name in ODD]
     plot_prediction(pictures()[0], ranked, tmp_path / "d.png", actual=ODD[2], title=title)
+    assert len(list(tmp_path.glob("?.png"))) == 4  # a warning would have been an error
 
 
 def test_hangul_is_romanised_only_where_no_font_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,7 +218,8 @@ def test_an_epoch_without_a_number_stands_at_its_place() -> None:
 
 
 def test_one_epoch_and_a_loss_of_zero_can_be_drawn(tmp_path: Path) -> None:
-    plot_curves([{"epoch": 1, "train_loss": 0.0, "val_accuracy": 1.0}], tmp_path / "1.png")
+    drawn = plot_curves([{"epoch": 1, "train_loss": 0.0, "val_accuracy": 1.0}], tmp_path / "1.png")
+    assert drawn.stat().st_size > 0
 
 
 def test_no_epoch_is_refused() -> None:

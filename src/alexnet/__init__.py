@@ -103,7 +103,7 @@ def _fit(
     root = Path(data_root) if data_root is not None else None
     result = fit(plan, folder, device=chosen, root=root, console=console, command=command)
     dataset = open_dataset(plan.data.name, root=root, size=plan.data.size, say=console.say)
-    model = load_classifier(folder, keep=plan.evaluation.keep, say=console.say)
+    model = load_classifier(folder, say=console.say)
     for path in draw(result, model, dataset, chosen, console.say):
         console.say(f"wrote {path}")
     return result

@@ -26,6 +26,7 @@ from alexnet.data.sources import open_dataset
 from alexnet.errors import (
     AlexNetError,
     CheckpointError,
+    DataError,
     Interrupted,
     NotFinite,
     RecipeError,
@@ -35,6 +36,7 @@ from alexnet.models import table
 from alexnet.run import checkpoint, classifier, log
 from alexnet.run.device import Device
 from alexnet.training import loop, record
+from alexnet.training import stage as stage_module
 from alexnet.training.stage import set_up
 
 CPU = Device(torch.device("cpu"), "float32")
@@ -530,3 +532,47 @@ def test_a_free_folder_is_the_first_that_is_not_there(tmp_path, monkeypatch):
         folder = record.free_folder("x")
         assert folder.as_posix() == f"runs/{expected}"
         os.makedirs(folder)
+
+
+def test_load_gives_the_weights_that_the_recorded_score_is_of(fit, tmp_path, monkeypatch):
+    """The recipe keeps the best; the last checkpoint is another one."""
+    real, losses = loop.validate, iter([1.0, 2.0])
+    monkeypatch.setattr(loop, "validate", lambda stage: changed(real(stage), loss=next(losses)))
+    folder = tmp_path / "run"
+    fit(folder, train__epochs="2 epochs", evaluation__keep="best")
+    best, last = ((folder / name).read_text(encoding="utf-8") for name in ("BEST", "LAST"))
+    assert best != last
+    assert alexnet.load(folder).origin == str(folder / "checkpoints" / best)
+
+
+def test_a_run_does_not_go_on_with_other_data(fit, tmp_path):
+    folder = tmp_path / "run"
+    fit(folder)
+    splits = json.loads((folder / "splits.json").read_text(encoding="utf-8"))
+    (folder / "splits.json").write_text(json.dumps({**splits, "fingerprint": "other"}))
+    (folder / "result.json").unlink()
+    with pytest.raises(DataError, match="began with shapes of fingerprint other"):
+        fit(folder)
+
+
+def test_a_machine_that_cannot_compile_is_told_so(fit, tmp_path, monkeypatch):
+    def broken(model):
+        def forward(x):
+            raise torch._dynamo.exc.TorchDynamoException("No working C++ compiler found\nand more")
+
+        return forward
+
+    monkeypatch.setattr(torch, "compile", broken)
+    with pytest.raises(
+        UsageError, match=r"not work on this machine \(No working C\+\+ compiler found\)"
+    ):
+        fit(tmp_path / "run", train__compile=True)
+
+
+def test_pictures_are_prepared_for_whitening_only_where_a_layer_asks(monkeypatch, data_root):
+    whitened = []
+    monkeypatch.setattr(stage_module, "whiten_first", lambda model, x: whitened.append(x))
+    for network, size in (("keras-lab", 67), ("alexnet-cifar", 32)):
+        changes = {"model__network": network, "input__size": size}
+        stage_module.set_up(plan(**changes), CPU, data_root, HUSH)
+        assert len(whitened) == (network == "alexnet-cifar")

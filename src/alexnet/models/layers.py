@@ -79,7 +79,7 @@ class _ResponseNorm(torch.autograd.Function):
         wide = _wide(x)
         d = _window_sum(wide.square(), norm.size, norm.towers)
         d.mul_(norm.alpha / norm.size).add_(norm.k)
-        # Two square roots are several times faster than a power.
+        # Square roots are faster than a power.
         factor = d.rsqrt().mul_(d.rsqrt().sqrt_()) if norm.beta == 0.75 else d.pow(-norm.beta)
         ctx.save_for_backward(x, factor, d)
         ctx.norm = norm

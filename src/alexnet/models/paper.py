@@ -100,28 +100,14 @@ def alexnet_2012_source() -> Network:
 
 def bvlc_alexnet() -> Network:
     """Build Caffe's replication: as the paper, with k = 1, at 227 pixels."""
-    rows = (*_caffe_lower(norm_first=True), *upper_convolutions((1, 2, 2)), *dense_layers(1000))
-    return Network(
-        "bvlc-alexnet",
-        rows,
-        size=227,
-        init="bvlc",
-        summary="Caffe's replication of AlexNet: two groups, response normalisation before the pool",
-        source="BVLC/caffe, models/bvlc_alexnet/train_val.prototxt",
-    )
+    about = "Caffe's replication of AlexNet: two groups, response normalisation before the pool"
+    return _caffe("bvlc-alexnet", "bvlc", about, "models/bvlc_alexnet", norm_first=True)
 
 
 def caffenet() -> Network:
     """Build Caffe's variant: the pool comes before the response normalisation."""
-    rows = (*_caffe_lower(norm_first=False), *upper_convolutions((1, 2, 2)), *dense_layers(1000))
-    return Network(
-        "caffenet",
-        rows,
-        size=227,
-        init="caffenet",
-        summary="Caffe's reference net: AlexNet with the pool before response normalisation",
-        source="BVLC/caffe, models/bvlc_reference_caffenet/train_val.prototxt",
-    )
+    about = "Caffe's reference net: AlexNet with the pool before response normalisation"
+    return _caffe("caffenet", "caffenet", about, "models/bvlc_reference_caffenet", norm_first=False)
 
 
 def one_tower() -> Network:
@@ -175,20 +161,24 @@ def owt() -> Network:
     )
 
 
-def _caffe_lower(*, norm_first: bool) -> tuple[Row, ...]:
+def _caffe(name: str, init: str, about: str, folder: str, *, norm_first: bool) -> Network:
     def behind(n: int) -> tuple[Row, ...]:
         # The window runs over all channels, across the groups' border.
         norm = LRN(f"norm{n}", size=5, alpha=1e-4, beta=0.75, k=1.0)
         return (norm, _pool(n)) if norm_first else (_pool(n), norm)
 
-    return (
+    rows = (
         Conv("conv1", channels=96, kernel=11, stride=4),
         ReLU("relu1"),
         *behind(1),
         Conv("conv2", channels=256, kernel=5, padding=2, groups=2),
         ReLU("relu2"),
         *behind(2),
+        *upper_convolutions(groups=(1, 2, 2)),
+        *dense_layers(1000),
     )
+    source = f"BVLC/caffe, {folder}/train_val.prototxt"
+    return Network(name, rows, size=227, init=init, summary=about, source=source)
 
 
 def _pool(n: int) -> MaxPool:

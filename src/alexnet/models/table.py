@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from alexnet.errors import UsageError
-from alexnet.models.rows import Dense, Dropout, Flatten, Row, Shape, Window
+from alexnet.models.rows import Conv, Dense, Dropout, Flatten, Row, Shape, Window
 
 
 class TooSmall(UsageError):
@@ -36,6 +36,11 @@ class Network:
     def classes(self) -> int:
         """Return the number of outputs of the last dense row."""
         return [row.units for row in self.rows if isinstance(row, Dense)][-1]
+
+    @property
+    def whitens(self) -> bool:
+        """Say whether a row takes its filters from the training pictures."""
+        return any(isinstance(row, Conv) and row.whitening for row in self.rows)
 
     def with_classes(self, classes: int) -> Network:
         """Return the same table with ``classes`` outputs."""

@@ -45,7 +45,12 @@ class Classifier:
 
 
 def card(
-    network: str, classes: tuple[str, ...], preprocessing: Preprocessing, views: str, data: str
+    network: str,
+    classes: tuple[str, ...],
+    preprocessing: Preprocessing,
+    views: str,
+    keep: str,
+    data: str,
 ) -> dict[str, Any]:
     """Return what a checkpoint's model.json holds, so that ``load`` needs nothing else."""
     return {
@@ -53,20 +58,24 @@ def card(
         "classes": list(classes),
         "preprocessing": preprocessing.to_json(),
         "views": views,
+        "keep": keep,
         "data": data,
     }
 
 
-def load(name: str | Path, *, keep: str = "last", say: Callable[[str], None] = print) -> Classifier:
+def load(name: str | Path, *, say: Callable[[str], None] = print) -> Classifier:
     """Load a run directory, one checkpoint of it, or a network by name with fresh weights.
 
-    ``keep`` says which checkpoint of a run: ``last`` or ``best``. Raises ``UnknownName`` or ``CheckpointError``.
+    A run gives its last checkpoint, or its best where its recipe keeps that one: the weights that
+    its recorded score is of. Raises ``UnknownName`` or ``CheckpointError``.
     """
     path = Path(name)
     if (path / checkpoint.MANIFEST).is_file() or (path / checkpoint.MODEL).is_file():
         return restore(checkpoint.load(path))
     if path.is_dir():
-        return restore(checkpoint.best(path) if keep == "best" else checkpoint.newest(path, say))
+        newest = checkpoint.newest(path, say)
+        kept = checkpoint.best(path) if newest.model.get("keep") == "best" else newest
+        return restore(kept)
     if str(name) not in zoo.NETWORKS:
         raise UnknownName(
             "model (a run directory, a checkpoint or a network)", str(name), zoo.NETWORKS

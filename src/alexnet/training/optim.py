@@ -155,8 +155,8 @@ class Muon(Optimizer):
 def orthogonalise(matrix: Tensor, rounds: int = 3) -> Tensor:
     """Push the singular values of ``(rows, columns)`` towards 1 by a quintic Newton-Schulz iteration.
 
-    Returns bf16. The coefficients are Jordan's (2024), chosen for the steepest slope at zero; three
-    rounds were as good as five for networks of this size.
+    Returns bf16. The coefficients are Jordan's (2024), chosen for the steepest slope at zero, and so
+    are the three rounds.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     x = matrix.bfloat16()

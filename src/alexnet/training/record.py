@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet import recipe as recipes
-from alexnet.errors import CheckpointError, UsageError
+from alexnet.errors import CheckpointError, DataError, UsageError
 from alexnet.evaluation import Scores
 from alexnet.models import table
 from alexnet.recipe import Recipe
@@ -59,6 +59,7 @@ def open_folder(folder: Path, stage: Stage, command: str) -> None:
     if (folder / RECIPE).is_file():
         if (folder / RECIPE).read_text(encoding="utf-8") != text:
             raise UsageError(f"{folder} holds another run; choose another --out")
+        _refuse_other_data(folder, stage)
         return
     (folder / "checkpoints").mkdir(exist_ok=True)
     _write_json(folder / ENVIRONMENT, {**environment(stage.device), "command": command})
@@ -71,6 +72,16 @@ def open_folder(folder: Path, stage: Stage, command: str) -> None:
     }
     write_text(folder / SPLITS, json.dumps(data))
     write_text(folder / RECIPE, text)  # last: it marks the folder as a run
+
+
+def _refuse_other_data(folder: Path, stage: Stage) -> None:
+    """A run goes on with the very pictures that it began with, or not at all."""
+    began = read_json(folder / SPLITS).get("fingerprint")
+    if began != stage.dataset.fingerprint:
+        raise DataError(
+            f"{folder} began with {stage.dataset.name} of fingerprint {began}, but the data now has "
+            f"{stage.dataset.fingerprint}; point --data at the first, or start a new run"
+        )
 
 
 def free_folder(name: str) -> Path:

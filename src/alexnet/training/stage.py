@@ -72,6 +72,7 @@ class Stage:
             self.dataset.classes,
             self.preprocessing,
             self.recipe.evaluation.views,
+            self.recipe.evaluation.keep,
             self.dataset.name,
         )
 
@@ -173,8 +174,9 @@ def _model(recipe: Recipe, classes: int, train: Source, prepared: Preprocessing)
         init=recipe.model.init, dropout=recipe.model.dropout
     )
     model = build(network, recipe.input.size, seed=fold(recipe.train.seed, "init"))
-    first = train.read(np.arange(min(len(train), WHITENED)), torch.device("cpu"))
-    whiten_first(model, prepared(first.pictures))
+    if network.whitens:
+        first = train.read(np.arange(min(len(train), WHITENED)), torch.device("cpu"))
+        whiten_first(model, prepared(first.pictures))
     return model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload, no-any-return]
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from alexnet.errors import CheckpointError, RecipeError
 from alexnet.recipe import Optim
+from alexnet.run.device import fast_bf16
 
 Optimizer = torch.optim.Optimizer
 Groups = list[dict[str, Any]]
@@ -155,11 +156,12 @@ class Muon(Optimizer):
 def orthogonalise(matrix: Tensor, rounds: int = 3) -> Tensor:
     """Push the singular values of ``(rows, columns)`` towards 1 by a quintic Newton-Schulz iteration.
 
-    Returns bf16. The coefficients are Jordan's (2024), chosen for the steepest slope at zero, and so
-    are the three rounds.
+    Returns bf16 where the hardware multiplies that fast, else float32: without such units torch's
+    bf16 product is a plain loop, a hundred times slower. The coefficients are Jordan's (2024), chosen
+    for the steepest slope at zero, and so are the three rounds.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
-    x = matrix.bfloat16()
+    x = matrix.to(torch.bfloat16 if fast_bf16(matrix.device) else torch.float32)
     x = x / (x.norm() + 1e-7)
     tall = x.shape[0] > x.shape[1]
     x = x.T if tall else x

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from alexnet.errors import UnknownName
+from alexnet.models.layers import LocallyConnected2d
 
 Rule = Callable[[str, Tensor, Tensor | None, torch.Generator], None]
 
@@ -17,14 +18,18 @@ Rule = Callable[[str, Tensor, Tensor | None, torch.Generator], None]
 def initialise(model: nn.Module, name: str, generator: torch.Generator) -> None:
     """Fill every convolution and dense layer by the rule called ``name``, in table order.
 
-    Raises ``UnknownName``.
+    Each position of a locally connected layer starts as a dense layer over its patch. Raises
+    ``UnknownName``.
     """
     if name not in INITIALISATIONS:
         raise UnknownName("initialisation", name, INITIALISATIONS)
     for path, layer in model.named_modules():
+        row = path.partition(".")[0]
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            row = path.partition(".")[0]
             INITIALISATIONS[name](row, layer.weight, layer.bias, generator)
+        elif isinstance(layer, LocallyConnected2d):
+            for weight, bias in layer.positions():
+                INITIALISATIONS[name](row, weight, bias, generator)
 
 
 @torch.no_grad()

@@ -104,6 +104,9 @@ def test_the_paper_and_the_program_differ_where_they_should():
         ("alexnet-2012-source", {"conv1": 0.01, "conv3": 0.03}, {"conv3": 0, "conv5": 1}),
         ("bvlc-alexnet", {"fc6": 0.005, "fc8": 0.01}, {"conv2": 0.1, "fc6": 0.1, "fc8": 0}),
         ("caffenet", {"fc7": 0.005, "conv3": 0.01}, {"conv4": 1, "conv3": 0}),
+        ("cuda-convnet-80sec", {"conv1": 1e-4, "conv2": 0.01, "fc64": 0.1}, {"conv2": 0}),
+        ("cuda-convnet-18pct", {"conv1": 1e-4, "conv3": 0.01, "fc10": 0.01}, {"fc10": 0}),
+        ("cuda-convnet-11pct", {"conv2": 0.01, "local3": 0.04, "fc10": 0.01}, {"local4": 0}),
     ],
 )
 def test_weights_start_as_published(name, deviations, biases):

@@ -89,11 +89,14 @@ def _gaussian(deviations: Mapping[str, float], bias_value: float) -> Rule:
 
 _UPPER = {"conv3": 0.03, "conv4": 0.03, "conv5": 0.03}
 _HIDDEN = {"fc6": 0.005, "fc7": 0.005}
+_LOCAL = {"conv1": 1e-4, "local3": 0.04, "local4": 0.04}
 
 INITIALISATIONS: dict[str, Rule] = {
     "2012": _gaussian(_UPPER, 1.0),  # layers-145.cfg, initW and initB
     "bvlc": _gaussian(_HIDDEN, 0.1),  # bvlc_alexnet/train_val.prototxt
     "caffenet": _gaussian(_HIDDEN, 1.0),  # bvlc_reference_caffenet/train_val.prototxt
+    "cuda-convnet": _gaussian(_LOCAL, 0.0),  # example-layers/*.cfg, initW
+    "cuda-convnet-80sec": _gaussian({"conv1": 1e-4, "fc64": 0.1, "fc10": 0.1}, 0.0),
     "he": _he,
     "keras": _keras,
     "paper": _gaussian({}, 1.0),  # paper, section 5

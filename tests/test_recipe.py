@@ -87,7 +87,7 @@ def test_every_key_can_be_written_and_is_listed():
         **SMALL,
         "data": {"size": 48},
         "model": {"dropout": 0.5},
-        "optim": {"group": [{"match": "*.bias", "weight_decay": 0.0}]},
+        "optim": {"group": [{"match": "*.bias", "weight_decay": 0.0, "until": "3 epochs"}]},
         "published": {
             "source": "s",
             "protocol": "p",
@@ -147,7 +147,7 @@ def test_an_unknown_word_with_the_closest_and_all_known(key, wrong, meant):
 
 
 def test_a_number_where_a_word_belongs():
-    assert "unknown optim.name '3'; known: adam, keras-adam" in refusal({"optim.name": 3})
+    assert "unknown optim.name '3'; known: 2012, adam, keras-adam" in refusal({"optim.name": 3})
 
 
 @pytest.mark.parametrize(
@@ -235,6 +235,28 @@ def test_a_section_under_a_value():
 def test_choosing_needs_a_validation_split(needs):
     assert "data.validation is empty" in refusal({"data.validation": "", **needs})
     assert recipe.override(recipe.load("cifar10-quick"), {"data.validation": ""})
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"schedule.name": "drops"}, "belong together; got 'drops' with 0 times"),
+        ({"schedule.at": ["2 epochs"]}, "belong together; got 'one-cycle' with 1 times"),
+        ({"schedule.name": "drops", "schedule.at": ["2 weeks"]}, "schedule.at.0 = '2 weeks'"),
+        ({"schedule.name": "drops", "schedule.at": "2 epochs"}, "schedule.at = '2 epochs'"),
+        ({"optim.name": "2012", "optim.nesterov": True}, "plain momentum"),
+        ({"optim.group": [{"match": "*", "until": "soon"}]}, "optim.group.0.until = 'soon'"),
+    ],
+)
+def test_what_does_not_go_together(changes, said):
+    assert said in refusal(changes)
+
+
+def test_drops_are_durations_and_come_back_from_toml():
+    changes = {"schedule.name": "drops", "schedule.at": ["2 epochs", "500 steps", 9]}
+    plan = recipe.override(recipe.load("cifar10-quick"), changes)
+    assert plan.schedule.at == tuple(map(Duration.parse, ["2 epochs", "500 steps", "9 epochs"]))
+    assert recipe.parse(recipe.to_toml(plan)) == plan
 
 
 def test_a_zero_deviation_divides():

@@ -122,6 +122,7 @@ def train_step(stage: Stage, batch: Batch, step: int, epoch: int) -> tuple[float
         raise NotFinite(_not_finite(stage, batch, step, value))
     loss.backward()  # type: ignore[no-untyped-call]
     optim.set_rate(stage.optimizer, rate_factor(stage, step))
+    optim.freeze(stage.optimizer, step, steps_per_epoch=stage.steps_per_epoch, batch=plan.batch)
     stage.optimizer.step()
     stage.optimizer.zero_grad(set_to_none=True)
     if stage.averaged is not None:

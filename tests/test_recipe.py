@@ -220,6 +220,12 @@ def test_a_tree_with_something_missing_or_misplaced(tree, key):
     assert key in str(caught.value)
 
 
+def test_a_name_that_looks_like_a_number():
+    changes = dict(map(recipe.parse_assignment, ["optim.name=2012", "model.init=2012"]))
+    plan = recipe.override(recipe.load("cifar10-quick"), changes)
+    assert (plan.optim.name, plan.model.init) == ("2012", "2012")
+
+
 def test_published_filled_in_part_by_an_override():
     assert "'published.source' is missing" in refusal({"published.test_accuracy": 0.7})
 

@@ -64,6 +64,11 @@ def _some(text: object) -> Duration:
     return duration
 
 
+def _word(value: object) -> object:
+    """A name may look like a number: ``optim.name=2012`` on a command line is one to TOML."""
+    return str(value) if type(value) is int else value
+
+
 ADuration = Annotated[Duration, BeforeValidator(Duration.parse), PlainSerializer(str)]
 
 
@@ -108,7 +113,7 @@ class Model(Section):
     """Which network."""
 
     network: str = "alexnet-cifar"
-    init: str = ""  # empty: the network's own
+    init: Annotated[str, BeforeValidator(_word)] = ""  # empty: the network's own
     dropout: Probability | None = None  # None: the network's own
 
 
@@ -128,7 +133,9 @@ class Optim(Section):
     Weight decay falls on the kernels of convolutions and dense layers, never on biases and norms.
     """
 
-    name: Literal["sgd", "adam", "keras-sgd", "keras-adam", "muon", "2012"] = "sgd"
+    name: Annotated[
+        Literal["sgd", "adam", "keras-sgd", "keras-adam", "muon", "2012"], BeforeValidator(_word)
+    ] = "sgd"
     lr: Positive = 0.1
     momentum: Probability = 0.9
     nesterov: bool = False

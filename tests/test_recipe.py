@@ -66,6 +66,23 @@ def test_the_lab_is_what_was_published():
     assert len(plan.published.val_accuracy) == len(plan.published.val_loss) == 10
 
 
+def test_the_training_of_2012_is_what_the_paper_and_the_program_say():
+    """Paper, section 5; biases at twice the rate without decay, and the drops, from layers-145."""
+    said, ran = recipe.load("alexnet-2012"), recipe.load("alexnet-2012-source")
+    for plan in (said, ran):
+        rule, rates = plan.optim, plan.schedule
+        assert (rule.name, rule.lr, rule.momentum, rule.weight_decay) == ("2012", 0.01, 0.9, 5e-4)
+        assert (rule.group[-1].match, rule.group[-1].lr_factor) == ("*.bias", 2.0)
+        assert {g.weight_decay for g in rule.group if g.match.endswith("bias")} == {0.0}
+        assert (rates.name, rates.factor) == ("drops", 0.1)
+        assert [str(time) for time in rates.at] == ["25 epochs", "51 epochs", "79 epochs"]
+        assert (plan.train.batch, plan.input.size) == (128, 224)
+    assert {g.match for g in ran.optim.group if str(g.until) == "72 epochs"} == {
+        "conv1.weight",
+        "conv1.bias",
+    }
+
+
 # --- the defaults ----------------------------------------------------------------------------
 
 

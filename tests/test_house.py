@@ -40,7 +40,8 @@ FLOORS = (
 TOP = {"alexnet", "cli", "__main__", "terminal"}
 WITHOUT_TORCH = {
     *("errors", "schema", "recipe", "reporting.cards", "run.log"),
-    *("models.rows", "models.table", "models.zoo", "models.paper"),
+    *("models.rows", "models.table", "models.zoo"),
+    *("models.paper", "models.modern", "models.cuda_convnet"),
 }
 DATA_WITH_TORCH = {"data.augment", "data.preprocess", "data.loader"}
 

@@ -66,6 +66,23 @@ def test_the_lab_is_what_was_published():
     assert len(plan.published.val_accuracy) == len(plan.published.val_loss) == 10
 
 
+def test_the_training_of_2012_is_what_the_paper_and_the_program_say():
+    """Paper, section 5; biases at twice the rate without decay, and the drops, from layers-145."""
+    said, ran = recipe.load("alexnet-2012"), recipe.load("alexnet-2012-source")
+    for plan in (said, ran):
+        rule, rates = plan.optim, plan.schedule
+        assert (rule.name, rule.lr, rule.momentum, rule.weight_decay) == ("2012", 0.01, 0.9, 5e-4)
+        assert (rule.group[-1].match, rule.group[-1].lr_factor) == ("*.bias", 2.0)
+        assert {g.weight_decay for g in rule.group if g.match.endswith("bias")} == {0.0}
+        assert (rates.name, rates.factor) == ("drops", 0.1)
+        assert [str(time) for time in rates.at] == ["25 epochs", "51 epochs", "79 epochs"]
+        assert (plan.train.batch, plan.input.size) == (128, 224)
+    assert {g.match for g in ran.optim.group if str(g.until) == "72 epochs"} == {
+        "conv1.weight",
+        "conv1.bias",
+    }
+
+
 # --- the defaults ----------------------------------------------------------------------------
 
 
@@ -87,7 +104,7 @@ def test_every_key_can_be_written_and_is_listed():
         **SMALL,
         "data": {"size": 48},
         "model": {"dropout": 0.5},
-        "optim": {"group": [{"match": "*.bias", "weight_decay": 0.0}]},
+        "optim": {"group": [{"match": "*.bias", "weight_decay": 0.0, "until": "3 epochs"}]},
         "published": {
             "source": "s",
             "protocol": "p",
@@ -147,7 +164,7 @@ def test_an_unknown_word_with_the_closest_and_all_known(key, wrong, meant):
 
 
 def test_a_number_where_a_word_belongs():
-    assert "unknown optim.name '3'; known: adam, keras-adam" in refusal({"optim.name": 3})
+    assert "unknown optim.name '3'; known: 2012, adam, keras-adam" in refusal({"optim.name": 3})
 
 
 @pytest.mark.parametrize(
@@ -220,6 +237,12 @@ def test_a_tree_with_something_missing_or_misplaced(tree, key):
     assert key in str(caught.value)
 
 
+def test_a_name_that_looks_like_a_number():
+    changes = dict(map(recipe.parse_assignment, ["optim.name=2012", "model.init=2012"]))
+    plan = recipe.override(recipe.load("cifar10-quick"), changes)
+    assert (plan.optim.name, plan.model.init) == ("2012", "2012")
+
+
 def test_published_filled_in_part_by_an_override():
     assert "'published.source' is missing" in refusal({"published.test_accuracy": 0.7})
 
@@ -235,6 +258,28 @@ def test_a_section_under_a_value():
 def test_choosing_needs_a_validation_split(needs):
     assert "data.validation is empty" in refusal({"data.validation": "", **needs})
     assert recipe.override(recipe.load("cifar10-quick"), {"data.validation": ""})
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"schedule.name": "drops"}, "belong together; got 'drops' with 0 times"),
+        ({"schedule.at": ["2 epochs"]}, "belong together; got 'one-cycle' with 1 times"),
+        ({"schedule.name": "drops", "schedule.at": ["2 weeks"]}, "schedule.at.0 = '2 weeks'"),
+        ({"schedule.name": "drops", "schedule.at": "2 epochs"}, "schedule.at = '2 epochs'"),
+        ({"optim.name": "2012", "optim.nesterov": True}, "plain momentum"),
+        ({"optim.group": [{"match": "*", "until": "soon"}]}, "optim.group.0.until = 'soon'"),
+    ],
+)
+def test_what_does_not_go_together(changes, said):
+    assert said in refusal(changes)
+
+
+def test_drops_are_durations_and_come_back_from_toml():
+    changes = {"schedule.name": "drops", "schedule.at": ["2 epochs", "500 steps", 9]}
+    plan = recipe.override(recipe.load("cifar10-quick"), changes)
+    assert plan.schedule.at == tuple(map(Duration.parse, ["2 epochs", "500 steps", "9 epochs"]))
+    assert recipe.parse(recipe.to_toml(plan)) == plan
 
 
 def test_a_zero_deviation_divides():

@@ -236,7 +236,9 @@ def bench(
     size: Annotated[int | None, typer.Option(help="Side of the pictures.")] = None,
     rounds: Annotated[int, typer.Option(help="Steps to time.")] = 7,
     precision: Annotated[str, typer.Option(help="auto, bf16 or float32.")] = "auto",
-    optimizer: Annotated[str, typer.Option(help="sgd, adam, keras-sgd, keras-adam, muon.")] = "sgd",
+    optimizer: Annotated[
+        str, typer.Option(help="sgd, adam, keras-sgd, keras-adam, muon, 2012.")
+    ] = "sgd",
     device: DeviceName = "auto",
     as_json: Json = False,
 ) -> None:

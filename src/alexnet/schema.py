@@ -64,6 +64,11 @@ def _some(text: object) -> Duration:
     return duration
 
 
+def _word(value: object) -> object:
+    """A name may look like a number: ``optim.name=2012`` on a command line is one to TOML."""
+    return str(value) if type(value) is int else value
+
+
 ADuration = Annotated[Duration, BeforeValidator(Duration.parse), PlainSerializer(str)]
 
 
@@ -108,7 +113,7 @@ class Model(Section):
     """Which network."""
 
     network: str = "alexnet-cifar"
-    init: str = ""  # empty: the network's own
+    init: Annotated[str, BeforeValidator(_word)] = ""  # empty: the network's own
     dropout: Probability | None = None  # None: the network's own
 
 
@@ -118,15 +123,19 @@ class Group(Section):
     match: str
     lr_factor: NotNegative = 1.0
     weight_decay: NotNegative | None = None  # None: the section's, for kernels; none for the rest
+    until: ADuration | None = None  # from then on these tensors stay as they are; None: never
 
 
 class Optim(Section):
-    """The update rule. ``sgd``/``adam`` as torch writes them, ``keras-*`` as Keras does.
+    """The update rule. ``sgd``/``adam`` as torch writes them, ``keras-*`` as Keras does, ``2012``
+    as the paper does (section 5).
 
     Weight decay falls on the kernels of convolutions and dense layers, never on biases and norms.
     """
 
-    name: Literal["sgd", "adam", "keras-sgd", "keras-adam", "muon"] = "sgd"
+    name: Annotated[
+        Literal["sgd", "adam", "keras-sgd", "keras-adam", "muon", "2012"], BeforeValidator(_word)
+    ] = "sgd"
     lr: Positive = 0.1
     momentum: Probability = 0.9
     nesterov: bool = False
@@ -141,11 +150,12 @@ class Optim(Section):
 class Schedule(Section):
     """The learning rate over time, as a factor of ``optim.lr``."""
 
-    name: Literal["constant", "step", "one-cycle", "cosine", "plateau"] = "constant"
+    name: Literal["constant", "step", "drops", "one-cycle", "cosine", "plateau"] = "constant"
     warmup: ADuration = Duration(0, "epochs")  # linear from ``start`` to 1
     start: NotNegative = 0.0
     end: NotNegative = 0.0  # one-cycle, cosine: the last factor
     every: ADuration = Duration(30, "epochs")  # step: multiply by ``factor`` so often
+    at: tuple[ADuration, ...] = ()  # drops: multiply by ``factor`` at each of these times
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
     patience: Annotated[int, Field(ge=1)] = 10  # plateau: epochs without improvement of val_loss
     min_delta: NotNegative = 1e-4
@@ -215,6 +225,17 @@ class Recipe(Section):
     evaluation: Evaluation = Evaluation()
     checkpoint: Checkpoint = Checkpoint()
     published: Published | None = None
+
+    @model_validator(mode="after")
+    def _rules_agree(self) -> Recipe:
+        if self.optim.name == "2012" and self.optim.nesterov:
+            raise ValueError("the rule of 2012 has plain momentum; leave out optim.nesterov")
+        if bool(self.schedule.at) != (self.schedule.name == "drops"):
+            raise ValueError(
+                "schedule.name = 'drops' and schedule.at = ['25 epochs', ...] belong together; got "
+                f"{self.schedule.name!r} with {len(self.schedule.at)} times"
+            )
+        return self
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Recipe:

@@ -33,6 +33,20 @@ def test_every_row_gives_the_shape_of_its_table(name):
     assert {name: tuple(value.shape) for name, value in found.items()} == expected
 
 
+@pytest.mark.parametrize(
+    "name", [n for n in zoo.NETWORKS if n.startswith("cuda-") or n == "alexnet-bn"]
+)
+def test_forward_and_backward_reach_every_weight(name):
+    network = zoo.network(name, classes=10)
+    size = table.smallest_size(network) + 8
+    model = build(network.changed(init="he"), size).train()
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model(torch.randn(4, 3, size, size))
+    assert logits.shape == (4, 10)
+    logits.float().logsumexp(1).sum().backward()
+    assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
 def test_activations_are_not_changed_by_later_rows_and_agree_with_forward():
     model = build(zoo.network("alexnet-cifar")).eval()
     x = torch.randn(4, 3, 32, 32)

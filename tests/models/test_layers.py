@@ -6,13 +6,20 @@ import torch
 from torch.nn import functional as F
 
 from alexnet.models import zoo
-from alexnet.models.build import build
-from alexnet.models.layers import LocalResponseNorm, MapResponseNorm, PaperConv2d
+from alexnet.models.build import AlexNet, build
+from alexnet.models.layers import (
+    LocallyConnected2d,
+    LocalResponseNorm,
+    MapResponseNorm,
+    PaperConv2d,
+)
+from alexnet.models.rows import AvgPool, Local
+from alexnet.models.table import Network
 
 X = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 8, 5, 6)) * 20).float()
 
 
-@pytest.mark.parametrize("size", [4, 5, 9])
+@pytest.mark.parametrize("size", [1, 2, 4, 5, 8, 9])
 @pytest.mark.parametrize("towers", [1, 2])
 def test_lrn_is_the_sum_over_clipped_windows_of_each_tower(size, towers):
     """The kernel of 2012: window [i - size//2, i - size//2 + size), clipped at the tower's edges."""
@@ -59,18 +66,6 @@ def test_lrn_does_not_depend_on_the_memory_format():
     assert torch.equal(layer(X), layer(X.contiguous(memory_format=torch.channels_last)))
 
 
-def test_map_norm_divides_by_the_mean_square_of_neighbours():
-    x, alpha = X.double().numpy(), 1e-2
-    padded = np.pad(x**2, ((0, 0), (0, 0), (2, 2), (2, 2)))
-    mean = np.empty_like(x)
-    for row in range(5):
-        for column in range(6):
-            window = padded[:, :, row : row + 5, column : column + 5]
-            mean[:, :, row, column] = window.mean((2, 3))
-    got = MapResponseNorm(5, alpha, 0.75)(X)
-    np.testing.assert_allclose(got.numpy(), x / (1 + alpha * mean) ** 0.75, rtol=2e-6)
-
-
 def test_towers_are_grouped_convolution():
     layer = PaperConv2d(8, 6, 3, padding=1, groups=2)
     expected = F.conv2d(X, layer.weight, layer.bias, padding=1, groups=2)
@@ -109,6 +104,9 @@ def test_the_paper_and_the_program_differ_where_they_should():
         ("alexnet-2012-source", {"conv1": 0.01, "conv3": 0.03}, {"conv3": 0, "conv5": 1}),
         ("bvlc-alexnet", {"fc6": 0.005, "fc8": 0.01}, {"conv2": 0.1, "fc6": 0.1, "fc8": 0}),
         ("caffenet", {"fc7": 0.005, "conv3": 0.01}, {"conv4": 1, "conv3": 0}),
+        ("cuda-convnet-80sec", {"conv1": 1e-4, "conv2": 0.01, "fc64": 0.1}, {"conv2": 0}),
+        ("cuda-convnet-18pct", {"conv1": 1e-4, "conv3": 0.01, "fc10": 0.01}, {"fc10": 0}),
+        ("cuda-convnet-11pct", {"conv2": 0.01, "local3": 0.04, "fc10": 0.01}, {"local4": 0}),
     ],
 )
 def test_weights_start_as_published(name, deviations, biases):
@@ -117,3 +115,61 @@ def test_weights_start_as_published(name, deviations, biases):
         assert state[f"{row}.weight"].std().item() == pytest.approx(deviation, rel=0.02), row
     for row, value in biases.items():
         assert (state[f"{row}.bias"] == value).all(), row
+
+
+# --- locally connected, average pools ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(("stride", "padding"), [(1, 1), (1, 0), (2, 1)])
+def test_every_position_has_filters_of_its_own(stride, padding):
+    torch.manual_seed(0)
+    shape = Local("local", channels=3, kernel=3, stride=stride, padding=padding).out((8, 5, 6))
+    layer = LocallyConnected2d((8, 5, 6), shape, 3, stride, padding)
+    for p in layer.parameters():
+        torch.nn.init.normal_(p)
+    weight, bias = layer.weight.detach().double().numpy(), layer.bias.detach().double().numpy()
+    padded = np.pad(X.double().numpy(), ((0, 0), (0, 0), (padding,) * 2, (padding,) * 2))
+    expected = np.empty((2, *shape))
+    for number, (row, column) in enumerate(np.ndindex(*shape[1:])):
+        y, x = row * stride, column * stride
+        patch = padded[:, :, y : y + 3, x : x + 3].reshape(2, -1)
+        own = bias[number * 3 : number * 3 + 3]
+        expected[:, :, row, column] = patch @ weight[number].T + own
+    np.testing.assert_allclose(layer(X).detach().numpy(), expected, rtol=2e-5, atol=1e-4)
+
+
+def test_equal_filters_everywhere_are_a_convolution():
+    layer = LocallyConnected2d((8, 5, 6), (4, 5, 6), 3, 1, 1)
+    conv = torch.nn.Conv2d(8, 4, 3, padding=1)
+    layer.weight.data[:] = conv.weight.data.flatten(1)
+    layer.bias.data.view(30, 4)[:] = conv.bias.data
+    torch.testing.assert_close(layer(X), conv(X), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("side", [32, 24, 16, 13, 8, 7])
+def test_an_average_counts_only_what_lies_inside(side):
+    """cuda-convnet's local average: the last window of an even side overhangs by one."""
+    network = Network(
+        "n", (AvgPool("pool", kernel=3, stride=2, ceil=True),), side, "torch", "", "no one"
+    )
+    x = np.random.default_rng(side).normal(size=(2, 3, side, side))
+    positions = -(-(side - 3) // 2) + 1
+    expected = np.empty((2, 3, positions, positions))
+    for row, column in np.ndindex(positions, positions):
+        window = x[:, :, 2 * row : 2 * row + 3, 2 * column : 2 * column + 3]
+        expected[:, :, row, column] = window.mean((2, 3))
+    got = AlexNet(network, side)(torch.from_numpy(x))
+    np.testing.assert_allclose(got.numpy(), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 5])
+def test_map_norm_has_the_window_of_2012_at_any_size(size):
+    x, alpha, before = X.double().numpy(), 1e-2, size // 2
+    expected = np.empty_like(x)
+    for row, column in np.ndindex(5, 6):
+        rows = slice(max(0, row - before), row - before + size)
+        columns = slice(max(0, column - before), column - before + size)
+        total = (x[:, :, rows, columns] ** 2).sum((2, 3))
+        expected[:, :, row, column] = x[:, :, row, column] / (1 + alpha / size**2 * total) ** 0.75
+    got = MapResponseNorm(size, alpha, 0.75)(X)
+    np.testing.assert_allclose(got.numpy(), expected, rtol=2e-6)

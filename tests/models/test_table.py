@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alexnet.models import zoo
-from alexnet.models.rows import Conv, MaxPool, windows
+from alexnet.models.rows import AdaptiveAvgPool, Conv, MaxPool, windows
 from alexnet.models.table import TooSmall, smallest_size, trace
 
 
@@ -76,3 +76,17 @@ def test_smallest_size_is_legal_and_one_less_is_not(name):
 def test_too_small_names_the_layer():
     with pytest.raises(TooSmall, match="64x64 vanishes at layer 'pool5' of keras-lab"):
         trace(zoo.network("keras-lab"), 64)
+
+
+@pytest.mark.parametrize("side", range(1, 16))
+def test_an_adaptive_pool_sees_what_torch_averages(side):
+    """The widest window, counted where a gradient reaches."""
+    row = AdaptiveAvgPool("pool", side=6)
+    x = torch.zeros(1, 1, side, side, requires_grad=True)
+    out = torch.nn.functional.adaptive_avg_pool2d(x, 6)
+    assert row.out((1, side, side)) == tuple(out.shape[1:])
+    widths = []
+    for position in range(6):
+        (gradient,) = torch.autograd.grad(out[0, 0, position, 0], x, retain_graph=True)
+        widths.append(int((gradient[0, 0].abs().sum(1) > 0).sum()))
+    assert row.widest(side) == max(widths)

@@ -11,13 +11,22 @@ from alexnet.models.rows import Conv, Dense, Dropout, MaxPool, Window
 # name: (trained values, untrained values, multiply-adds forward), at the network's own size and
 # number of classes. From the published programs' summaries, counts of Keras and torchvision, and the
 # sums of the paper's tables; 1,131,201,056 is the ungrouped 1000-class net's 1,135,256,096 less
-# 990 x 4096. alexnet-cifar is added up by hand below.
+# 990 x 4096. alexnet-cifar and alexnet-bn are added up by hand below. cuda-convnet's parameters are
+# those of its example layers; its multiply-adds are filters x inputs x 25 (or 9) x positions:
+# 19pct 32*3*25*1024 + 32*32*25*256 + 64*32*25*64 + 1024*10; 80sec with 1024*64 + 64*10 at its end;
+# 13pct 64*3*25*576 + 64*64*25*144 + (32*64 + 32*32)*9*36 + 1152*10; 11pct with 64 filters in local3.
 EXPECTED = {
     "alexnet-2012": (60_965_224, 0, 724_406_816),
     "alexnet-2012-source": (60_965_224, 0, 724_406_816),
+    "alexnet-bn": None,
     "alexnet-cifar": None,
     "bvlc-alexnet": (60_965_224, 0, 724_406_816),
     "caffenet": (60_965_224, 0, 724_406_816),
+    "cuda-convnet-11pct": (2_112_970, 0, 17_510_400 + 2_002_176),
+    "cuda-convnet-13pct": (1_116_490, 0, 17_510_400 + 1_006_848),
+    "cuda-convnet-18pct": (89_578, 0, 12_298_240),
+    "cuda-convnet-19pct": (89_578, 0, 12_298_240),
+    "cuda-convnet-80sec": (145_578, 0, 12_354_176),
     "keras-bn5": (58_325_066, 2_752, 1_131_201_056),
     "keras-lab": (58_323_530, 1_216, 1_131_201_056),
     "one-tower": (62_378_344, 0, 1_135_256_096),
@@ -32,6 +41,11 @@ SIDES = {
     ("alexnet-2012-source", 224): [55, 27, 27, 13, 13, 13, 13, 6],
     ("bvlc-alexnet", 227): [55, 27, 27, 13, 13, 13, 13, 6],
     ("keras-bn5", 128): [30, 14, 14, 6, 6, 6, 6, 2],
+    ("cuda-convnet-80sec", 32): [32, 16, 16, 8, 8, 4],
+    ("cuda-convnet-13pct", 24): [24, 12, 12, 6, 6, 6],
+    ("alexnet-bn", 160): [80, 39, 39, 19, 19, 19, 19, 9],
+    ("alexnet-bn", 128): [64, 31, 31, 15, 15, 15, 15, 7],
+    ("alexnet-bn", 224): [112, 55, 55, 27, 27, 27, 27, 13],
     ("owt", 224): [55, 27, 27, 13, 13, 13, 13, 6],
     ("owt", 227): [56, 27, 27, 13, 13, 13, 13, 6],
     ("one-tower", 224): [54, 26, 26, 12, 12, 12, 12, 5],
@@ -68,6 +82,14 @@ def test_counts_at_ten_classes(name, classes, parameters):
 def test_keras_bn5_at_128():
     total = table.totals(table.trace(zoo.network("keras-bn5"), 128))
     assert (total.parameters, total.trainable, total.buffers) == (24_773_386, 24_770_634, 2_752)
+
+
+@pytest.mark.parametrize("side", [63, 128, 160, 224])
+def test_the_weights_of_owt_fit_every_size(side):
+    steps = {s.row.name: s for s in table.trace(zoo.network("owt"), side)}
+    assert steps["avgpool"].outputs == (256, 6, 6)
+    assert table.totals(list(steps.values())).trainable == 61_100_840
+    assert steps["fc6"].receptive_field >= side
 
 
 def test_owt_needs_63_pixels_as_torchvision_says():
@@ -113,8 +135,23 @@ def test_alexnet_cifar_by_hand():
     assert total.training_multiply_adds == 3 * (sum(work) + sum(matrices)) - 2 * work[0]
 
 
-def test_alexnet_cifar_keeps_the_shape_of_alexnet():
-    rows = zoo.network("alexnet-cifar").rows
+def test_alexnet_bn_by_hand():
+    """At 160 pixels, where conv5's pool leaves 9x9."""
+    widths, sides, areas = [3, *BN_WIDTHS], [80, 39, 19, 19, 19], [49, 25, 9, 9, 9]
+    kernels = [a * b * k for (a, b), k in zip(pairwise(widths), areas, strict=True)]
+    flat, dense = BN_WIDTHS[-1] * 9 * 9, BN_DENSE
+    matrices = [flat * dense[0], dense[0] * dense[1], dense[1] * 1000]
+    norms = sum(BN_WIDTHS) + sum(dense)
+    total = table.totals(table.trace(zoo.network("alexnet-bn")))
+    work = sum(k * s * s for k, s in zip(kernels, sides, strict=True))
+    assert total.multiply_adds == work + sum(matrices)
+    assert total.trainable == sum(kernels) + sum(matrices) + 1000 + 2 * norms
+    assert total.buffers == 2 * norms
+
+
+@pytest.mark.parametrize("name", ["alexnet-cifar", "alexnet-bn"])
+def test_it_keeps_the_shape_of_alexnet(name):
+    rows = zoo.network(name).rows
     assert sum(isinstance(r, Conv) for r in rows) == 5
     assert sum(isinstance(r, Dense) for r in rows) == 3
     assert any(isinstance(r, Dropout) and r.p > 0 for r in rows)
@@ -142,3 +179,5 @@ def test_one_class_is_refused():
 
 CIFAR_WIDTHS = [64, 96, 160, 160, 160]
 CIFAR_DENSE = [512, 512]
+BN_WIDTHS = [64, 192, 384, 256, 256]
+BN_DENSE = [1024, 1024]

@@ -25,11 +25,12 @@ import formula
 import pytest
 import torch
 from compare import apart, far, golden
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from alexnet.models import rows, table, zoo
 from alexnet.models.build import AlexNet
+from alexnet.models.layers import Dropout
 from alexnet.recipe import Optim
 from alexnet.training import optim
 
@@ -53,7 +54,7 @@ def lab(kind: str) -> AlexNet:
         for name, value in weights().items():
             state[name].copy_(value)
     for layer in model.modules():
-        if isinstance(layer, nn.Dropout):
+        if isinstance(layer, Dropout):
             layer.p = 0.0
     return model.train()
 

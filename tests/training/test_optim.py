@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from alexnet.errors import CheckpointError
-from alexnet.recipe import Group, Optim
+from alexnet.recipe import Duration, Group, Optim
 from alexnet.training import optim
 
 
@@ -55,6 +55,57 @@ def test_keras_sgd_keeps_the_rate_inside_the_velocity(nesterov, decay):
     np.testing.assert_allclose(run(plan, GRADIENTS, FACTORS, START), expected, rtol=2e-6, atol=1e-6)
 
 
+def test_the_rule_of_2012_with_a_drop_of_the_rate_and_biases_of_their_own():
+    """``inc = mom*inc - eps*wc*w - eps*grad; w += inc`` (weights.cu), for kernel and bias of a layer.
+
+    Biases take twice the rate and no decay; the rate falls to a tenth half-way.
+    """
+    draw, model = np.random.default_rng(1), Small()
+    plan = Optim(
+        name="2012",
+        lr=0.01,
+        momentum=0.9,
+        weight_decay=0.0005,
+        group=(Group(match="*.bias", lr_factor=2.0, weight_decay=0.0),),
+    )
+    rule = optim.make(model, plan)
+    ours = {"conv1.weight": (0.01, 0.0005), "conv1.bias": (0.02, 0.0), "fc8.weight": (0.01, 0.0005)}
+    tensors = dict(model.named_parameters())
+    w = {name: tensors[name].detach().double().numpy().copy() for name in ours}
+    inc = {name: np.zeros_like(w[name]) for name in ours}
+    for step in range(40):
+        factor = 1.0 if step < 20 else 0.1
+        for name, (eps, wc) in ours.items():
+            grad = draw.normal(size=w[name].shape) * 10
+            tensors[name].grad = torch.from_numpy(grad).float()
+            inc[name] = 0.9 * inc[name] - wc * eps * factor * w[name] - eps * factor * grad
+            w[name] += inc[name]
+        optim.set_rate(rule, factor)
+        rule.step()
+    for name in ours:
+        got = tensors[name].detach().numpy()
+        np.testing.assert_allclose(got, w[name], rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("name", sorted(optim.RULES))
+def test_a_group_whose_time_is_over_stays_as_it_is(name):
+    """Neither velocity nor decay moves it; the others go on."""
+    until = Duration(1.5, "epochs")
+    plan = Optim(name=name, lr=0.1, weight_decay=0.1, group=(Group(match="conv1.*", until=until),))
+    model = Small()
+    rule = optim.make(model, plan)
+    moved = []
+    for step in range(8):
+        before = {n: p.detach().clone() for n, p in model.named_parameters()}
+        for p in model.parameters():
+            p.grad = torch.ones_like(p)
+        optim.freeze(rule, step, steps_per_epoch=4, batch=10)
+        rule.step()
+        moved.append({n for n, p in model.named_parameters() if not torch.equal(p, before[n])})
+    assert moved[:6] == [before.keys()] * 6
+    assert moved[6:] == [before.keys() - {"conv1.weight", "conv1.bias"}] * 2
+
+
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_sgd_keeps_the_rate_outside(nesterov):
     w, b, expected = np.array(START), np.zeros(5), []
@@ -70,7 +121,7 @@ def test_sgd_keeps_the_rate_outside(nesterov):
 def test_the_two_sgds_differ_after_a_drop_of_the_rate_as_measured():
     """Constant gradient 1, rate .1 then .01 after two steps: -.351 and -.644 after four (facts)."""
     ones = np.ones((4, 1))
-    for name, expected in (("sgd", -0.351), ("keras-sgd", -0.644)):
+    for name, expected in (("sgd", -0.351), ("keras-sgd", -0.644), ("2012", -0.644)):
         plan = Optim(name=name, lr=0.1, momentum=0.9)
         got = run(plan, ones, [1, 1, 0.1, 0.1], [0.0])[-1, 0]
         assert got == pytest.approx(expected, abs=6e-4), name

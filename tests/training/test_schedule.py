@@ -43,6 +43,13 @@ def test_step_multiplies_every_so_often():
     assert [at(s, **plan) for s in (0, 29, 30, 59, 60, 90)] == [1, 1, 0.5, 0.5, 0.25, 0.125]
 
 
+def test_drops_come_at_their_times_whatever_the_order_and_the_unit():
+    times = (Duration(60, "steps"), Duration(2.5, "epochs"), Duration(360, "examples"))
+    plan = {"name": "drops", "at": times, "factor": 0.5}
+    expected = {0: 1, 24: 1, 25: 0.5, 59: 0.5, 60: 0.25, 89: 0.25, 90: 0.125, 99: 0.125}
+    assert {s: at(s, **plan) for s in expected} == expected
+
+
 def test_plateau_is_left_to_its_rule():
     assert at(50, name="plateau") == 1.0
 

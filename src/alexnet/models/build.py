@@ -6,6 +6,7 @@ so a table is also the documentation of a checkpoint.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable
 
 import torch
@@ -16,6 +17,8 @@ from alexnet.models import rows, table
 from alexnet.models.init import initialise, whiten
 from alexnet.models.layers import (
     BiasedBatchNorm2d,
+    Dropout,
+    LocallyConnected2d,
     LocalResponseNorm,
     MapResponseNorm,
     PaperConv2d,
@@ -80,6 +83,23 @@ def _max_pool(row: Row, shape: Shape) -> nn.Module:
     return nn.MaxPool2d(row.kernel, row.stride, row.padding, ceil_mode=row.ceil)
 
 
+def _avg_pool(row: Row, shape: Shape) -> nn.Module:
+    assert isinstance(row, rows.AvgPool)
+    return nn.AvgPool2d(
+        row.kernel, row.stride, row.padding, ceil_mode=row.ceil, count_include_pad=False
+    )
+
+
+def _adaptive_pool(row: Row, shape: Shape) -> nn.Module:
+    assert isinstance(row, rows.AdaptiveAvgPool)
+    return nn.AdaptiveAvgPool2d(row.side)
+
+
+def _local(row: Row, shape: Shape) -> nn.Module:
+    assert isinstance(row, rows.Local)
+    return LocallyConnected2d(shape, row.out(shape), row.kernel, row.stride, row.padding)
+
+
 def _batch_norm(row: Row, shape: Shape) -> nn.Module:
     assert isinstance(row, rows.BatchNorm)
     kind = (
@@ -107,12 +127,15 @@ def _dense(row: Row, shape: Shape) -> nn.Module:
 
 def _dropout(row: Row, shape: Shape) -> nn.Module:
     assert isinstance(row, rows.Dropout)
-    return nn.Dropout(row.p)
+    return Dropout(row.p, classic=row.classic)
 
 
 LAYERS: dict[type[Row], Callable[[Row, Shape], nn.Module]] = {
     rows.Conv: _conv,
+    rows.Local: _local,
     rows.MaxPool: _max_pool,
+    rows.AvgPool: _avg_pool,
+    rows.AdaptiveAvgPool: _adaptive_pool,
     rows.BatchNorm: _batch_norm,
     rows.LRN: _lrn,
     rows.MapNorm: _map_norm,
@@ -130,6 +153,20 @@ def whiten_first(model: AlexNet, pictures: Tensor) -> None:
             layer = model.get_submodule(row.name)
             assert isinstance(layer, nn.Conv2d)
             whiten(layer, pictures)
+
+
+def begin_step(
+    model: nn.Module, *, seed: int, step: int, first: int = 0, total: int | None = None
+) -> None:
+    """Give every dropout the mask of this step: a function of (seed, step, name of the layer).
+
+    ``first`` and ``total`` say which rows of the whole batch this process holds (default: all).
+    Nothing else is drawn in a forward pass.
+    """
+    for name, layer in model.named_modules():
+        if isinstance(layer, Dropout):
+            digest = hashlib.sha256(f"{seed}:{step}:{name}".encode()).digest()
+            layer.begin(int.from_bytes(digest[:8], "little") >> 1, first, total)
 
 
 def build(network: Network, size: int | None = None, *, seed: int = 0) -> AlexNet:

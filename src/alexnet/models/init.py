@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from alexnet.errors import UnknownName
+from alexnet.models.layers import LocallyConnected2d
 
 Rule = Callable[[str, Tensor, Tensor | None, torch.Generator], None]
 
@@ -17,14 +18,18 @@ Rule = Callable[[str, Tensor, Tensor | None, torch.Generator], None]
 def initialise(model: nn.Module, name: str, generator: torch.Generator) -> None:
     """Fill every convolution and dense layer by the rule called ``name``, in table order.
 
-    Raises ``UnknownName``.
+    Each position of a locally connected layer starts as a dense layer over its patch. Raises
+    ``UnknownName``.
     """
     if name not in INITIALISATIONS:
         raise UnknownName("initialisation", name, INITIALISATIONS)
     for path, layer in model.named_modules():
+        row = path.partition(".")[0]
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            row = path.partition(".")[0]
             INITIALISATIONS[name](row, layer.weight, layer.bias, generator)
+        elif isinstance(layer, LocallyConnected2d):
+            for weight, bias in layer.positions():
+                INITIALISATIONS[name](row, weight, bias, generator)
 
 
 @torch.no_grad()
@@ -84,11 +89,14 @@ def _gaussian(deviations: Mapping[str, float], bias_value: float) -> Rule:
 
 _UPPER = {"conv3": 0.03, "conv4": 0.03, "conv5": 0.03}
 _HIDDEN = {"fc6": 0.005, "fc7": 0.005}
+_LOCAL = {"conv1": 1e-4, "local3": 0.04, "local4": 0.04}
 
 INITIALISATIONS: dict[str, Rule] = {
     "2012": _gaussian(_UPPER, 1.0),  # layers-145.cfg, initW and initB
     "bvlc": _gaussian(_HIDDEN, 0.1),  # bvlc_alexnet/train_val.prototxt
     "caffenet": _gaussian(_HIDDEN, 1.0),  # bvlc_reference_caffenet/train_val.prototxt
+    "cuda-convnet": _gaussian(_LOCAL, 0.0),  # example-layers/*.cfg, initW
+    "cuda-convnet-80sec": _gaussian({"conv1": 1e-4, "fc64": 0.1, "fc10": 0.1}, 0.0),
     "he": _he,
     "keras": _keras,
     "paper": _gaussian({}, 1.0),  # paper, section 5

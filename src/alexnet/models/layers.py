@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -128,4 +130,91 @@ class MapResponseNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``(N, C, H, W)``; returns the same shape and dtype. Outside the map is zero."""
         mean = F.avg_pool2d(x.float().square(), self.size, stride=1, padding=self.size // 2)
+        mean = mean[..., : x.shape[2], : x.shape[3]]  # of an even size: the last window is no one's
         return x * (1 + self.alpha * mean).pow(-self.beta).to(x.dtype)
+
+
+class LocallyConnected2d(nn.Module):
+    """A convolution whose filters are not shared: each position ``(row, column)`` has its own.
+
+    ``weight`` is ``(positions, channels, inputs * kernel**2)``, an input patch in the order channel,
+    row, column; ``bias`` is ``(positions * channels,)``, one vector, so that no rule takes it for a
+    kernel.
+    """
+
+    def __init__(
+        self,
+        inputs: tuple[int, ...],
+        outputs: tuple[int, ...],
+        kernel: int,
+        stride: int,
+        padding: int,
+    ) -> None:
+        """Build for maps of one size: ``inputs`` and ``outputs`` are ``(channels, height, width)``."""
+        super().__init__()
+        self.kernel, self.stride, self.padding, self.outputs = kernel, stride, padding, outputs
+        channels, positions = outputs[0], math.prod(outputs[1:])
+        self.weight = nn.Parameter(torch.zeros(positions, channels, inputs[0] * kernel**2))
+        self.bias = nn.Parameter(torch.zeros(positions * channels))
+
+    def positions(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield every position's matrix ``(channels, inputs * kernel**2)`` and bias ``(channels,)``."""
+        yield from zip(self.weight, self.bias.view(len(self.weight), -1), strict=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``(N, channels, height, width)`` for maps of the size that it was built for."""
+        patches = F.unfold(x, self.kernel, padding=self.padding, stride=self.stride)
+        y = torch.einsum("nip,poi->nop", patches, self.weight)
+        y = y + self.bias.view(len(self.weight), -1).T.to(y.dtype)
+        return y.reshape(len(x), *self.outputs)
+
+
+class Dropout(nn.Module):
+    """Sets values to zero by a mask that depends on a seed alone, not on what was drawn before.
+
+    The mask belongs to a whole batch of ``total`` pictures, of which this process may hold some
+    rows only: however a batch is divided, each picture meets the same mask. A layer that was never
+    told a seed (``begin``) draws from torch's global generator. ``p`` is met to 1/65536.
+    """
+
+    DRAWS = 65536  # equally likely values of the 16 bits that decide over one value
+
+    def __init__(self, p: float, *, classic: bool = False) -> None:
+        super().__init__()
+        self.p, self.classic = p, classic
+        self.seed: int | None = None
+        self.first, self.total = 0, 0
+
+    @property
+    def dropped(self) -> int:
+        """Return how many of the ``DRAWS`` equally likely draws set a value to zero."""
+        return min(round(self.p * self.DRAWS), self.DRAWS - 1)
+
+    def begin(self, seed: int, first: int, total: int | None) -> None:
+        """Take the mask of ``seed`` from now on: rows ``first`` onwards of ``total`` (None: all)."""
+        self.seed, self.first, self.total = seed, first, total or 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``(N, ...)`` of the same dtype. Raises ``ValueError`` for rows past the batch."""
+        if not self.dropped:
+            return x
+        if not self.training:
+            return x * (1 - self.dropped / self.DRAWS) if self.classic else x
+        kept: Tensor = x * self.mask(x.shape, x.device).to(x.dtype)
+        return kept if self.classic else kept.mul_(self.DRAWS / (self.DRAWS - self.dropped))
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator] # its seed changes with every step
+    def mask(self, shape: torch.Size, device: torch.device) -> Tensor:
+        """Return which values of ``(N, ...)`` survive: bool."""
+        total = self.total or shape[0]
+        if self.first + shape[0] > total:
+            raise ValueError(
+                f"rows {self.first} to {self.first + shape[0]} of a batch of {total} pictures"
+            )
+        draw = None if self.seed is None else torch.Generator(device).manual_seed(self.seed)
+        count = total * math.prod(shape[1:])
+        # 64 random bits decide over four values: a fifth of the time of a number for each.
+        words = torch.empty(-(-count // 4), dtype=torch.int64, device=device)
+        words.random_(-(2**63), None, generator=draw)
+        values = words.view(torch.int16)[:count].view(total, *shape[1:])
+        return values[self.first : self.first + shape[0]] >= self.dropped - self.DRAWS // 2

@@ -7,7 +7,18 @@ both. 224 pixels become 55 positions only if the last window may hang over the e
 
 from __future__ import annotations
 
-from alexnet.models.rows import LRN, Conv, Dense, Dropout, Flatten, MapNorm, MaxPool, ReLU, Row
+from alexnet.models.rows import (
+    LRN,
+    AdaptiveAvgPool,
+    Conv,
+    Dense,
+    Dropout,
+    Flatten,
+    MapNorm,
+    MaxPool,
+    ReLU,
+    Row,
+)
 from alexnet.models.table import Network
 
 PAPER = "Krizhevsky, Sutskever, Hinton: ImageNet Classification with Deep CNNs, NIPS 2012"
@@ -28,16 +39,16 @@ def upper_convolutions(groups: tuple[int, int, int]) -> tuple[Row, ...]:
     )
 
 
-def dense_layers(classes: int) -> tuple[Row, ...]:
+def dense_layers(classes: int, *, classic: bool = False) -> tuple[Row, ...]:
     """Return the two hidden dense layers, each with dropout behind it, and the classifier."""
     return (
         Flatten("flatten"),
         Dense("fc6", units=4096),
         ReLU("relu6"),
-        Dropout("drop6", p=0.5),
+        Dropout("drop6", p=0.5, classic=classic),
         Dense("fc7", units=4096),
         ReLU("relu7"),
-        Dropout("drop7", p=0.5),
+        Dropout("drop7", p=0.5, classic=classic),
         Dense("fc8", units=classes),
     )
 
@@ -59,7 +70,7 @@ def alexnet_2012() -> Network:
         norm(2),
         _pool(2),
         *upper_convolutions(groups=(1, 2, 2)),
-        *dense_layers(1000),
+        *dense_layers(1000, classic=True),
     )
     about = "the network of the 2012 paper, as its text says: two towers, 60,965,224 parameters"
     return Network("alexnet-2012", rows, size=224, init="paper", summary=about, source=PAPER)
@@ -90,7 +101,7 @@ def alexnet_2012_source() -> Network:
         *lower,
         fifth_pool,
         ReLU("relu5"),
-        *dense_layers(1000),
+        *dense_layers(1000, classic=True),
     )
     about = "the network as the winning program ran it, which is not quite what the paper says"
     return Network(
@@ -127,7 +138,11 @@ def one_tower() -> Network:
 
 
 def owt() -> Network:
-    """Build the one-tower network of 2014 as torchvision has it: dropout before the dense layers."""
+    """Build the one-tower network of 2014 as torchvision has it.
+
+    Dropout stands before the dense layers; the last maps are averaged to 6x6, so that the same
+    weights fit every size (at 224 they are 6x6 already).
+    """
     rows = (
         Conv("conv1", channels=64, kernel=11, stride=4, padding=2),
         ReLU("relu1"),
@@ -142,6 +157,7 @@ def owt() -> Network:
         Conv("conv5", channels=256, kernel=3, padding=1),
         ReLU("relu5"),
         _pool(5),
+        AdaptiveAvgPool("avgpool", side=6),
         Flatten("flatten"),
         Dropout("drop6", p=0.5),
         Dense("fc6", units=4096),

@@ -119,10 +119,62 @@ class Conv(Window):
 
 
 @dataclass(frozen=True)
+class Local(Window):
+    """Locally connected: as a convolution, but every position has filters and biases of its own
+    (cuda-convnet's ``type=local``, unshared).
+    """
+
+    channels: int = field(kw_only=True)
+
+    kind = "LocallyConnected2D"
+
+    def channels_out(self, channels: int) -> int:
+        """Return the number of filters of one position."""
+        return self.channels
+
+    def multiply_adds(self, shape: Shape) -> int:
+        """Return the number of weights: each is used once in a picture."""
+        return math.prod(self.out(shape)) * shape[0] * self.kernel**2
+
+    def parameters(self, shape: Shape) -> int:
+        """Return positions x filters x (input maps x kernel^2 weights and a bias)."""
+        return self.multiply_adds(shape) + math.prod(self.out(shape))
+
+
+@dataclass(frozen=True)
 class MaxPool(Window):
     """Maximum over a window; overlapping where ``stride`` < ``kernel`` (paper, section 3.4)."""
 
     kind = "MaxPooling2D"
+
+
+@dataclass(frozen=True)
+class AvgPool(Window):
+    """Mean over a window, of the values that lie inside the map (cuda-convnet's ``pool=avg``)."""
+
+    kind = "AveragePooling2D"
+
+
+@dataclass(frozen=True)
+class AdaptiveAvgPool(Row):
+    """Mean over ``side`` x ``side`` windows that cover the map, whatever its size.
+
+    Window ``i`` of a side of n reaches from floor(i n / side) to ceil((i+1) n / side): a map of
+    just that size passes unchanged, a smaller one is repeated (torch's ``AdaptiveAvgPool2d``).
+    """
+
+    side: int = field(kw_only=True)
+
+    kind = "AdaptiveAveragePooling2D"
+
+    def out(self, shape: Shape) -> Shape:
+        """Return ``(channels, side, side)``."""
+        return shape[0], self.side, self.side
+
+    def widest(self, side: int) -> int:
+        """Return the width of the widest window over a side of that length."""
+        ends = range(self.side)
+        return max(-(-(i + 1) * side // self.side) - i * side // self.side for i in ends)
 
 
 @dataclass(frozen=True)
@@ -171,7 +223,7 @@ class LRN(Row):
 @dataclass(frozen=True)
 class MapNorm(Row):
     """Response normalisation within each map, over ``size`` x ``size`` neighbours:
-    ``x / (1 + alpha * mean of squares) ** beta``.
+    ``x / (1 + alpha * mean of squares) ** beta``. Outside the map is zero.
 
     The winning program had one behind the second layer that the paper does not mention
     (layers-145.cfg, ``cnorm2``; its scale was divided by the window's area, hence the mean).
@@ -226,8 +278,13 @@ class Dense(Row):
 
 @dataclass(frozen=True)
 class Dropout(Row):
-    """Sets each value to zero with probability ``p`` in training (paper, section 4.2)."""
+    """Sets each value to zero with probability ``p`` in training (paper, section 4.2).
+
+    The survivors are divided by ``1-p``, so that a test changes nothing. ``classic``: as in 2012,
+    they stay as they are, and a test multiplies every value by ``1-p``.
+    """
 
     p: float = field(default=0.5, kw_only=True)
+    classic: bool = field(default=False, kw_only=True)
 
     kind = "Dropout"

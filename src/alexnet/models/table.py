@@ -9,7 +9,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from alexnet.errors import UsageError
-from alexnet.models.rows import Conv, Dense, Dropout, Flatten, Row, Shape, Window
+from alexnet.models.rows import (
+    AdaptiveAvgPool,
+    Conv,
+    Dense,
+    Dropout,
+    Flatten,
+    Row,
+    Shape,
+    Window,
+)
 
 
 class TooSmall(UsageError):
@@ -95,6 +104,9 @@ def _walk(network: Network, side: int) -> Iterator[Traced]:
         out = row.out(shape)
         if isinstance(row, Window):
             field_, jump = field_ + (row.kernel - 1) * jump, jump * row.stride
+        elif isinstance(row, AdaptiveAvgPool):
+            field_ += (row.widest(shape[1]) - 1) * jump
+            jump *= max(1, shape[1] // row.side)  # rounded: its windows are not evenly spaced
         elif isinstance(row, Flatten | Dense):
             field_ = max(field_, side)
         costs = row.parameters(shape), row.buffers(shape), row.multiply_adds(shape)

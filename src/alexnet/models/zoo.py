@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from alexnet.errors import UnknownName, UsageError
-from alexnet.models import paper
+from alexnet.models import cuda_convnet, modern, paper
 from alexnet.models.rows import LRN, BatchNorm, Conv, Dense, Dropout, Flatten, MaxPool, ReLU, Row
 from alexnet.models.table import Network
 
@@ -134,9 +134,15 @@ def alexnet_cifar() -> Network:
 NETWORKS: dict[str, Callable[[], Network]] = {
     "alexnet-2012": paper.alexnet_2012,
     "alexnet-2012-source": paper.alexnet_2012_source,
+    "alexnet-bn": modern.alexnet_bn,
     "alexnet-cifar": alexnet_cifar,
     "bvlc-alexnet": paper.bvlc_alexnet,
     "caffenet": paper.caffenet,
+    "cuda-convnet-11pct": cuda_convnet.conv_local_11pct,
+    "cuda-convnet-13pct": cuda_convnet.conv_local_13pct,
+    "cuda-convnet-18pct": cuda_convnet.layers_18pct,
+    "cuda-convnet-19pct": cuda_convnet.layers_19pct,
+    "cuda-convnet-80sec": cuda_convnet.layers_80sec,
     "keras-bn5": keras_bn5,
     "keras-lab": keras_lab,
     "one-tower": paper.one_tower,

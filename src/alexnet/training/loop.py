@@ -21,6 +21,7 @@ from alexnet.data import augment
 from alexnet.data.loader import Batch, fold, generator, training_batches
 from alexnet.errors import NotFinite
 from alexnet.evaluation import Scores
+from alexnet.models.build import begin_step
 from alexnet.recipe import Duration, Recipe
 from alexnet.run import log
 from alexnet.run.device import Device
@@ -111,7 +112,7 @@ def train_step(stage: Stage, batch: Batch, step: int, epoch: int) -> tuple[float
     Raises ``NotFinite`` before the weights are touched.
     """
     plan = stage.recipe.train
-    torch.manual_seed(fold(plan.seed, "dropout", step))
+    begin_step(stage.model, seed=fold(plan.seed, "dropout"), step=step)
     x = prepare(stage, batch, generator(plan.seed, "augment", step), epoch)
     with stage.device.autocast():
         logits = stage.forward(x)
@@ -121,6 +122,7 @@ def train_step(stage: Stage, batch: Batch, step: int, epoch: int) -> tuple[float
         raise NotFinite(_not_finite(stage, batch, step, value))
     loss.backward()  # type: ignore[no-untyped-call]
     optim.set_rate(stage.optimizer, rate_factor(stage, step))
+    optim.freeze(stage.optimizer, step, steps_per_epoch=stage.steps_per_epoch, batch=plan.batch)
     stage.optimizer.step()
     stage.optimizer.zero_grad(set_to_none=True)
     if stage.averaged is not None:

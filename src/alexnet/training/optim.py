@@ -16,11 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from alexnet.errors import CheckpointError, RecipeError
-from alexnet.recipe import Optim
+from alexnet.recipe import Duration, Optim
 from alexnet.run.device import fast_bf16
 
 Optimizer = torch.optim.Optimizer
 Groups = list[dict[str, Any]]
+Kind = tuple[float, float, bool, Duration | None]  # peak rate, decay, orthogonal, until
 
 
 def make(model: nn.Module, optim: Optim) -> Optimizer:
@@ -31,8 +32,8 @@ def make(model: nn.Module, optim: Optim) -> Optimizer:
 def groups(model: nn.Module, optim: Optim) -> Groups:
     """Sort parameters into groups of equal rate and decay.
 
-    Each group carries ``peak_lr`` (what the schedule's factor multiplies) and ``weight_decay``.
-    Raises ``RecipeError`` for a pattern that fits nothing.
+    Each group carries ``peak_lr`` (what the schedule's factor multiplies), ``weight_decay`` and
+    ``until`` (when it is frozen, or None). Raises ``RecipeError`` for a pattern that fits nothing.
     """
     names = [name for name, _ in model.named_parameters()]
     for group in optim.group:
@@ -41,12 +42,12 @@ def groups(model: nn.Module, optim: Optim) -> Groups:
                 f"optim.group match = {group.match!r} fits none of the network's tensors; "
                 f"they are {', '.join(names)}"
             )
-    found: dict[tuple[float, float, bool], Groups] = {}
+    found: dict[Kind, Groups] = {}
     *_, (head, _) = model.named_children()
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        key = _rate_and_decay(name, parameter, optim, f"{head}.weight")
+        key = _kind(name, parameter, optim, f"{head}.weight")
         found.setdefault(key, []).append({"name": name, "parameter": parameter})
     return [
         {
@@ -55,14 +56,13 @@ def groups(model: nn.Module, optim: Optim) -> Groups:
             "lr": lr,
             "weight_decay": decay,
             "orthogonal": orthogonal,
+            "until": until,
         }
-        for (lr, decay, orthogonal), members in found.items()
+        for (lr, decay, orthogonal, until), members in found.items()
     ]
 
 
-def _rate_and_decay(
-    name: str, parameter: Tensor, optim: Optim, head: str
-) -> tuple[float, float, bool]:
+def _kind(name: str, parameter: Tensor, optim: Optim, head: str) -> Kind:
     # Muon takes the hidden kernels; the classifier's own matrix is not one of them.
     kernel = parameter.ndim > 1
     orthogonal = optim.name == "muon" and kernel and name != head
@@ -71,8 +71,9 @@ def _rate_and_decay(
     for group in optim.group:
         if fnmatchcase(name, group.match):
             own = group.weight_decay
-            return lr * group.lr_factor, decay if own is None else own, orthogonal
-    return lr, decay, orthogonal
+            decay = decay if own is None else own
+            return lr * group.lr_factor, decay, orthogonal, group.until
+    return lr, decay, orthogonal, None
 
 
 def set_rate(optimizer: Optimizer, factor: float) -> None:
@@ -81,11 +82,23 @@ def set_rate(optimizer: Optimizer, factor: float) -> None:
         group["lr"] = group["peak_lr"] * factor
 
 
-class KerasSGD(Optimizer):
-    """SGD with the rate inside the velocity: ``v = m*v - lr*g; w += v``.
+def freeze(optimizer: Optimizer, step: int, *, steps_per_epoch: int, batch: int) -> None:
+    """Take the gradients from the groups whose time is over: no rule then moves or decays them.
 
-    This is also the rule of the 2012 paper (section 5), with ``lr*decay*w`` added to the gradient
-    term. ``nesterov``: ``w += m*v - lr*g``, as Keras.
+    A rate of zero would not do: what the velocity holds would still be added.
+    """
+    for group in optimizer.param_groups:
+        until = group["until"]
+        if until and step >= until.steps(steps_per_epoch=steps_per_epoch, batch=batch):
+            for parameter in group["params"]:
+                parameter.grad = None
+
+
+class KerasSGD(Optimizer):
+    """SGD with the rate inside the velocity: ``v = m*v - lr*(g + decay*w); w += v``.
+
+    Without ``nesterov`` (``w += m*v - lr*g``) this is the rule of 2012 (paper, section 5; weights.cu
+    of the program).
     """
 
     def __init__(self, params: Groups, momentum: float, nesterov: bool) -> None:
@@ -97,6 +110,8 @@ class KerasSGD(Optimizer):
         for group in self.param_groups:
             lr, m = group["lr"], group["momentum"]
             params = [p for p in group["params"] if p.grad is not None]
+            if not params:
+                continue
             steps = _decayed(params, group["weight_decay"])
             torch._foreach_mul_(steps, -lr)
             velocity = [_memory(self, p, "velocity") for p in params]
@@ -141,7 +156,7 @@ class Muon(Optimizer):
         """Update every parameter that has a gradient."""
         for group in self.param_groups:
             if group["orthogonal"]:
-                for p in group["params"]:
+                for p in (p for p in group["params"] if p.grad is not None):
                     self._move(p, group["lr"], group["momentum"])
         self._adam.step()
 
@@ -217,6 +232,7 @@ RULES: dict[str, Callable[[Groups, Optim], Optimizer]] = {
     "keras-sgd": lambda params, optim: KerasSGD(params, optim.momentum, optim.nesterov),
     "keras-adam": _keras_adam,
     "muon": _muon,
+    "2012": lambda params, optim: KerasSGD(params, optim.momentum, nesterov=False),
 }
 
 

@@ -16,8 +16,8 @@ def factor(schedule: Schedule, step: int, total: int, *, steps_per_epoch: int, b
     """Return the factor of the peak rate at ``step`` (0-based) of ``total``.
 
     Warm-up is linear from ``start`` to 1. After it: ``one-cycle`` falls linearly and ``cosine`` by
-    half a cosine to ``end``; ``step`` multiplies by ``factor`` every so often; ``constant`` and
-    ``plateau`` stay.
+    half a cosine to ``end``; ``step`` multiplies by ``factor`` every so often, ``drops`` at the
+    times in ``at``, as a hand would; ``constant`` and ``plateau`` stay.
     """
     warmup = schedule.warmup.steps(steps_per_epoch=steps_per_epoch, batch=batch)
     if step < warmup:
@@ -30,6 +30,9 @@ def factor(schedule: Schedule, step: int, total: int, *, steps_per_epoch: int, b
     if schedule.name == "step":
         every = max(1, schedule.every.steps(steps_per_epoch=steps_per_epoch, batch=batch))
         return float(schedule.factor ** (step // every))
+    if schedule.name == "drops":
+        times = [at.steps(steps_per_epoch=steps_per_epoch, batch=batch) for at in schedule.at]
+        return float(schedule.factor ** sum(step >= time for time in times))
     return 1.0
 
 

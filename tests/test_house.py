@@ -42,7 +42,7 @@ WITHOUT_TORCH = {
     *("errors", "schema", "recipe", "reporting.cards", "run.log"),
     *("models.rows", "models.table", "models.zoo", "models.paper"),
 }
-DATA_WITH_TORCH = {"data.augment", "data.preprocess", "data.loader"}
+DATA_WITH_TORCH = {"data.augment", "data.colour", "data.preprocess", "data.loader"}
 
 
 @cache

@@ -151,6 +151,7 @@ def trace(folder: Path) -> dict[str, Any]:
     return {
         "checkpoint": last.path.name,
         "best": (folder / checkpoint.BEST).read_text(encoding="utf-8"),
+        "input": {name: bits(t) for name, t in last.input.items()},
         "weights": {name: bits(t) for name, t in last.weights.items()},
         "memory": {name: bits(t) for name, t in last.optimizer.items()},
         "state": state,
@@ -158,6 +159,7 @@ def trace(folder: Path) -> dict[str, Any]:
         "metrics": [untimed(line) for line in log.read_metrics(folder / log.METRICS)],
         "history": [untimed(line) for line in result["history"]],
         "test": result["test"],
+        "test_views": result["test_views"],
         "counted": {k: result["speed"][k] for k in ("pictures", "training_multiply_adds")},
     }
 

@@ -9,9 +9,8 @@ from sklearn import metrics
 
 from alexnet.data.loader import Source
 from alexnet.data.preprocess import Preprocessing
-from alexnet.errors import DataError, UsageError
+from alexnet.errors import DataError
 from alexnet.evaluation import calibration_error, evaluate, score, wilson
-from alexnet.run.classifier import probabilities
 from alexnet.run.device import Device
 
 CPU = Device(torch.device("cpu"), "float32")
@@ -35,6 +34,8 @@ def test_against_scikit_learn(case):
     assert found.loss == pytest.approx(metrics.log_loss(labels, p.numpy()), rel=1e-6)
     recall = metrics.recall_score(labels, guess, average=None)
     assert found.per_class == pytest.approx(recall)
+    assert found.balanced_accuracy == pytest.approx(metrics.balanced_accuracy_score(labels, guess))
+    assert found.macro_f1 == pytest.approx(metrics.f1_score(labels, guess, average="macro"))
     for k in (1, 3, 5):
         expected = metrics.top_k_accuracy_score(labels, p.numpy(), k=k)
         assert found.top[k] == pytest.approx(expected)
@@ -51,6 +52,26 @@ def test_a_class_without_pictures_has_no_recall():
     found = score(torch.eye(3)[[0, 1]], torch.tensor([0, 1]), "centre", (1,))
     assert found.per_class[:2] == (1.0, 1.0)
     assert math.isnan(found.per_class[2])
+
+
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
+def test_balance_against_scikit_learn_where_classes_are_rare_or_absent():
+    """Class 4 has no pictures, but is predicted of some; class 5 is neither."""
+    draw = torch.Generator().manual_seed(1)
+    labels = torch.multinomial(torch.tensor([90.0, 6, 3, 1]), 300, True, generator=draw)
+    logits = torch.randn(300, 6, generator=draw)
+    logits[torch.arange(300), labels] += 1.0
+    logits[:, 5] = -50
+    found, guess = score(logits.softmax(1), labels, "centre", (1,)), logits.argmax(1)
+    assert (guess == 4).any()
+    assert found.balanced_accuracy == pytest.approx(metrics.balanced_accuracy_score(labels, guess))
+    assert found.macro_f1 == pytest.approx(metrics.f1_score(labels, guess, average="macro"))
+    assert found.balanced_accuracy != pytest.approx(found.accuracy, abs=0.01)
+
+
+def test_a_summary_has_no_entry_for_each_class():
+    found = score(torch.eye(3)[[0, 1]], torch.tensor([0, 1]), "centre", (1,))
+    assert found.to_json().keys() - found.summary().keys() == {"per_class", "confusion"}
 
 
 def test_wilson_interval_has_the_published_value():
@@ -79,29 +100,6 @@ class LeftEdge(torch.nn.Module):
     def forward(self, x):
         left = x[:, 0, :, 0].mean(1)
         return torch.stack([left, -left], 1)
-
-
-def test_flip_is_the_mean_probability_of_both_views():
-    x = torch.randn(5, 3, 4, 6)
-    both = (LeftEdge()(x).softmax(1) + LeftEdge()(x.flip(3)).softmax(1)) / 2
-    torch.testing.assert_close(probabilities(LeftEdge(), x, CPU, views="flip"), both)
-    torch.testing.assert_close(probabilities(LeftEdge(), x, CPU), LeftEdge()(x).softmax(1))
-
-
-def test_shift_is_the_mean_over_six_moved_and_mirrored_pictures():
-    x = torch.randn(2, 3, 4, 6)
-    pads = ((0, 0), (0, 0), (1, 1), (1, 1))
-    wider = torch.from_numpy(np.pad(x.numpy(), pads, mode="reflect"))
-    moved = [wider[:, :, i : i + 4, i : i + 6] for i in range(3)]
-    model = LeftEdge()
-    six = [model(view).softmax(1) for m in moved for view in (m, m.flip(3))]
-    expected = torch.stack(six).mean(0)
-    torch.testing.assert_close(probabilities(model, x, CPU, views="shift"), expected)
-
-
-def test_unknown_views_are_refused():
-    with pytest.raises(UsageError, match="unknown views 'ten'"):
-        probabilities(LeftEdge(), torch.zeros(1, 3, 4, 4), CPU, views="ten")
 
 
 def test_evaluate_scores_every_picture_and_restores_the_mode():

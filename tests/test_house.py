@@ -43,7 +43,7 @@ WITHOUT_TORCH = {
     *("models.rows", "models.table", "models.zoo"),
     *("models.paper", "models.modern", "models.cuda_convnet"),
 }
-DATA_WITH_TORCH = {"data.augment", "data.preprocess", "data.loader"}
+DATA_WITH_TORCH = {"data.augment", "data.colour", "data.preprocess", "data.loader"}
 
 
 @cache

@@ -10,7 +10,7 @@ torch is imported when a verb needs it, not before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from alexnet.run.classifier import Classifier
     from alexnet.run.log import Console
     from alexnet.training.record import Result
+
+    Model = Classifier | str | Path
 
 __all__ = ["AlexNetError", "__version__", "evaluate", "load", "predict", "resume", "train"]
 __version__ = "0.1.0"
@@ -121,7 +123,7 @@ def load(name: str | Path, *, say: Callable[[str], None] = print) -> Classifier:
 
 
 def predict(
-    model: Classifier | str | Path,
+    model: Model | Sequence[Model],
     picture: str | os.PathLike[str] | bytes | NDArray[Any],
     *,
     top: int = 5,
@@ -129,17 +131,24 @@ def predict(
 ) -> list[Ranked]:
     """Return the ``top`` most probable classes of a picture, most probable first.
 
-    ``picture`` is a path, the bytes of a picture file, or a uint8 array ``(H, W)``, ``(H, W, 3)``
+    ``model``: one, or several of the same classes, whose probabilities are averaged. ``picture`` is a path, the bytes of a picture file, or a uint8 array ``(H, W)``, ``(H, W, 3)``
     or ``(H, W, 4)``. Raises ``BadPicture`` for one that cannot be read.
     """
     from alexnet import prediction
 
-    loaded = load(model) if isinstance(model, str | Path) else model
-    return prediction.predict(loaded, picture, top=top, views=views)
+    return prediction.predict(_loaded(model), picture, top=top, views=views)
+
+
+def _loaded(model: Model | Sequence[Model]) -> list[Classifier]:
+    """Load one model or several; what is loaded already stays as it is."""
+    from alexnet.run.classifier import Classifier
+
+    each = [model] if isinstance(model, Classifier | str | Path) else model
+    return [m if isinstance(m, Classifier) else load(m) for m in each]
 
 
 def evaluate(
-    model: Classifier | str | Path,
+    model: Model | Sequence[Model],
     data: str | None = None,
     *,
     views: str | None = None,
@@ -151,37 +160,28 @@ def evaluate(
 ) -> Scores:
     """Score a model on part of a data set, named like ``cifar10/test`` or ``cifar10/train[:10%]``.
 
-    ``data``: None is the test part of what the model was trained on.
+    ``model``: one, or several whose probabilities are averaged, each with its own input; of the
+    same classes and the same stored pictures. ``data``: None is the test part of what the models
+    were trained on.
 
-    ``views``: ``centre``, or ``flip`` for the mean of a picture and its mirror image; None: as the
-    model was scored when it was trained.
+    ``views``: ``centre``; ``flip``, the mean of a picture and its mirror image; ``shift``; ``ten``
+    (``run.views``); None: as each model was scored when it was trained.
 
     Raises ``UnknownName`` or ``UsageError`` for a data set or split that is not there, or whose
-    classes are not the model's.
+    classes are not the model's, and for models that do not go together.
     """
     from alexnet import evaluation
     from alexnet.data.loader import source_of
     from alexnet.data.sources import open_dataset
-    from alexnet.errors import UsageError
+    from alexnet.run.classifier import refuse_other_classes, stored_data
     from alexnet.run.device import choose, prepare_process
 
     prepare_process()
-    loaded = load(model) if isinstance(model, str | Path) else model
-    chosen = choose(device, precision)
-    name, _, split = (loaded.data if data is None else data).partition("/")
+    models, chosen = _loaded(model), choose(device, precision)
+    trained_on, side = stored_data(models)
+    name, _, split = (trained_on if data is None else data).partition("/")
     root = Path(data_root) if data_root is not None else None
-    dataset = open_dataset(name, root=root, size=loaded.preprocessing.picture_size)
-    if dataset.classes != loaded.classes:
-        raise UsageError(
-            f"{name} has the classes {', '.join(dataset.classes)}, but the model from "
-            f"{loaded.origin} knows {', '.join(loaded.classes)}"
-        )
-    return evaluation.evaluate(
-        loaded.module.to(chosen.torch),
-        source_of(dataset, split or "test"),
-        loaded.preprocessing,
-        chosen,
-        views=views or loaded.views,
-        batch=batch,
-        top=top,
-    )
+    dataset = open_dataset(name, root=root, size=side)
+    refuse_other_classes(models, dataset.classes, name)
+    source = source_of(dataset, split or "test")
+    return evaluation.evaluate_together(models, source, chosen, views=views, batch=batch, top=top)

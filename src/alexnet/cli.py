@@ -49,7 +49,14 @@ Root = Annotated[
 Views = Annotated[
     str | None,
     typer.Option(
-        help="centre; flip: and mirrored; shift: and moved by a pixel. [default: as it was scored]"
+        help="centre; flip: and mirrored; shift: and moved by a pixel; ten: corners and centre, "
+        "mirrored too. [default: as it was scored]"
+    ),
+]
+Others = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--with", metavar="MODEL", help="Another model, to average with; may be given again."
     ),
 ]
 
@@ -167,6 +174,7 @@ def eval_(
             help="E.g. cifar10/test or shapes/train[:10%]. [default: the test part of its data set]",
         ),
     ] = None,
+    others: Others = None,
     views: Views = None,
     device: DeviceName = "auto",
     picture: Annotated[
@@ -175,17 +183,17 @@ def eval_(
     data: Root = None,
     as_json: Json = False,
 ) -> None:
-    """Score a model: loss, top-1, top-3, per class, confusion matrix."""
+    """Score a model, or several as one: loss, top-1, top-3, per class, confusion matrix."""
     import alexnet
     from alexnet.reporting import scores
 
-    loaded = alexnet.load(model, say=say)
-    found = alexnet.evaluate(loaded, split, views=views, device=device, data_root=data)
+    models = [alexnet.load(name, say=say) for name in (model, *(others or []))]
+    found = alexnet.evaluate(models, split, views=views, device=device, data_root=data)
+    classes = models[0].classes
     if picture is not None:
-        say(
-            f"wrote {scores.draw_confusion(found, loaded.classes, picture, title=split or loaded.data)}"
-        )
-    write(found.to_json() if as_json else scores.text(found, loaded.classes))
+        title = split or models[0].data
+        say(f"wrote {scores.draw_confusion(found, classes, picture, title=title)}")
+    write(found.to_json() if as_json else scores.text(found, classes))
 
 
 @app.command()
@@ -193,6 +201,7 @@ def predict(
     model: Annotated[str, typer.Argument(help="A run's folder or a checkpoint.")],
     pictures: Annotated[list[str], typer.Argument(metavar="PICTURE...", help="Picture files.")],
     top: Annotated[int, typer.Option(help="How many classes to name.")] = 5,
+    others: Others = None,
     views: Views = None,
     as_json: Json = False,
 ) -> None:
@@ -203,8 +212,8 @@ def predict(
     from alexnet.prediction import predict_each
     from alexnet.reporting.scores import ranking
 
-    loaded = alexnet.load(model, say=say)
-    found, faults = predict_each(loaded, pictures, top=top, views=views)
+    models = [alexnet.load(name, say=say) for name in (model, *(others or []))]
+    found, faults = predict_each(models, pictures, top=top, views=views)
     write({n: [asdict(r) for r in rs] for n, rs in found.items()} if as_json else ranking(found))
     for fault in faults:
         say(f"alexnet: {fault}")

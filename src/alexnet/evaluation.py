@@ -1,4 +1,4 @@
-"""Scoring: loss, top-k, per class, confusion, calibration, one view or two.
+"""Scoring: loss, top-k, per class, confusion, calibration, one view or many, one model or several.
 
 Every figure is over all pictures of a split, none dropped, each counted once.
 """
@@ -6,7 +6,7 @@ Every figure is over all pictures of a split, none dropped, each counted once.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from alexnet.data.loader import Resident, Source, in_order
 from alexnet.data.preprocess import Preprocessing
 from alexnet.errors import DataError
-from alexnet.run.classifier import probabilities
+from alexnet.run.classifier import Classifier
 from alexnet.run.device import Device
+from alexnet.run.views import probabilities
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Scores:
     loss: float  # mean cross-entropy of the averaged probabilities
     accuracy: float  # top-1
     top: dict[int, float]  # k -> share of pictures whose class is among the k most probable
+    balanced_accuracy: float  # mean recall of the classes that the split has pictures of
+    macro_f1: float  # mean F1 of the classes that are true or predicted of some picture
     per_class: tuple[float, ...]  # recall of each class; nan where the split has none of it
     confusion: tuple[tuple[int, ...], ...]  # [true][predicted], pictures
     calibration_error: float  # mean gap of confidence and accuracy over 15 bins (Guo et al. 2017)
@@ -47,6 +50,11 @@ class Scores:
             "interval": list(self.interval),
         }
 
+    def summary(self) -> dict[str, Any]:
+        """Return ``to_json`` without what has an entry for each class."""
+        whole = self.to_json()
+        return {k: v for k, v in whole.items() if k not in ("per_class", "confusion")}
+
 
 def predictions(
     module: nn.Module,
@@ -62,8 +70,8 @@ def predictions(
     module.eval()
     try:
         for part in in_order(source, batch, device.torch):
-            x = preprocessing(part.pictures)
-            yield probabilities(module, x, device, views=views).cpu(), part.labels.cpu()
+            p = probabilities(module, part.pictures, preprocessing, device, views=views)
+            yield p.cpu(), part.labels.cpu()
     finally:
         module.train(was_training)
 
@@ -89,6 +97,31 @@ def evaluate(
     return score(torch.cat([p for p, _ in parts]), torch.cat([y for _, y in parts]), views, top)
 
 
+def evaluate_together(
+    models: Sequence[Classifier],
+    source: Source | Resident,
+    device: Device,
+    *,
+    views: str | None = None,
+    batch: int = 500,
+    top: tuple[int, ...] = (1, 3),
+) -> Scores:
+    """Score several models as one: the mean of their probabilities, each with its own input.
+
+    ``views``: None: each in those that it was scored in. Raises ``DataError`` for an empty split.
+    """
+    if not len(source):
+        raise DataError("the split to evaluate holds no pictures")
+    total, labels = torch.zeros(()), torch.zeros(0)
+    for model in models:
+        module, own = model.module.to(device.torch), views or model.views
+        found = predictions(module, source, model.preprocessing, device, views=own, batch=batch)
+        p, labels = (torch.cat(parts) for parts in zip(*found, strict=True))
+        total = total + p
+    each = dict.fromkeys(views or model.views for model in models)
+    return score(total / len(models), labels, " + ".join(each), top)
+
+
 def score(p: Tensor, labels: Tensor, views: str, top: tuple[int, ...]) -> Scores:
     """Compute ``Scores`` from probabilities ``(N, classes)`` and labels ``(N,)``."""
     count, classes = p.shape
@@ -104,6 +137,8 @@ def score(p: Tensor, labels: Tensor, views: str, top: tuple[int, ...]) -> Scores
         loss=float(-chosen.double().clamp_min(1e-12).log().mean()),
         accuracy=right / count,
         top={k: int((rank < k).sum()) / count for k in top},
+        balanced_accuracy=float(np.nanmean(recall)),
+        macro_f1=macro_f1(matrix),
         per_class=tuple(float(r) for r in recall),
         confusion=tuple(tuple(int(n) for n in row) for row in matrix),
         calibration_error=calibration_error(p, labels),
@@ -117,6 +152,15 @@ def confusion(
 ) -> NDArray[np.int64]:
     """Count pictures by (true class, predicted class): int64 ``(classes, classes)``."""
     return np.bincount(truth * classes + guess, minlength=classes**2).reshape(classes, classes)
+
+
+def macro_f1(matrix: NDArray[np.int64]) -> float:
+    """Return the mean F1 over classes of a confusion matrix ``[true][predicted]``.
+
+    F1 is ``2 TP / (2 TP + FP + FN)``; a class that is nowhere, true or predicted, does not count.
+    """
+    twice, all_ = 2 * matrix.diagonal(), matrix.sum(0) + matrix.sum(1)
+    return float(np.mean(twice[all_ > 0] / all_[all_ > 0]))
 
 
 def calibration_error(p: Tensor, labels: Tensor, bins: int = 15) -> float:

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from alexnet.data.pictures import fit_square, read_picture
 from alexnet.errors import BadPicture, UsageError
-from alexnet.run.classifier import Classifier, probabilities
+from alexnet.run.classifier import Classifier, refuse_strangers
 from alexnet.run.device import Device
+from alexnet.run.views import probabilities
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Ranked:
 
 
 def predict(
-    model: Classifier,
+    model: Classifier | Sequence[Classifier],
     picture: str | os.PathLike[str] | bytes | NDArray[Any],
     *,
     top: int = 5,
@@ -36,20 +37,37 @@ def predict(
 ) -> list[Ranked]:
     """Return the ``top`` most probable classes of one picture, most probable first.
 
-    ``views``: ``centre`` or ``flip``; None: as the model was scored. ``picture``: a path, the bytes of a file, or a uint8 array (``data.pictures.read_picture``).
-    Raises ``BadPicture`` for one that cannot be read, ``UsageError`` for ``top`` below 1.
+    ``model``: one, or several whose probabilities are averaged. ``picture``: a path, the bytes of a
+    file, or a uint8 array (``data.pictures.read_picture``). ``views``: ``run.views``; None: as each
+    model was scored. Raises ``BadPicture`` for a picture that cannot be read, ``UsageError`` for
+    ``top`` below 1 or models of different classes.
     """
+    models = [model] if isinstance(model, Classifier) else list(model)
+    refuse_strangers(models)
     if top < 1:
         raise UsageError(f"top must be at least 1, got {top}")
-    square = fit_square(read_picture(picture), model.preprocessing.picture_size)
     device = device or Device(torch.device("cpu"), "float32")
-    x = model.preprocessing(torch.from_numpy(np.ascontiguousarray(square))[None].to(device.torch))
-    p = probabilities(model.module.to(device.torch), x, device, views=views or model.views)[0].cpu()
-    return rank(p, model.classes, top=top)
+    pixels = read_picture(picture)
+    found = [_probabilities(each, pixels, views, device) for each in models]
+    return rank(torch.stack(found).mean(0), models[0].classes, top=top)
+
+
+def _probabilities(
+    model: Classifier, pixels: NDArray[np.uint8], views: str | None, device: Device
+) -> Tensor:
+    """Return the probabilities ``(classes,)`` of one picture, uint8 ``(H, W, 3)``, on the CPU."""
+    square = fit_square(pixels, model.preprocessing.picture_size)
+    stored = torch.from_numpy(np.ascontiguousarray(square))[None].to(device.torch)
+    module, how = model.module.to(device.torch), views or model.views
+    return probabilities(module, stored, model.preprocessing, device, views=how)[0].cpu()
 
 
 def predict_each(
-    model: Classifier, pictures: Sequence[str], *, top: int = 5, views: str | None = None
+    model: Classifier | Sequence[Classifier],
+    pictures: Sequence[str],
+    *,
+    top: int = 5,
+    views: str | None = None,
 ) -> tuple[dict[str, list[Ranked]], list[BadPicture]]:
     """Predict several picture files; one that cannot be read does not keep the others waiting.
 

@@ -17,9 +17,10 @@ import tomli_w
 from pydantic import BaseModel, ValidationError
 
 from alexnet.errors import RecipeError, UnknownName, did_you_mean
-from alexnet.schema import Duration, Group, Input, Optim, Recipe, Schedule, Section
+from alexnet.schema import Augment, Duration, Group, Input, Optim, Recipe, Schedule, Section
 
 __all__ = [
+    "Augment",
     "Duration",
     "Group",
     "Input",

@@ -8,14 +8,16 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     PlainSerializer,
+    PlainValidator,
     model_validator,
 )
 
@@ -28,6 +30,8 @@ Probability = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Triple = tuple[float, float, float]
+MeanName = Literal["channel", "picture"]
+Views = Literal["centre", "flip", "shift", "ten"]  # run/views.py
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,22 @@ def _word(value: object) -> object:
     return str(value) if type(value) is int else value
 
 
+def _mean(value: object) -> object:
+    if value in get_args(MeanName):
+        return value
+    three = value if isinstance(value, tuple) and len(value) == 3 else ()
+    if not three or not all(type(v) in (int, float) and math.isfinite(v) for v in three):
+        raise ValueError("expected three numbers, 'channel' or 'picture'")
+    return tuple(map(float, three))
+
+
+def _ascending(pair: tuple[float, float]) -> tuple[float, float]:
+    if pair[0] > pair[1]:
+        raise ValueError("expected the smaller value first")
+    return pair
+
+
+Range = Annotated[tuple[Positive, Positive], AfterValidator(_ascending)]
 ADuration = Annotated[Duration, BeforeValidator(Duration.parse), PlainSerializer(str)]
 
 
@@ -96,8 +116,10 @@ class Input(Section):
     """How stored pictures become what the network sees; travels with the weights."""
 
     size: Annotated[int, Field(ge=1)] = 32
+    fit: Literal["resize", "crop"] = "resize"  # the stored picture, or the window at its centre
     scale: Literal["0..1", "0..255"] = "0..1"
-    mean: Triple = (0.0, 0.0, 0.0)  # subtracted after scaling
+    # Subtracted after scaling; "channel", "picture": the mean of the training split.
+    mean: Annotated[Triple | MeanName, PlainValidator(_mean)] = (0.0, 0.0, 0.0)
     std: Triple = (1.0, 1.0, 1.0)
 
 
@@ -106,6 +128,15 @@ class Augment(Section):
 
     flip: Literal["none", "random", "alternate"] = "none"
     crop: Annotated[int, Field(ge=0)] = 0  # pixels of border added by reflection, then cropped away
+    window: Literal["centre", "random", "chunk"] = (
+        "centre"  # chunk: one for 32 pictures, as in 2012
+    )
+    area: Range = (1.0, 1.0)  # share of the picture that is seen, resized; (1, 1): all of it
+    ratio: Range = (0.75, 1.333)  # of that part's width to its height
+    jitter: Probability = 0.0  # brightness, contrast, saturation: each by a factor of 1 +- this
+    colour: NotNegative = 0.0  # deviation of noise along the colours' principal components
+    colour_reading: Literal["variance", "deviation"] = "deviation"  # data/colour.py
+    colour_shrink: Annotated[float, Field(ge=1)] = 1.0  # divides the noisy picture; 1.1 in 2012
     cutout: Annotated[int, Field(ge=0)] = 0  # side of the square set to zero
 
 
@@ -177,12 +208,14 @@ class Train(Section):
     early_stopping: Annotated[int, Field(ge=0)] = 0  # epochs of no better val_loss; 0: never
     compile: bool = False
     drop_last: bool = False  # leave out the last, smaller batch of an epoch
+    balance: Literal["none", "sampling", "loss"] = "none"  # what makes up for rare classes
 
 
 class Evaluation(Section):
     """How pictures are scored."""
 
-    views: Literal["centre", "flip", "shift"] = "centre"  # run/classifier.py, probabilities
+    views: Views = "centre"
+    also: tuple[Views, ...] = ()  # views that the test part is scored in besides
     batch: Annotated[int, Field(ge=1)] = 500
     top: tuple[Annotated[int, Field(ge=1)], ...] = (1, 3)
     every: ADuration = Duration(1, "epochs")
@@ -247,4 +280,37 @@ class Recipe(Section):
             )
         if 0.0 in self.input.std:
             raise ValueError(f"input.std divides, so none of it may be 0; got {self.input.std}")
+        return self
+
+    @model_validator(mode="after")
+    def _windows_agree(self) -> Recipe:
+        plan = self.augment
+        if self.input.fit == "resize" and plan.window != "centre":
+            raise ValueError(
+                f"augment.window = {plan.window!r} cuts a window, but input.fit = 'resize' shows the "
+                "whole picture; set input.fit = 'crop'"
+            )
+        if plan.window == "chunk" and plan.flip == "alternate":
+            raise ValueError(
+                "augment.window = 'chunk' mirrors 32 pictures alike, augment.flip = 'alternate' each "
+                "by itself; set augment.flip = 'random'"
+            )
+        moves = [plan.crop > 0, plan.window != "centre", plan.area != (1.0, 1.0)]
+        if sum(moves) > 1:
+            raise ValueError(
+                f"augment.crop = {plan.crop}, augment.window = {plan.window!r} and augment.area = "
+                f"{plan.area} each choose what is seen of a picture; keep one"
+            )
+        if plan.area[1] > 1:
+            raise ValueError(f"augment.area = {plan.area}: a share of the picture is at most 1")
+        return self
+
+    @model_validator(mode="after")
+    def _views_fit(self) -> Recipe:
+        plan = self.evaluation
+        if "ten" in (plan.views, *plan.also) and self.input.fit == "resize":
+            raise ValueError(
+                "views = 'ten' cuts corners out of the stored picture, but input.fit = 'resize' shows "
+                "the whole of it; set input.fit = 'crop'"
+            )
         return self

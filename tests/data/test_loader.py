@@ -5,7 +5,10 @@ import pytest
 import torch
 
 from alexnet.data.loader import (
+    Resident,
     Source,
+    balanced_order,
+    class_weights,
     fold,
     generator,
     in_order,
@@ -86,3 +89,59 @@ def test_resident_reads_the_same_batches(source):
         assert torch.equal(ours.indices, theirs.indices)
         assert torch.equal(ours.pictures, theirs.pictures)
         assert torch.equal(ours.labels, theirs.labels)
+
+
+# --- rare classes ----------------------------------------------------------------------------
+
+RARE = np.random.default_rng(0).permutation(np.repeat([0, 1, 3], [700, 50, 13]))
+
+
+def test_balanced_every_class_comes_equally_often():
+    found = balanced_order(RARE, 0, 0)
+    assert len(found) == len(RARE)
+    assert sorted(np.unique(RARE[found], return_counts=True)[1]) == [254, 254, 255]
+
+
+def test_balanced_the_pictures_of_a_class_come_equally_often_to_one():
+    times = np.bincount(balanced_order(RARE, 0, 0), minlength=len(RARE))
+    assert set(times[RARE == 0]) == {0, 1}
+    assert set(times[RARE == 1]) == {5, 6}
+    assert set(times[RARE == 3]) == {19, 20}
+
+
+def test_balanced_over_epochs_every_picture_is_seen_and_every_class_gets_the_remainder():
+    epochs = [balanced_order(RARE, 0, epoch) for epoch in range(30)]
+    assert len(np.unique(np.concatenate(epochs))) == len(RARE)
+    most = {RARE[e][np.bincount(RARE[e]).argmax() == RARE[e]][0] for e in epochs}
+    assert most == {0, 1, 3}
+
+
+def test_balanced_order_is_a_function_of_seed_and_epoch_and_is_mixed():
+    first = balanced_order(RARE, 0, 0)
+    assert np.array_equal(first, balanced_order(RARE, 0, 0))
+    assert not np.array_equal(first, balanced_order(RARE, 0, 1))
+    assert not np.array_equal(first, balanced_order(RARE, 1, 0))
+    thirds = [np.bincount(RARE[part], minlength=4) for part in np.array_split(first, 3)]
+    assert min(third[k] for third in thirds for k in (0, 1, 3)) > 60
+
+
+def test_balanced_batches_are_those_of_the_order(source):
+    got = torch.cat([b.indices for b in batches(source, balanced=True)])
+    expected = source.chosen[balanced_order(source.targets, 0, 0)]
+    assert got.tolist() == expected.tolist()
+    later = batches(source, balanced=True, first=1)
+    assert torch.equal(torch.cat([b.indices for b in later]), got[3:])
+
+
+def test_targets_are_the_labels_of_the_split(source):
+    assert source.targets.tolist() == [3, 5, 7, 1, 3, 7, 9]
+    assert Resident.of(source, CPU).targets.tolist() == source.targets.tolist()
+
+
+def test_class_weights_are_inverse_and_one_on_average():
+    weights = class_weights(RARE, 5)
+    assert weights.dtype == torch.float32
+    assert weights[[2, 4]].tolist() == [0.0, 0.0]
+    assert weights[torch.from_numpy(RARE)].mean() == pytest.approx(1.0, rel=1e-5)
+    sums = [float(weights[k]) * n for k, n in ((0, 700), (1, 50), (3, 13))]
+    assert sums == pytest.approx([len(RARE) / 3] * 3)  # every class counts as much in all

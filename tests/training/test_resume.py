@@ -41,8 +41,24 @@ ADAM = {
     "checkpoint.every": "3 steps",
     "evaluation.keep": "best",
 }
+# What is measured of the training split and travels with the run, and what is drawn by it.
+MEASURED = {
+    "input.size": 28,
+    "input.fit": "crop",
+    "input.mean": "picture",
+    "augment.window": "chunk",
+    "augment.flip": "random",
+    "augment.crop": 0,
+    "augment.jitter": 0.2,
+    "augment.colour": 0.1,
+    "augment.colour_shrink": 1.1,
+    "train.balance": "sampling",
+    "evaluation.views": "ten",
+    "evaluation.also": ["centre"],
+    "checkpoint.every": "3 steps",
+}
 BF16 = {"train.precision": "bf16", "train.average": 0.9, "checkpoint.every": "3 steps"}
-PLANS = {"muon": MUON, "adam": ADAM, "bf16": BF16}
+PLANS = {"muon": MUON, "adam": ADAM, "bf16": BF16, "measured": MEASURED}
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +96,9 @@ STEP, SAVE = "training.loop.train_step", "run.checkpoint."
         pytest.param("adam", dies("training.loop.validate", 2), id="adam, validating"),
         pytest.param("adam", dies(STEP, 9, after=True), id="adam, as the third epoch begins"),
         pytest.param("bf16", dies(STEP, 8), id="bf16, inside an epoch"),
+        pytest.param("measured", dies(STEP, 2), id="measured, before any checkpoint"),
+        pytest.param("measured", dies(STEP, 6), id="measured, inside an epoch"),
+        pytest.param("measured", dies("training.measured.keep"), id="measured, before keeping"),
     ],
 )
 def test_killed_and_resumed_is_never_killed(tmp_path, data_root, unbroken, plan, death):

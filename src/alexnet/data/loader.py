@@ -54,6 +54,11 @@ class Source:
     def __len__(self) -> int:
         return len(self.chosen)
 
+    @property
+    def targets(self) -> NDArray[np.int64]:
+        """Return the labels of the split, in its order."""
+        return self.labels[self.chosen]
+
     def read(self, positions: NDArray[np.int64], device: torch.device) -> Batch:
         """Fetch the pictures at ``positions`` of the split."""
         at = self.chosen[positions]
@@ -92,6 +97,11 @@ class Resident:
     def __len__(self) -> int:
         return len(self.chosen)
 
+    @property
+    def targets(self) -> NDArray[np.int64]:
+        """Return the labels of the split, in its order."""
+        return self.labels.cpu().numpy()
+
     def read(self, positions: NDArray[np.int64], device: torch.device) -> Batch:
         """Fetch the pictures at ``positions`` of the split."""
         at = torch.from_numpy(positions).to(device, non_blocking=True)
@@ -101,6 +111,33 @@ class Resident:
 def order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
     """Return a permutation of ``0..count-1`` that depends on seed and epoch alone."""
     return np.random.Generator(np.random.PCG64(fold(seed, "order", epoch))).permutation(count)
+
+
+def balanced_order(labels: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
+    """Return as many positions as there are labels, every class equally often to one picture.
+
+    A rare class shows each of its pictures several times, a frequent one some of its own: as often
+    as can be alike, which ones and in which order by seed and epoch alone.
+    """
+    draw = np.random.Generator(np.random.PCG64(fold(seed, "order", epoch)))
+    present = draw.permutation(np.unique(labels))
+    share, rest = divmod(len(labels), len(present))
+    picked = []
+    for rank, label in enumerate(present):
+        members = np.flatnonzero(labels == label)
+        times, extra = divmod(share + (rank < rest), len(members))
+        picked += [np.tile(members, times), draw.permutation(members)[:extra]]
+    return draw.permutation(np.concatenate(picked))
+
+
+def class_weights(labels: NDArray[np.int64], classes: int) -> Tensor:
+    """Return float32 ``(classes,)``, inverse to how often a class occurs; their mean over pictures is 1.
+
+    A class without pictures has the weight 0.
+    """
+    counts = np.bincount(labels, minlength=classes)
+    inverse = np.divide(len(labels), counts, out=np.zeros(classes), where=counts > 0)
+    return torch.from_numpy((inverse / (counts > 0).sum()).astype(np.float32))
 
 
 def steps_per_epoch(count: int, batch: int, *, drop_last: bool) -> int:
@@ -116,13 +153,17 @@ def training_batches(
     epoch: int,
     first: int = 0,
     drop_last: bool = False,
+    balanced: bool = False,
     device: torch.device,
 ) -> Iterator[Batch]:
     """Yield one epoch's batches in that epoch's order, from batch number ``first`` on.
 
-    Skipped batches are never read.
+    ``balanced``: every class equally often. Skipped batches are never read.
     """
-    sequence = order(len(source), seed, epoch)
+    count = len(source)
+    sequence = (
+        balanced_order(source.targets, seed, epoch) if balanced else order(count, seed, epoch)
+    )
     for step in range(first, steps_per_epoch(len(source), batch, drop_last=drop_last)):
         yield source.read(sequence[step * batch : (step + 1) * batch], device)
 

@@ -217,12 +217,32 @@ def result_text(folder: Path, record: dict[str, Any]) -> str:
         f"peak memory {speed['peak_memory_bytes'] / 2**20:.0f} MiB",
         f"  on {record['environment']['hardware']}, torch {record['environment']['packages']['torch']}",
     ]
+    lines += _balance_text(test) + _views_text(record.get("test_views", {}), test["views"])
     if verdict:
         lines.append(_verdict_text(verdict))
     if record["changed"]:
         changes = ", ".join(f"{key} = {value}" for key, value in record["changed"].items())
         lines.append(f"  changed from the recipe of that name: {changes}")
     return "\n".join([*lines, f"  in {folder}"])
+
+
+def _balance_text(test: dict[str, Any]) -> list[str]:
+    """Write what rare classes count in as much as frequent ones; records of 0.1.0 have it not."""
+    if "balanced_accuracy" not in test:
+        return []
+    return [
+        f"  balanced accuracy {test['balanced_accuracy']:.2%}, macro-F1 {test['macro_f1']:.4f}, "
+        f"views {test['views']}"
+    ]
+
+
+def _views_text(found: dict[str, Any], own: str) -> list[str]:
+    others = {views: scores for views, scores in found.items() if views != own}
+    tops = {v: [f"top-{k} {share:.2%}" for k, share in s["top"].items()] for v, s in others.items()}
+    return [
+        f"  views {views}: {', '.join(tops[views])}, loss {scores['loss']:.4f}"
+        for views, scores in others.items()
+    ]
 
 
 def _verdict_text(verdict: dict[str, Any]) -> str:

@@ -17,8 +17,9 @@ from alexnet.reporting.confusion import plot_confusion
 from alexnet.reporting.curves import plot_curves
 from alexnet.reporting.pictures import plot_prediction, plot_samples
 from alexnet.reporting.style import RIGHT, WRONG
-from alexnet.run.classifier import Classifier, probabilities
+from alexnet.run.classifier import Classifier
 from alexnet.run.device import Device
+from alexnet.run.views import probabilities
 from alexnet.training.record import Result
 
 SAMPLES = 32
@@ -65,7 +66,8 @@ def _chancesamples(
     batch = test.read(picked, device.torch)
     p = probabilities(
         model.module.to(device.torch),
-        model.preprocessing(batch.pictures),
+        batch.pictures,
+        model.preprocessing,
         device,
         views=recipe.evaluation.views,
     ).cpu()

@@ -27,6 +27,7 @@ def text(scores: Scores, classes: Sequence[str]) -> str:
     return (
         f"{scores.count:,} pictures, views {scores.views}: {top}  loss {scores.loss:.4f}\n"
         f"95 % interval of top-1: {low:.2%} to {high:.2%}; "
+        f"balanced accuracy {scores.balanced_accuracy:.2%}; macro-F1 {scores.macro_f1:.4f}; "
         f"calibration error {scores.calibration_error:.2%}\n\n"
         f"{summary_table(rows)}\n\n{confusion_text(matrix, classes)}"
     )

@@ -4,7 +4,7 @@
 
     RUN/
       checkpoints/step-00000123/
-        weights.safetensors    the network, averaged weights too
+        weights.safetensors    the network, averaged weights too; input/*: its preprocessing's
         optimizer.safetensors  what the update rule remembers
         state.json             step, epoch, schedule and stopping state, best so far
         model.json             network, classes, preprocessing: enough to predict
@@ -24,7 +24,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ from alexnet.run.files import sync_file, sync_folder, write_text
 from alexnet.run.log import resume_command
 
 FORMAT = 1
+INPUT = "input/"  # what names begin with that are not of the network
 LAST, BEST = "LAST", "BEST"
 WEIGHTS, OPTIMIZER, STATE, MODEL, MANIFEST = (
     "weights.safetensors",
@@ -57,6 +58,7 @@ class Checkpoint:
     optimizer: dict[str, Tensor]
     state: dict[str, Any]
     model: dict[str, Any]
+    input: dict[str, Tensor] = field(default_factory=dict)  # of the preprocessing: a mean picture
 
 
 def save(run: Path, checkpoint: Checkpoint, *, keep: int = 2, is_best: bool = False) -> Path:
@@ -93,7 +95,8 @@ def _cannot_save(path: Path, error: Exception) -> str:
 
 def _write(folder: Path, checkpoint: Checkpoint) -> None:
     folder.mkdir(parents=True)
-    save_file(_plain(checkpoint.weights), folder / WEIGHTS)
+    beside = {INPUT + name: tensor for name, tensor in checkpoint.input.items()}
+    save_file(_plain(checkpoint.weights | beside), folder / WEIGHTS)
     save_file(_plain(checkpoint.optimizer), folder / OPTIMIZER)
     (folder / STATE).write_text(json.dumps(checkpoint.state, indent=1), encoding="utf-8")
     (folder / MODEL).write_text(
@@ -114,12 +117,14 @@ def load(path: Path) -> Checkpoint:
     """Read and verify one checkpoint folder. Raises ``CheckpointError`` naming the file at fault."""
     verify(path)
     try:
+        tensors = load_file(path / WEIGHTS)
         return Checkpoint(
             path,
-            load_file(path / WEIGHTS),
+            {name: t for name, t in tensors.items() if not name.startswith(INPUT)},
             load_file(path / OPTIMIZER),
             json.loads((path / STATE).read_text(encoding="utf-8")),
             json.loads((path / MODEL).read_text(encoding="utf-8")),
+            {n.removeprefix(INPUT): t for n, t in tensors.items() if n.startswith(INPUT)},
         )
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from None

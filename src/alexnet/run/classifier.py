@@ -5,30 +5,25 @@ Preprocessing and class names come from the checkpoint, never from flags.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 from alexnet.data.preprocess import Preprocessing
-from alexnet.errors import CheckpointError, UnknownName
+from alexnet.errors import CheckpointError, UnknownName, UsageError
 from alexnet.models import zoo
 from alexnet.models.build import AlexNet, build
 from alexnet.run import checkpoint
-from alexnet.run.device import Device
-
-VIEWS = ("centre", "flip", "shift")
 
 
 @dataclass(frozen=True)
 class Classifier:
     """A network on the CPU, in evaluation mode, with all that its recipe says about its use.
 
-    ``views``: how it was scored, one of ``VIEWS`` (``probabilities``).
+    ``views``: how it was scored, one of ``views.VIEWS``.
     """
 
     module: AlexNet
@@ -88,10 +83,10 @@ def restore(saved: checkpoint.Checkpoint) -> Classifier:
     try:
         described = saved.model
         classes = tuple(described["classes"])
-        preprocessing = Preprocessing.from_json(described["preprocessing"])
+        preprocessing = Preprocessing.from_json(described["preprocessing"], saved.input)
         network = zoo.network(described["network"], classes=len(classes))
         use = str(described["views"]), str(described["data"])
-    except (KeyError, TypeError, UnknownName) as error:
+    except (KeyError, TypeError, UsageError) as error:
         raise CheckpointError(f"{saved.path / checkpoint.MODEL} does not fit: {error}") from None
     module = build(network, preprocessing.size)
     checkpoint.load_weights(module, saved.weights, str(saved.path))
@@ -118,22 +113,44 @@ def _ready(
     return Classifier(module.eval(), classes, preprocessing, *use, origin)
 
 
-@torch.inference_mode()
-def probabilities(module: nn.Module, x: Tensor, device: Device, *, views: str = "centre") -> Tensor:
-    """Return float32 probabilities ``(N, classes)`` of preprocessed pictures ``(N, 3, H, W)``.
+def refuse_strangers(models: Sequence[Classifier]) -> None:
+    """Check that the probabilities of models have a mean: at least one, all of the same classes.
 
-    ``views``: ``centre``, the picture as it is; ``flip``, the mean over it and its mirror image;
-    ``shift``, the mean over six: it, and it moved by one pixel up and left, and down and right (the
-    edge reflected), each with its mirror image. Raises ``UnknownName`` for other views.
+    Raises ``UsageError`` naming the first that is of other classes.
     """
-    if views not in VIEWS:
-        raise UnknownName("views", views, VIEWS)
-    seen = [x]
-    if views == "shift":
-        wider = F.pad(x, (1, 1, 1, 1), mode="reflect")
-        seen += [wider[..., 2:, 2:], wider[..., :-2, :-2]]
-    if views != "centre":
-        seen += [view.flip(3) for view in seen]
-    with device.autocast():
-        logits = [module(view) for view in seen]
-    return torch.stack([each.float().softmax(1) for each in logits]).mean(0)
+    if not models:
+        raise UsageError("no model was given; name at least one")
+    for other in models[1:]:
+        refuse_other_classes([other], models[0].classes, f"the model from {models[0].origin}")
+
+
+def refuse_other_classes(
+    models: Sequence[Classifier], classes: tuple[str, ...], whose: str
+) -> None:
+    """Raise ``UsageError`` for a model that knows other classes than ``whose``."""
+    for model in models:
+        if model.classes != classes:
+            raise UsageError(
+                f"{whose} has the classes {', '.join(classes)}, but the model from {model.origin} "
+                f"knows {', '.join(model.classes)}"
+            )
+
+
+def stored_data(models: Sequence[Classifier]) -> tuple[str, int]:
+    """Return the data set that models were trained on, and the side of its stored pictures.
+
+    Models of fresh weights were trained on none. Raises ``UsageError`` where models differ.
+    """
+    refuse_strangers(models)
+    named = [m for m in models if m.data] or list(models)
+    first = named[0]
+    side = first.preprocessing.picture_size
+    for other in models:
+        its = other.preprocessing.picture_size
+        if its != side or other.data not in ("", first.data):
+            raise UsageError(
+                f"the model from {first.origin} is of {first.data or 'no data'} stored at "
+                f"{side}x{side}, but the one from {other.origin} of {other.data or 'no data'} at "
+                f"{its}x{its}; models are scored together on the same stored pictures"
+            )
+    return first.data, side

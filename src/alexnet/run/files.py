@@ -12,10 +12,15 @@ from alexnet.errors import CheckpointError
 
 def write_text(path: Path, text: str) -> None:
     """Replace a small text file in one step: readers see the old text or the new, never a part."""
+    write_bytes(path, text.replace("\n", os.linesep).encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace a small file in one step: readers see the old bytes or the new, never a part."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(beside, "w", encoding="utf-8") as file:
-            file.write(text)
+        with open(beside, "wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)

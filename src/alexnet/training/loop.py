@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from alexnet.data import augment
 from alexnet.data.loader import Batch, fold, generator, training_batches
 from alexnet.errors import NotFinite
 from alexnet.evaluation import Scores
@@ -25,7 +24,7 @@ from alexnet.models.build import begin_step
 from alexnet.recipe import Duration, Recipe
 from alexnet.run import log
 from alexnet.run.device import Device
-from alexnet.training import guard, lines, optim, record, schedule
+from alexnet.training import augmentation, guard, lines, optim, record, schedule
 from alexnet.training.saving import Progress, restore, save
 from alexnet.training.stage import Stage, set_up
 
@@ -46,7 +45,7 @@ def fit(
     last checkpoint saved.
     """
     console = console or log.Console()
-    stage = set_up(recipe, device, root, console)
+    stage = set_up(recipe, device, root, console, folder=folder)
     with guard.owned(folder), guard.signals(console) as asked:
         record.open_folder(folder, stage, command)
         progress = restore(stage, folder, console)
@@ -84,6 +83,7 @@ def _train_epoch(
         epoch=epoch,
         first=first,
         drop_last=plan.drop_last,
+        balanced=plan.balance == "sampling",
         device=stage.device.torch,
     )
     title = f"epoch {epoch + 1}/{stage.epochs}"
@@ -116,7 +116,7 @@ def train_step(stage: Stage, batch: Batch, step: int, epoch: int) -> tuple[float
     x = prepare(stage, batch, generator(plan.seed, "augment", step), epoch)
     with stage.device.autocast():
         logits = stage.forward(x)
-    loss = F.cross_entropy(logits.float(), batch.labels, label_smoothing=plan.label_smoothing)
+    loss = mean_loss(logits.float(), batch.labels, plan.label_smoothing, stage.class_weights)
     value = loss.item()
     if not math.isfinite(value):
         raise NotFinite(_not_finite(stage, batch, step, value))
@@ -128,6 +128,20 @@ def train_step(stage: Stage, batch: Batch, step: int, epoch: int) -> tuple[float
     if stage.averaged is not None:
         optim.average((stage.averaged, stage.model), plan.average, step)
     return value, int((logits.detach().argmax(1) == batch.labels).sum())
+
+
+def mean_loss(
+    logits: Tensor, labels: Tensor, smoothing: float, class_weights: Tensor | None
+) -> Tensor:
+    """Return the mean cross-entropy; with ``class_weights``, each picture by that of its class.
+
+    Not ``F.cross_entropy``'s weights: those also weigh the classes that smoothing spreads to, and
+    divide by the weights of the batch, so that a batch of rare classes would count no more.
+    """
+    if class_weights is None:
+        return F.cross_entropy(logits, labels, label_smoothing=smoothing)
+    each = F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
+    return (each * class_weights[labels]).mean()
 
 
 def rehearse(stage: Stage) -> float:
@@ -150,14 +164,9 @@ def rehearse(stage: Stage) -> float:
 
 def prepare(stage: Stage, batch: Batch, draw: torch.Generator, epoch: int) -> Tensor:
     """Augment and preprocess a training batch: float32 ``(N, 3, size, size)``."""
-    plan, pictures = stage.recipe.augment, batch.pictures
-    if plan.crop or plan.flip != "none":
-        shifts = augment.draw_shifts(len(pictures), plan.crop, draw)
-        mirrored = augment.draw_mirrored(plan.flip, batch.indices, epoch, draw)
-        device = pictures.device
-        pictures = augment.crop_and_flip(pictures, shifts.to(device), mirrored.to(device))
-    x = stage.preprocessing(pictures)
-    return augment.cutout(x, plan.cutout, draw) if plan.cutout else x
+    plan, prepared = stage.recipe.augment, stage.preprocessing
+    draws = augmentation.draw(plan, prepared, batch.indices, epoch, draw)
+    return augmentation.apply(plan, prepared, stage.noise, batch.pictures, draws)
 
 
 def rate_factor(stage: Stage, step: int) -> float:

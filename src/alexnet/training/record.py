@@ -6,6 +6,7 @@
       recipe.toml        every key, also those left at their defaults
       environment.json   hardware, versions, threads
       splits.json        which pictures were for what
+      statistics.safetensors   of the training split, where the recipe needs them
       metrics.jsonl      a line an epoch
       checkpoints/, LAST, BEST
       result.json        written last: what was measured, on what, how long it took
@@ -29,6 +30,7 @@ from alexnet.recipe import Recipe
 from alexnet.run import checkpoint, log
 from alexnet.run.device import environment, peak_memory
 from alexnet.run.files import read_json, write_text
+from alexnet.training import measured
 from alexnet.training.stage import Stage
 
 RECIPE, ENVIRONMENT, SPLITS, RESULT = (
@@ -56,10 +58,14 @@ class Result:
 def open_folder(folder: Path, stage: Stage, command: str) -> None:
     """Write what is known before the first step; a folder of the same run is left as it is."""
     text = recipes.to_toml(stage.recipe)
-    if (folder / RECIPE).is_file():
-        if (folder / RECIPE).read_text(encoding="utf-8") != text:
-            raise UsageError(f"{folder} holds another run; choose another --out")
+    begun = (folder / RECIPE).is_file()
+    if begun and (folder / RECIPE).read_text(encoding="utf-8") != text:
+        raise UsageError(f"{folder} holds another run; choose another --out")
+    if begun:
         _refuse_other_data(folder, stage)
+    if stage.statistics is not None and not (folder / measured.STATISTICS).is_file():
+        measured.keep(folder, stage.statistics)
+    if begun:
         return
     (folder / "checkpoints").mkdir(exist_ok=True)
     _write_json(folder / ENVIRONMENT, {**environment(stage.device), "command": command})
@@ -137,6 +143,7 @@ def finish(
         "seed": stage.recipe.train.seed,
         "changed": recipes.changes(stage.recipe),
         "test": scores.to_json(),
+        "test_views": test_views(stage, scores),
         "verdict": verdict(stage.recipe, scores),
         "speed": speed(stage, seconds, rate, log.read_metrics(folder / log.METRICS)[-1]["step"]),
         "environment": environment(stage.device),
@@ -146,6 +153,13 @@ def finish(
     }
     _write_json(folder / RESULT, record)
     return Result(folder, stage.recipe, record)
+
+
+def test_views(stage: Stage, scores: Scores) -> dict[str, dict[str, Any]]:
+    """Return the test part's figures by views: the recipe's own, ``scores``, and those besides."""
+    own, also = stage.recipe.evaluation.views, stage.recipe.evaluation.also
+    found = {views: stage.score(stage.test, views) for views in also if views != own}
+    return {views: each.summary() for views, each in {own: scores, **found}.items()}
 
 
 def commit() -> str:

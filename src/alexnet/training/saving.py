@@ -61,6 +61,7 @@ def save(stage: Stage, progress: Progress, folder: Path) -> None:
         optimizer=memory,
         state={"progress": progress.to_json(), **rules},
         model=stage.card,
+        input=stage.preprocessing.tensors(),
     )
     checkpoint.save(folder, saved, keep=stage.recipe.checkpoint.keep, is_best=stage.is_best)
     stage.is_best = False

@@ -15,19 +15,21 @@ from torch import Tensor
 
 from alexnet.data.cache import Dataset
 from alexnet.data.loader import Resident, Source, fold, source_of, steps_per_epoch
+from alexnet.data.loader import class_weights as weights_of_classes
 from alexnet.data.preprocess import Preprocessing
 from alexnet.data.sources import open_dataset
 from alexnet.data.splits import part_of
+from alexnet.data.statistics import Statistics
 from alexnet.errors import RecipeError, UnknownName, UsageError
 from alexnet.evaluation import Scores, evaluate
 from alexnet.models import table, zoo
 from alexnet.models.build import AlexNet, build, whiten_first
 from alexnet.models.init import INITIALISATIONS
-from alexnet.recipe import Input, Recipe
+from alexnet.recipe import Recipe
 from alexnet.run import classifier
 from alexnet.run.device import Device
 from alexnet.run.log import Console
-from alexnet.training import optim
+from alexnet.training import measured, optim
 from alexnet.training.schedule import EarlyStopping, Plateau
 
 WHITENED = 2000  # pictures, the first of the training split, that whitening filters are made from
@@ -44,6 +46,9 @@ class Stage:
     validation: Source | Resident | None
     test: Source | Resident
     preprocessing: Preprocessing
+    statistics: Statistics | None  # of the training split, where the recipe needs them
+    noise: Tensor | None  # of the colours, (3, 3): measured.noise
+    class_weights: Tensor | None  # (classes,), where rare classes weigh more in the loss
     model: AlexNet
     averaged: AlexNet | None  # the running average of the weights, where the recipe asks for one
     forward: Callable[[Tensor], Tensor]  # the model, compiled where the recipe asks for it
@@ -76,15 +81,15 @@ class Stage:
             self.dataset.name,
         )
 
-    def score(self, source: Source | Resident) -> Scores:
-        """Score the weights that the run would predict with, in the views of its recipe."""
+    def score(self, source: Source | Resident, views: str | None = None) -> Scores:
+        """Score the weights that the run would predict with, in the views of its recipe or others."""
         plan = self.recipe.evaluation
         return evaluate(
             self.predictor,
             source,
             self.preprocessing,
             self.device,
-            views=plan.views,
+            views=views or plan.views,
             batch=plan.batch,
             top=plan.top,
         )
@@ -97,8 +102,17 @@ class Stage:
         self.stopping = EarlyStopping(**stopping) if stopping else None
 
 
-def set_up(recipe: Recipe, device: Device, root: Path | None, console: Console) -> Stage:
+def set_up(
+    recipe: Recipe,
+    device: Device,
+    root: Path | None,
+    console: Console,
+    *,
+    folder: Path | None = None,
+) -> Stage:
     """Build everything for a run; nothing is written but the data set's cache.
+
+    ``folder``: the run's, whose statistics of the training split are read where they are there.
 
     Raises ``UsageError`` where the picture is too small for the network, a split is empty or two
     splits share pictures, before any download where it can.
@@ -110,7 +124,11 @@ def set_up(recipe: Recipe, device: Device, root: Path | None, console: Console) 
     how: dict[str, Any] = {"method": data.split, "seed": data.split_seed}
     parts = {name: source_of(dataset, text, **how) for name, text in splits.items() if text}
     _refuse_overlap(parts, splits)
-    prepared = preprocessing(recipe.input, parts["train"].images.shape[1])
+    found = measured.statistics_of(recipe, parts["train"], folder, console)
+    prepared = measured.preprocessing(recipe.input, parts["train"].images.shape[1], found)
+    noise = measured.noise(recipe.augment, prepared, found)
+    weighs = recipe.train.balance == "loss"
+    weights = weights_of_classes(parts["train"].targets, len(dataset.classes)) if weighs else None
     model = _model(recipe, len(dataset.classes), parts["train"], prepared).to(device.torch)
     length = steps_per_epoch(
         len(parts["train"]), recipe.train.batch, drop_last=recipe.train.drop_last
@@ -131,6 +149,9 @@ def set_up(recipe: Recipe, device: Device, root: Path | None, console: Console) 
         validation=parts["validation"].resident(device.torch) if "validation" in parts else None,
         test=parts["test"],
         preprocessing=prepared,
+        statistics=found,
+        noise=None if noise is None else noise.to(device.torch),
+        class_weights=None if weights is None else weights.to(device.torch),
         model=model,
         averaged=copy.deepcopy(model) if recipe.train.average else None,
         forward=_compiled(model) if recipe.train.compile else model,
@@ -140,11 +161,6 @@ def set_up(recipe: Recipe, device: Device, root: Path | None, console: Console) 
         steps_per_epoch=length,
         total=max(1, total),
     )
-
-
-def preprocessing(plan: Input, picture_size: int) -> Preprocessing:
-    """Turn a recipe's ``[input]`` into the object that travels with the weights."""
-    return Preprocessing(picture_size, plan.size, plan.scale, plan.mean, plan.std)
 
 
 def _refuse_early(recipe: Recipe, splits: dict[str, str]) -> None:

@@ -1,0 +1,82 @@
+"""The views of a picture that a prediction is the mean over, and that mean.
+
+Evaluation, prediction and the pictures of a run all go through ``probabilities``: stored pictures
+in, probabilities out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from alexnet.data.preprocess import Preprocessing
+from alexnet.errors import UnknownName, UsageError
+from alexnet.run.device import Device
+
+VIEWS = ("centre", "flip", "shift", "ten")
+
+
+@torch.inference_mode()
+def probabilities(
+    module: nn.Module,
+    pictures: Tensor,
+    preprocessing: Preprocessing,
+    device: Device,
+    *,
+    views: str = "centre",
+) -> Tensor:
+    """Return float32 probabilities ``(N, classes)``, the mean over the views of each picture.
+
+    pictures: stored ones, uint8 ``(N, picture_size, picture_size, 3)``. ``views``:
+
+    - ``centre``: the picture as it is preprocessed, alone.
+    - ``flip``: it and its mirror image.
+    - ``shift``: six: it, and it moved by one pixel up and left, and down and right (the edge
+      reflected), each with its mirror image.
+    - ``ten``: the windows at the four corners and at the centre of the stored picture, each with
+      its mirror image (Krizhevsky et al. 2012, section 4.1).
+
+    Raises ``UnknownName`` for other views, ``UsageError`` for ten views of pictures without a
+    border.
+    """
+    found = []
+    for x in seen(pictures, preprocessing, views):
+        with device.autocast():
+            logits = module(x)
+        found.append(logits.float().softmax(1))
+    return torch.stack(found).mean(0)
+
+
+def seen(pictures: Tensor, preprocessing: Preprocessing, views: str) -> Iterator[Tensor]:
+    """Yield the views of pictures, each float32 ``(N, 3, size, size)``; see ``probabilities``."""
+    if views not in VIEWS:
+        raise UnknownName("views", views, VIEWS)
+    if views == "ten":
+        yield from _ten(pictures, preprocessing)
+        return
+    plain = [preprocessing(pictures)]
+    if views == "shift":
+        wider = F.pad(plain[0], (1, 1, 1, 1), mode="reflect")
+        plain += [wider[..., 2:, 2:], wider[..., :-2, :-2]]
+    yield from plain
+    if views != "centre":
+        yield from (view.flip(3) for view in plain)
+
+
+def _ten(pictures: Tensor, preprocessing: Preprocessing) -> Iterator[Tensor]:
+    """Yield five windows of stored pictures, each followed by its mirror image."""
+    size, border = preprocessing.size, preprocessing.picture_size - preprocessing.size
+    if preprocessing.fit != "crop" or border < 1:
+        raise UsageError(
+            f"views 'ten' cuts {size}x{size} windows out of stored pictures of "
+            f"{preprocessing.picture_size}, which needs input.fit = 'crop' and a smaller input.size; "
+            "use the views centre, flip or shift"
+        )
+    corners = [(top, left) for top in (0, border) for left in (0, border)]
+    for top, left in (*corners, (border // 2, border // 2)):
+        x = preprocessing(pictures[:, top : top + size, left : left + size])
+        yield x
+        yield x.flip(3)

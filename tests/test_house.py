@@ -126,6 +126,7 @@ QUICK = [
     ["list", "recipes"],
     ["list", "datasets"],
     ["show", "keras-lab", "--sums"],
+    ["show", "alexnet-2012", "--drawing"],
     ["show", "alexnet-cifar", "--json"],
     ["show", "cifar10-quick"],
     ["show", "RUN"],

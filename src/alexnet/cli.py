@@ -83,14 +83,31 @@ def show(
     sums: Annotated[
         bool, typer.Option("--sums", help="Spell out the arithmetic of sizes.")
     ] = False,
+    drawing: Annotated[
+        bool, typer.Option("--drawing", help="Draw the network in plain text, towers side by side.")
+    ] = False,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Draw the network into this picture.")
+    ] = None,
     data: Root = None,
     as_json: Json = False,
 ) -> None:
     """Show a network's table (or two side by side), a recipe, a data set, or a run."""
-    from alexnet.reporting.cards import beside
+    from alexnet.reporting.cards import beside, network_of
     from alexnet.reporting.cards import show as card
 
-    found = beside(name, other) if other else card(name, size=size, sums=sums, root=data)
+    if other and (drawing or picture):
+        raise typer.BadParameter("--drawing and --picture are of one network, not of two")
+    found = (
+        beside(name, other)
+        if other
+        else card(name, size=size, sums=sums, drawing=drawing, root=data)
+    )
+    if picture is not None:
+        from alexnet.reporting.network_picture import plot_network
+
+        network, side = network_of(name, size)
+        say(f"wrote {plot_network(network, picture, side)}")
     write(found.values if as_json else found.text)
 
 

@@ -1,0 +1,97 @@
+"""A network drawn in plain text, its towers side by side, at most 100 columns wide."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from alexnet.models.rows import Shape
+from alexnet.models.table import Network
+from alexnet.reporting.blocks import Block, blocks
+
+CANVAS, BOX = 97, 45
+CENTRES = {1: (48,), 2: (24, 72)}
+
+
+def draw(network: Network, size: int | None = None) -> str:
+    """Draw a network of one or two towers, from the picture to the classes. Raises ``TooSmall``."""
+    side = network.size if size is None else size
+    every = blocks(network, size)
+    lines = [*_row(1, (f"picture  3x{side}x{side}",), first=True)]
+    lines += _fork(every[0].columns)
+    for block, after in pairwise(every):
+        lines += [*_row(block.columns, _content(block)), _link(block, after)]
+    lines += _row(every[-1].columns, _content(every[-1]), last=True)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _content(block: Block) -> tuple[str, ...]:
+    """Return the lines of a box: the layer and its parameters, what follows, and the shapes."""
+    width = BOX - 4
+    kind = f"filters {block.kernel}" if block.kernel else "units"
+    shapes = dict.fromkeys(map(_shape, (block.made, block.out)))
+    head = _spread(f"{block.name}  {block.made[0]} {kind}", f"{block.parameters:,} params", width)
+    maps = [" → ".join(shapes)] if len(block.made) > 1 else []
+    return head, *_wrapped(block.after, width), *maps
+
+
+def _shape(shape: Shape) -> str:
+    return "x".join(map(str, shape))
+
+
+def _spread(left: str, right: str, width: int) -> str:
+    return left + right.rjust(width - len(left))
+
+
+def _wrapped(words: tuple[str, ...], width: int) -> list[str]:
+    lines: list[str] = []
+    for word in words:
+        if lines and len(lines[-1]) + len(word) + 3 <= width:
+            lines[-1] += f" · {word}"
+        else:
+            lines.append(word)
+    return lines
+
+
+def _row(
+    columns: int, content: tuple[str, ...], *, first: bool = False, last: bool = False
+) -> list[str]:
+    """Draw the same box in each column, with an arrow in from above and a line out below."""
+    middle, width = (BOX - 2) // 2, BOX - 4
+    edge = "─" * middle
+    boxes = [
+        f"┌{edge}{'─' if first else '▼'}{edge}┐",
+        *(f"│ {line.center(width) if first else line.ljust(width)} │" for line in content),
+        f"└{edge}{'─' if last else '┬'}{edge}┘",
+    ]
+    return [_placed(columns, box) for box in boxes]
+
+
+def _link(before: Block, after: Block) -> str:
+    """Draw what passes between two blocks."""
+    if before.columns > after.columns:
+        return _bridge("└", "┬", "┘")
+    if after.exchange:
+        return _bridge("├", " exchange ", "┤")
+    return _placed(after.columns, "│")
+
+
+def _fork(columns: int) -> list[str]:
+    if columns == 1:
+        return [_placed(1, "│")]
+    line = _bridge("┌", "┴", "┐")
+    left, right = CENTRES[2]
+    return [line[: left - 9] + "tower 1  " + line[left : right + 1] + "  tower 2"]
+
+
+def _bridge(left: str, middle: str, right: str) -> str:
+    """Draw a line from the first column's centre to the second's."""
+    start, end = CENTRES[2]
+    return " " * start + left + middle.center(end - start - 1, "─") + right
+
+
+def _placed(columns: int, text: str) -> str:
+    """Write a text centred on each column."""
+    line = ""
+    for centre in CENTRES[columns]:
+        line = line.ljust(centre - len(text) // 2) + text
+    return line

@@ -1,0 +1,141 @@
+"""Networks drawn as text and as a picture: what is counted, what is joined, what is crossed."""
+
+from __future__ import annotations
+
+import re
+import sys
+from itertools import pairwise
+
+import pytest
+from PIL import Image
+
+from alexnet import cli
+from alexnet.errors import UnknownName
+from alexnet.models import table, zoo
+from alexnet.reporting.blocks import blocks, towers
+from alexnet.reporting.cards import network_of, show
+from alexnet.reporting.drawing import draw
+from alexnet.reporting.network_picture import network_figure
+
+TWO_TOWERS = {"alexnet-2012", "alexnet-2012-source", "bvlc-alexnet", "caffenet"}
+DOWN, UP = "┬│├┤┌┐", "│├┤┴└┘▼"
+
+
+def counts(drawing: str) -> int:
+    return sum(int(n.replace(",", "")) for n in re.findall(r"([\d,]+) params", drawing))
+
+
+@pytest.mark.parametrize("name", zoo.NETWORKS)
+def test_every_network_fits_a_terminal_and_its_boxes_add_up(name):
+    network = zoo.network(name)
+    drawing = draw(network)
+    assert max(map(len, drawing.splitlines())) <= 100
+    assert counts(drawing) == table.totals(table.trace(network)).parameters
+
+
+@pytest.mark.parametrize("name", zoo.NETWORKS)
+def test_no_line_ends_in_the_air(name):
+    """Whatever leads down meets something that leads up, and the other way round."""
+    lines = draw(zoo.network(name)).splitlines()
+    width = max(map(len, lines))
+    for above, below in pairwise(lines):
+        for a, b in zip(above.ljust(width), below.ljust(width), strict=True):
+            assert (a in DOWN) == (b in UP), f"{above}\n{below}"
+
+
+def test_the_towers_of_2012_stand_side_by_side_and_exchange_three_times():
+    lines = draw(zoo.network("alexnet-2012")).splitlines()
+    twice = [line for line in lines if "params" in line and line.count("params") == 2]
+    names = ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7"]
+    assert [line.split()[1] for line in twice] == names
+    for line in twice:
+        left, right = line[: len(line) // 2 + 1], line[len(line) // 2 + 1 :]
+        assert left.strip() == right.strip()
+    behind = [lines[i - 2 :][:5] for i, line in enumerate(lines) if "exchange" in line]
+    assert [next(re.findall(r"conv\d|fc\d", x)[0] for x in b if "params" in x) for b in behind] == [
+        "conv3",
+        "fc6",
+        "fc7",
+    ]
+
+
+@pytest.mark.parametrize("name", zoo.NETWORKS)
+def test_who_has_two_towers(name):
+    assert towers(zoo.network(name)) == (2 if name in TWO_TOWERS else 1)
+    assert ("exchange" in draw(zoo.network(name))) == (name in TWO_TOWERS)
+
+
+def test_a_norm_that_reaches_across_the_towers_says_so():
+    """In the paper and in Caffe the window runs over all maps, in the program over a tower's own."""
+    said = {
+        n: [w for b in blocks(zoo.network(n)) for w in b.after if "LRN" in w] for n in TWO_TOWERS
+    }
+    assert said.pop("alexnet-2012-source") == ["LRN 5"] * 2
+    assert set(map(tuple, said.values())) == {("LRN 5 across both",) * 2}
+
+
+def test_shapes_of_one_tower_are_those_of_the_paper():
+    made = [block.made for block in blocks(zoo.network("alexnet-2012"))]
+    assert made[:5] == [(48, 55, 55), (128, 27, 27), (192, 13, 13), (192, 13, 13), (128, 13, 13)]
+    assert made[5:] == [(2048,), (2048,), (1000,)]
+
+
+@pytest.mark.parametrize(
+    ("name", "arrows"),
+    # conv1 2, conv2 2, conv3 4, conv4 2, conv5 2, fc6 4, fc7 4, fc8 2; else one a layer
+    [("alexnet-2012-source", 22), ("owt", 8), ("cuda-convnet-11pct", 5), ("alexnet-bn", 8)],
+)
+def test_the_picture_has_an_arrow_for_everything_that_is_seen(name, arrows):
+    network = zoo.network(name)
+    figure = network_figure(network)
+    words = [t.get_text() for t in figure.axes[0].texts]
+    assert sum(hasattr(t, "arrow_patch") for t in figure.axes[0].texts) == arrows
+    assert {block.name for block in blocks(network)} | {"picture"} <= set(words)
+    assert (words.count("tower 1"), words.count("tower 2")) == (towers(network) - 1,) * 2
+    sides = {f"3x{network.size}x{network.size}"} | {
+        "x".join(map(str, block.made)) for block in blocks(network)
+    }
+    assert sides <= set(words)
+
+
+def test_nothing_is_drawn_outside_the_picture():
+    for name in ("alexnet-2012-source", "alexnet-bn", "cuda-convnet-80sec"):
+        figure = network_figure(zoo.network(name))
+        figure.canvas.draw()
+        whole = figure.bbox
+        for text in figure.axes[0].texts:
+            box = text.get_window_extent()
+            assert whole.x0 <= box.x0 <= box.x1 <= whole.x1, text.get_text()
+            assert whole.y0 <= box.y0 <= box.y1 <= whole.y1, text.get_text()
+
+
+def test_a_recipe_is_drawn_as_its_network_at_its_size():
+    network, side = network_of("keras-lab")
+    assert (network.name, side) == ("keras-lab", 227)
+    assert network_of("cifar10-quick")[1] == 32
+    card = show("cifar10-quick", drawing=True)
+    assert card.text.endswith(draw(zoo.network("alexnet-cifar"), 32))
+    with pytest.raises(UnknownName, match="unknown network or recipe 'shapes'"):
+        show("shapes", drawing=True)
+
+
+def test_the_command_prints_and_draws(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "net.png"
+    arguments = ["show", "alexnet-2012-source", "--drawing", "--picture", str(path)]
+    monkeypatch.setattr(sys, "argv", ["alexnet", *arguments])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code in (0, None)
+    out = capsys.readouterr()
+    assert "exchange" in out.out
+    assert str(path) in out.err
+    with Image.open(path) as picture:
+        assert picture.width > picture.height > 300
+
+
+def test_two_networks_are_not_drawn_at_once(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["alexnet", "show", "owt", "caffenet", "--drawing"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 2
+    assert "of one network" in capsys.readouterr().err

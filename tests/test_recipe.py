@@ -154,6 +154,10 @@ def test_an_unknown_key_with_the_closest(key, meant):
         ("augment.flip", "randon", "random"),
         ("data.split", "stratify", "stratified"),
         ("input.scale", "0..2555", "0..255"),
+        ("input.fit", "corp", "crop"),
+        ("augment.window", "chunks", "chunk"),
+        ("augment.colour_reading", "varience", "variance"),
+        ("train.balance", "sample", "sampling"),
     ],
 )
 def test_an_unknown_word_with_the_closest_and_all_known(key, wrong, meant):
@@ -196,6 +200,12 @@ def test_a_number_where_a_word_belongs():
         ("input.mean", 0.5),
         ("input.mean", [0.5, 0.5]),
         ("input.mean", [0.5, 0.5, "0.5"]),
+        ("input.mean", [0.5, 0.5, True]),
+        ("input.mean", "pictures"),
+        ("augment.area", [1.0, 0.0]),
+        ("augment.colour", -0.1),
+        ("augment.colour_shrink", 0.9),
+        ("augment.jitter", 1.0),
         ("data.size", 8),
         ("data.name", 10),
         ("data.split_seed", -1),
@@ -284,6 +294,40 @@ def test_drops_are_durations_and_come_back_from_toml():
 
 def test_a_zero_deviation_divides():
     assert "input.std" in refusal({"input.std": [1.0, 0.0, 1.0]})
+
+
+CROP = {"input.fit": "crop", "augment.flip": "random", "augment.crop": 0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"augment.window": "random"}, "input.fit = 'resize' shows the whole picture"),
+        ({**CROP, "augment.window": "chunk", "augment.flip": "alternate"}, "mirrors 32 pictures"),
+        ({**CROP, "augment.window": "random", "augment.crop": 2}, "keep one"),
+        ({"augment.area": [0.35, 1.0], "augment.crop": 2}, "keep one"),
+        ({**CROP, "augment.area": [0.35, 1.0], "augment.window": "random"}, "keep one"),
+        ({"augment.area": [0.35, 1.5], "augment.crop": 0}, "a share of the picture is at most 1"),
+        ({"augment.area": [1.0, 0.35], "augment.crop": 0}, "the smaller value first"),
+        ({"augment.ratio": [1.3, 0.7]}, "the smaller value first"),
+        ({"evaluation.views": "ten"}, "set input.fit = 'crop'"),
+        ({"evaluation.also": ["flip", "ten"]}, "set input.fit = 'crop'"),
+    ],
+)
+def test_windows_and_views_that_contradict_each_other(changes, said):
+    assert said in refusal(changes)
+
+
+def test_an_unknown_view_among_several():
+    said = refusal({"evaluation.also": ["flip", "tne"]})
+    assert "unknown evaluation.also.1 'tne'; did you mean 'ten'?" in said
+
+
+@pytest.mark.parametrize("mean", ["channel", "picture", [0.1, 0.2, 0.3], [0, 1, 2]])
+def test_a_mean_is_three_numbers_or_a_name(mean):
+    plan = recipe.override(recipe.load("cifar10-quick"), {"input.mean": mean})
+    assert plan.input.mean == (mean if isinstance(mean, str) else tuple(map(float, mean)))
+    assert recipe.parse(recipe.to_toml(plan)) == plan
 
 
 def test_an_override_leaves_the_rest_and_the_original():

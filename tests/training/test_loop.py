@@ -157,6 +157,23 @@ def test_same_losses_as_a_bare_torch_loop(tmp_path, data_root, fit, monkeypatch)
     assert ours[-1] < ours[0]
 
 
+# --- rare classes ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_loss_weighs_each_picture_by_its_class(smoothing):
+    draw = torch.Generator().manual_seed(0)
+    logits = torch.randn(8, 3, generator=draw, dtype=torch.double)
+    labels, weights = torch.tensor([0, 0, 0, 0, 0, 1, 1, 2]), torch.tensor([0.5, 1.5, 3.0]).double()
+    log_p = torch.log(logits.exp() / logits.exp().sum(1, keepdim=True))
+    target = F.one_hot(labels, 3) * (1 - smoothing) + smoothing / 3
+    expected = sum(weights[y] * -(t * p).sum() for y, t, p in zip(labels, target, log_p)) / 8  # noqa: B905
+    got = loop.mean_loss(logits, labels, smoothing, weights)
+    torch.testing.assert_close(got, expected)
+    even = loop.mean_loss(logits, labels, smoothing, torch.ones(3).double())
+    torch.testing.assert_close(even, loop.mean_loss(logits, labels, smoothing, None))
+
+
 # --- numbers that are none -------------------------------------------------------------------
 
 
@@ -391,6 +408,7 @@ def test_result_holds_what_was_measured_and_on_what(finished):
         "seed",
         "changed",
         "test",
+        "test_views",
         "verdict",
         "speed",
         "environment",

@@ -1,0 +1,151 @@
+"""Several models as one: the mean of their probabilities, each with its own input. Nothing is trained."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import alexnet
+from alexnet import cli
+from alexnet.data.loader import source_of
+from alexnet.data.preprocess import Preprocessing
+from alexnet.data.sources import open_dataset
+from alexnet.errors import UsageError
+from alexnet.models import zoo
+from alexnet.models.build import build
+from alexnet.run import checkpoint, classifier
+from alexnet.run.classifier import Classifier
+from alexnet.run.device import Device
+from alexnet.run.views import probabilities
+
+CPU = Device(torch.device("cpu"), "float32")
+SPLIT = "shapes/test[:30]"
+MEAN = torch.full((32, 32, 3), 100.0)
+pytestmark = pytest.mark.usefixtures("denormals")
+
+
+@pytest.fixture(scope="module")
+def dataset(data_root):
+    return open_dataset("shapes", root=data_root)
+
+
+def made(classes, seed, prepared, views="centre", data="shapes") -> Classifier:
+    network = zoo.network("alexnet-cifar", classes=len(classes))
+    module = build(network, prepared.size, seed=seed).eval()
+    return Classifier(module, classes, prepared, views, data, f"model {seed}")
+
+
+@pytest.fixture(scope="module")
+def three(dataset):
+    """Models of different sizes, means and views."""
+    cropped = Preprocessing(32, 28, "0..255", std=(60.0,) * 3, fit="crop", mean_picture=MEAN)
+    return [
+        made(dataset.classes, 0, Preprocessing(32, 32, "0..1", (0.5,) * 3, (0.25,) * 3)),
+        made(dataset.classes, 1, Preprocessing(32, 40), "flip"),
+        made(dataset.classes, 2, cropped, "ten"),
+    ]
+
+
+def test_scores_are_of_the_mean_of_the_probabilities(dataset, three, data_root):
+    found = alexnet.evaluate(three, SPLIT, device="cpu", precision="float32", data_root=data_root)
+    batch = source_of(dataset, "test[:30]").read(np.arange(30), CPU.torch)
+    each = [
+        probabilities(m.module, batch.pictures, m.preprocessing, CPU, views=m.views) for m in three
+    ]
+    p = np.mean([q.double().numpy() for q in each], axis=0)
+    labels = batch.labels.numpy()
+    assert found.accuracy == (p.argmax(1) == labels).mean()
+    assert found.loss == pytest.approx(-np.log(p[np.arange(30), labels]).mean(), rel=1e-5)
+    assert found.views == "centre + flip + ten"
+    alone = alexnet.evaluate(
+        three[0], SPLIT, device="cpu", precision="float32", data_root=data_root
+    )
+    assert alone.loss != pytest.approx(found.loss, rel=1e-4)
+
+
+def test_one_model_and_a_list_of_it_score_alike(three, data_root):
+    one, several = (
+        alexnet.evaluate(m, SPLIT, device="cpu", precision="float32", data_root=data_root)
+        for m in (three[0], [three[0]])
+    )
+    assert one.to_json() == several.to_json()
+
+
+def test_a_prediction_is_of_the_mean(dataset, three):
+    picture = dataset.parts["test"].images[3]
+    stored = torch.from_numpy(np.array(picture))[None]
+    each = [probabilities(m.module, stored, m.preprocessing, CPU, views=m.views) for m in three]
+    expected = torch.cat(each).mean(0)
+    ranked = alexnet.predict(three, picture, top=10)
+    assert [dataset.classes.index(r.label) for r in ranked] == expected.argsort(
+        descending=True
+    ).tolist()
+    assert sum(r.probability for r in ranked) == pytest.approx(1.0)
+    assert ranked[0].probability == pytest.approx(float(expected.max()))
+
+
+def test_models_that_do_not_go_together(dataset, three, data_root):
+    other = made(tuple("abcdefghij"), 7, three[0].preprocessing)
+    with pytest.raises(UsageError, match="but the model from model 7 knows a, b"):
+        alexnet.predict([three[0], other], dataset.parts["test"].images[3])
+    with pytest.raises(UsageError, match="but the model from model 7 knows a, b"):
+        alexnet.evaluate([three[0], other], SPLIT, data_root=data_root)
+    larger = made(dataset.classes, 8, Preprocessing(48, 32))
+    with pytest.raises(UsageError, match=r"stored at 32x32, but the one from model 8 .* at 48x48"):
+        alexnet.evaluate([three[0], larger], SPLIT, data_root=data_root)
+    elsewhere = replace(three[1], data="cifar10")
+    with pytest.raises(UsageError, match="the one from model 1 of cifar10"):
+        alexnet.evaluate([three[0], elsewhere], SPLIT, data_root=data_root)
+    with pytest.raises(UsageError, match="no model was given"):
+        alexnet.evaluate([], SPLIT, data_root=data_root)
+
+
+def saved(model: Classifier, run: Path) -> Path:
+    (run / "checkpoints").mkdir(parents=True)
+    card = classifier.card(
+        "alexnet-cifar", model.classes, model.preprocessing, model.views, "last", model.data
+    )
+    whole = checkpoint.Checkpoint(
+        Path("step-00000001"),
+        model.module.state_dict(),
+        {},
+        {},
+        card,
+        model.preprocessing.tensors(),
+    )
+    return checkpoint.save(run, whole)
+
+
+def test_a_mean_picture_comes_back_with_its_model(three, dataset, tmp_path):
+    again = alexnet.load(saved(three[2], tmp_path / "a"))
+    assert again.preprocessing == three[2].preprocessing
+    assert torch.equal(again.preprocessing.tensors()["mean_picture"], MEAN)
+    picture = dataset.parts["test"].images[3]
+    assert alexnet.predict(again, picture) == alexnet.predict(three[2], picture)
+
+
+def test_the_command_line_scores_models_together(three, data_root, tmp_path, monkeypatch, capsys):
+    folders = [str(saved(m, tmp_path / str(n))) for n, m in enumerate(three)]
+    monkeypatch.setenv("ALEXNET_DATA", str(data_root))
+    others = ["--with", folders[1], "--with", folders[2]]
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["alexnet", *arguments])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        said = capsys.readouterr()
+        assert not end.value.code, said.err
+        return said.out
+
+    found = json.loads(run("eval", folders[0], SPLIT, *others, "--device", "cpu", "--json"))
+    expected = alexnet.evaluate(three, SPLIT, device="cpu", data_root=data_root)
+    assert found == json.loads(json.dumps(expected.to_json()))
+    text = run("eval", folders[0], SPLIT, *others, "--device", "cpu")
+    assert f"balanced accuracy {expected.balanced_accuracy:.2%}" in text
+    assert f"macro-F1 {expected.macro_f1:.4f}" in text

@@ -146,7 +146,7 @@ def refuse(report: Mapping[str, Any], *, strict: bool) -> None:
         return
     lines = [*_faults(report), *(pair_text(pair) for pair in report["in_two_parts"])]
     if lines:
-        head = f"strict: {len(lines):,} faults; nothing was kept. Mend or remove these:"
+        head = f"strict: {len(lines):,} faults; mend or remove these, or leave out --strict:"
         raise DataError("\n".join([head, *lines]))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from unicodedata import east_asian_width
 
 from alexnet.data.listing import some
 from alexnet.data.report import pair_text
@@ -24,10 +25,14 @@ def _parts(report: Mapping[str, Any]) -> Iterator[str]:
         left_out = f", {part['unreadable']:,} unreadable left out" if part["unreadable"] else ""
         yield f"{name}: {part['pictures']:,} pictures{left_out}, stored {size}x{size}"
         if part["pictures"]:
-            (a, b, c), (d, e, f) = part["width"], part["height"]
-            yield f"  width {a} to {c}, median {b}; height {d} to {f}, median {e} (pixels)"
+            yield f"  width {_spread(part['width'])}; height {_spread(part['height'])} (pixels)"
             yield "  " + ", ".join(f"{n:,} {kind}" for kind, n in part["kinds"].items())
             yield from _changed(part, size)
+
+
+def _spread(values: Sequence[int]) -> str:
+    least, median, greatest = values
+    return f"{least} to {greatest}, median {median}" if least != greatest else str(least)
 
 
 def _changed(part: Mapping[str, Any], size: int) -> Iterator[str]:
@@ -49,12 +54,16 @@ def _classes(report: Mapping[str, Any]) -> Iterator[str]:
         by_size = sorted(classes, key=total.__getitem__)
         shown = by_size[:5] + by_size[-5:]
         yield f"{len(classes):,} classes; the five smallest and the five largest:"
-    width = max(map(len, [*shown, "class"])) + 2
+    width = max(map(columns, [*shown, "class"])) + 2
     yield f"  {'class':<{width}}" + "".join(f"{name:>12}" for name in parts)
     for label in shown:
-        yield f"  {label:<{width}}" + "".join(
-            f"{part['per_class'][label]:>12,}" for part in parts.values()
-        )
+        counts = "".join(f"{part['per_class'][label]:>12,}" for part in parts.values())
+        yield f"  {label}{' ' * (width - columns(label))}{counts}"
+
+
+def columns(text: str) -> int:
+    """Return how wide a terminal shows a text: Hangul and its neighbours take two columns each."""
+    return sum(2 if east_asian_width(letter) in "WF" else 1 for letter in text)
 
 
 def _notes(report: Mapping[str, Any]) -> Iterator[str]:

@@ -114,6 +114,21 @@ def open_dataset(
     return dataset
 
 
+def named_split(text: str) -> tuple[str, str]:
+    """Return data set and split of ``cifar10/train[:10%]``; ``test`` where none is named.
+
+    Photographs are named by their path, which has slashes of its own.
+    """
+    name, _, split = text.partition("/")
+    if name not in DATASETS and not folders.is_place(Path(text).expanduser()):
+        before, _, after = text.rpartition("/")
+        if before and folders.is_place(Path(before).expanduser()):
+            return before, after
+    elif name not in DATASETS:
+        return text, "test"
+    return name, split or "test"
+
+
 def _origin(name: str, source: str | None) -> tuple[Origin | Photographs, str]:
     """How to get ``name``, and what to call it: its name or, for somebody's own, its full path."""
     if name in DATASETS:

@@ -331,6 +331,7 @@ def test_a_web_page_is_no_archive(tmp_path: Path) -> None:
 
 def test_a_bomb_and_a_flood_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "bomb.tgz"
+    monkeypatch.setattr(trees, "SMALL", 1 << 20)
     with tarfile.open(path, "w:gz") as archive:
         info = tarfile.TarInfo("cat/a.jpg")
         info.size = 1 << 22

@@ -18,7 +18,8 @@ from alexnet.errors import DataError
 ARCHIVES = (".tar", ".tar.gz", ".tgz")
 LISTS = (".csv", ".json")
 MAX_ENTRIES = 2_000_000
-MAX_RATIO = 100  # bytes unpacked for each packed one
+MAX_RATIO = 100  # bytes unpacked for each packed one, of an archive that unpacks to more than
+SMALL = 64 << 20  # this, as any may
 MAX_LIST = 256 << 20
 _RUBBISH = ("__MACOSX",)
 
@@ -109,7 +110,8 @@ def read_tar(path: Path) -> Tree:
         with open(path, "rb") as file:
             if packed:
                 check_gzip(path)
-                bounded = _Bounded(gzip.GzipFile(fileobj=file), MAX_RATIO * path.stat().st_size)
+                limit = max(SMALL, MAX_RATIO * path.stat().st_size)
+                bounded = _Bounded(gzip.GzipFile(fileobj=file), limit)
                 with tarfile.open(fileobj=bounded, mode="r|") as archive:
                     return _read_members(path, archive, packed=True)
             with tarfile.open(fileobj=file, mode="r:") as archive:

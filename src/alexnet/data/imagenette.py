@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from alexnet.data import folders
+from alexnet.data.archives import check_md5
 from alexnet.data.download import download
 from alexnet.data.listing import Listing, Supply
 from alexnet.errors import DataError, DownloadError
@@ -51,11 +52,17 @@ def find(folder: Path, source: str | None, size: int, say: Say) -> Supply:
     for another source, DownloadError, with the way by hand, where none can be had.
     """
     if source is not None and source not in ARCHIVES:
-        return _checked(folders.supply(Path(source).expanduser()))
+        found = folders.supply(Path(source).expanduser())
+        return replace(found, listing=lambda: _check(found.listing()))
     archive = ARCHIVES[source or ("320px" if size <= 320 else "full")]
     path = _lying_about(folder, archive) or _fetched(folder, archive, say)
-    found = _checked(folders.supply(path))
-    return replace(found, source=f"{PUBLISHER}{archive.name}, which has the publisher's MD5")
+    found = folders.supply(path)
+
+    def listing() -> Listing:
+        check_md5(path, archive.md5, say)
+        return _check(found.listing())
+
+    return Supply(found.key, listing, f"{PUBLISHER}{archive.name}, which has the publisher's MD5")
 
 
 def _lying_about(folder: Path, archive: Archive) -> Path | None:
@@ -86,10 +93,6 @@ def _way_by_hand(folder: Path, archive: Archive, error: DownloadError) -> str:
             "or, with any tar or folder of Imagenette:  alexnet data imagenette --source PATH",
         ]
     )
-
-
-def _checked(found: Supply) -> Supply:
-    return replace(found, listing=lambda: _check(found.listing()))
 
 
 def _check(found: Listing) -> Listing:

@@ -15,7 +15,7 @@ from alexnet.errors import DataError
 PARTS = ("train", "validation", "test")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One picture: its name from the top of the data set, its part, its class, its bytes.
 

@@ -14,11 +14,17 @@ Say = Callable[[str], None]
 
 @contextmanager
 def counting(
-    title: str, total: int, done: int, say: Say, *, quiet: bool = False
+    title: str,
+    total: int,
+    done: int,
+    say: Say,
+    *,
+    unit: str = "pictures",
+    quiet: bool = False,
 ) -> Iterator[Callable[[int], None]]:
-    """Show how many pictures of ``total`` are done while the block runs; yields what adds to it."""
+    """Show how many units of ``total`` are done while the block runs; yields what adds to it."""
     if quiet or not sys.stderr.isatty():
-        yield _lines(title, total, done, say)
+        yield _lines(title, total, done, say, unit)
         return
     from rich import progress
     from rich.console import Console
@@ -37,12 +43,12 @@ def counting(
         def advance(count: int) -> None:
             bar.advance(task, count)
             have = bar.tasks[0].completed - done
-            bar.update(task, rate=f"{have / (time.monotonic() - began):.0f} pictures/s")
+            bar.update(task, rate=f"{have / (time.monotonic() - began):.0f} {unit}/s")
 
         yield advance
 
 
-def _lines(title: str, total: int, done: int, say: Say) -> Callable[[int], None]:
+def _lines(title: str, total: int, done: int, say: Say, unit: str) -> Callable[[int], None]:
     began = spoke = time.monotonic()
     have = done
 
@@ -55,7 +61,7 @@ def _lines(title: str, total: int, done: int, say: Say) -> Callable[[int], None]
         spoke = now
         rate = (have - done) / (now - began)
         say(
-            f"{title}: {have:,} of {total:,} pictures, {rate:.0f} pictures/s, "
+            f"{title}: {have:,} of {total:,} {unit}, {rate:.0f} {unit}/s, "
             f"{(total - have) / rate:.0f} s left"
         )
 

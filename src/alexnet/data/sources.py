@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from alexnet.data import cifar10, folders, imagenette, shapes
+from alexnet.data import cifar10, folders, imagenet, imagenette, shapes
 from alexnet.data.cache import Contents, Dataset, read_cache, read_key, sweep, write_cache
 from alexnet.data.intake import Plan, key_of, take_in
 from alexnet.data.listing import Supply, digest
@@ -50,6 +50,7 @@ class Photographs:
 
 DATASETS: Mapping[str, Origin | Photographs] = {
     "cifar10": Origin(cifar10.ABOUT, cifar10.SIZE, cifar10.fetch),
+    "imagenet": Photographs(imagenet.ABOUT, PHOTOGRAPHS, imagenet.find),
     "imagenette": Photographs(imagenette.ABOUT, PHOTOGRAPHS, imagenette.find),
     "shapes": Origin(shapes.ABOUT, shapes.SIZE, shapes.fetch),
 }

@@ -24,7 +24,7 @@ MAX_LIST = 256 << 20
 _RUBBISH = ("__MACOSX",)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Member:
     """Where one file's bytes are: ``size`` of them from ``offset`` of the file at ``path``."""
 

@@ -46,6 +46,8 @@ def train(
 ) -> Result:
     """Train a recipe (a name, a path ending in .toml, or a ``Recipe``) and draw its pictures.
 
+    A path of photographs (a folder, a tar, a list) is trained on by the recipe ``photos``.
+
     ``out`` is the run's folder (default: a new one under ``runs/``); one that holds a run already
     is refused. ``override`` replaces recipe keys, e.g. ``{"optim.lr": 0.02}``.
 
@@ -56,11 +58,21 @@ def train(
     from alexnet.run.log import Console
     from alexnet.training import record
 
+    changes = dict(override or {})
+    if isinstance(recipe, str) and _is_photographs(recipe):
+        changes, recipe = {"data.name": str(Path(recipe).resolve()), **changes}, "photos"
     plan = recipes.load(recipe) if isinstance(recipe, str) else recipe
-    plan = recipes.override(plan, override or {})
+    plan = recipes.override(plan, changes)
     folder = Path(out) if out is not None else record.free_folder(plan.name)
     record.refuse_taken(folder)
     return _fit(plan, folder, device, data_root, console or Console(), command)
+
+
+def _is_photographs(name: str) -> bool:
+    from alexnet import recipe as recipes
+    from alexnet.data.folders import is_place
+
+    return name not in recipes.names() and is_place(Path(name).expanduser())
 
 
 def resume(
@@ -104,7 +116,9 @@ def _fit(
     chosen = choose(device, plan.train.precision)
     root = Path(data_root) if data_root is not None else None
     result = fit(plan, folder, device=chosen, root=root, console=console, command=command)
-    dataset = open_dataset(plan.data.name, root=root, size=plan.data.size, say=console.say)
+    dataset = open_dataset(
+        plan.data.name, root=root, size=plan.data.size, say=console.say, quiet=console.quiet
+    )
     model = load_classifier(folder, say=console.say)
     for path in draw(result, model, dataset, chosen, console.say):
         console.say(f"wrote {path}")
@@ -162,7 +176,7 @@ def evaluate(
 
     ``model``: one, or several whose probabilities are averaged, each with its own input; of the
     same classes and the same stored pictures. ``data``: None is the test part of what the models
-    were trained on.
+    were trained on; photographs are named by their path, ``photos/cats`` or ``photos/cats/test``.
 
     ``views``: ``centre``; ``flip``, the mean of a picture and its mirror image; ``shift``; ``ten``
     (``run.views``); None: as each model was scored when it was trained.
@@ -172,16 +186,16 @@ def evaluate(
     """
     from alexnet import evaluation
     from alexnet.data.loader import source_of
-    from alexnet.data.sources import open_dataset
+    from alexnet.data.sources import named_split, open_dataset
     from alexnet.run.classifier import refuse_other_classes, stored_data
     from alexnet.run.device import choose, prepare_process
 
     prepare_process()
     models, chosen = _loaded(model), choose(device, precision)
     trained_on, side = stored_data(models)
-    name, _, split = (trained_on if data is None else data).partition("/")
+    name, split = named_split(trained_on if data is None else data)
     root = Path(data_root) if data_root is not None else None
     dataset = open_dataset(name, root=root, size=side)
     refuse_other_classes(models, dataset.classes, name)
-    source = source_of(dataset, split or "test")
+    source = source_of(dataset, split)
     return evaluation.evaluate_together(models, source, chosen, views=views, batch=batch, top=top)

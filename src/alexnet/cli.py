@@ -113,7 +113,12 @@ def show(
 
 @app.command()
 def data(
-    name: Annotated[str, typer.Argument(help="A data set; `alexnet list datasets` names them.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A data set; `alexnet list datasets` names them. Or a folder, tar or list of photographs."
+        ),
+    ],
     source: Annotated[
         str | None, typer.Option(help="A folder or archive you have, or the name of a source.")
     ] = None,
@@ -123,21 +128,28 @@ def data(
     verify: Annotated[
         bool, typer.Option("--verify", help="Check every byte of the cache.")
     ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse unreadable pictures and any in two parts.")
+    ] = False,
     root: Root = None,
     as_json: Json = False,
 ) -> None:
-    """Fetch a data set, check it bit for bit, and show its card."""
+    """Fetch a data set or take in photographs, check every bit, and show what there is."""
     from alexnet.data.card import card, render
     from alexnet.data.sources import open_dataset
 
-    found = card(open_dataset(name, root=root, source=source, size=size, verify=verify))
+    opened = open_dataset(name, root=root, source=source, size=size, verify=verify, strict=strict)
+    found = card(opened)
     write(found if as_json else render(found))
 
 
 @app.command()
 def train(
     recipe: Annotated[
-        str, typer.Argument(help="A recipe's name, or a .toml file.")
+        str,
+        typer.Argument(
+            help="A recipe's name, a .toml file; or a folder, tar or list of photographs."
+        ),
     ] = "cifar10-quick",
     out: Annotated[
         Path | None, typer.Option(help="The run's folder. [default: runs/RECIPE]")
@@ -148,7 +160,7 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train a recipe, test it, and draw what happened."""
+    """Train a recipe, or on a folder of photographs, test it, and draw what happened."""
     import alexnet
     from alexnet.recipe import parse_assignment
     from alexnet.run.log import Console

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alexnet.data.pictures import fit_square, read_picture
+from alexnet.data.squares import read_square
 from alexnet.errors import BadPicture, UsageError
 from alexnet.run.classifier import Classifier, refuse_strangers
 from alexnet.run.device import Device
@@ -47,16 +47,18 @@ def predict(
     if top < 1:
         raise UsageError(f"top must be at least 1, got {top}")
     device = device or Device(torch.device("cpu"), "float32")
-    pixels = read_picture(picture)
-    found = [_probabilities(each, pixels, views, device) for each in models]
+    found = [_probabilities(each, picture, views, device) for each in models]
     return rank(torch.stack(found).mean(0), models[0].classes, top=top)
 
 
 def _probabilities(
-    model: Classifier, pixels: NDArray[np.uint8], views: str | None, device: Device
+    model: Classifier,
+    picture: str | os.PathLike[str] | bytes | NDArray[Any],
+    views: str | None,
+    device: Device,
 ) -> Tensor:
-    """Return the probabilities ``(classes,)`` of one picture, uint8 ``(H, W, 3)``, on the CPU."""
-    square = fit_square(pixels, model.preprocessing.picture_size)
+    """Return the probabilities ``(classes,)`` of one picture on the CPU."""
+    square = read_square(picture, model.preprocessing.picture_size)
     stored = torch.from_numpy(np.ascontiguousarray(square))[None].to(device.torch)
     module, how = model.module.to(device.torch), views or model.views
     return probabilities(module, stored, model.preprocessing, device, views=how)[0].cpu()

@@ -103,8 +103,8 @@ class Section(BaseModel):
 class Data(Section):
     """Which pictures, and which of them for what."""
 
-    name: str = "cifar10"
-    train: str = "train[:80%]"
+    name: str = "cifar10"  # or the path of a folder, a tar or a list of photographs
+    train: str = "train[:80%]"  # "auto", as the two below: what there is, else cut from train
     validation: str = "train[80%:]"  # chooses; the test part only gives the recorded number
     test: str = "test"
     split: Literal["slice", "stratified", "sklearn"] = "slice"

@@ -7,27 +7,34 @@ as bytes, and a pickle is read as data, opcode by opcode, by a reader that canno
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import pickletools
 import tarfile
 import zlib
-from collections.abc import Container
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from alexnet.data.progress import counting
 from alexnet.errors import DataError
 
 MAX_MEMBERS = 64
 MAX_MEMBER = 48 << 20
 MAX_TOTAL = 400 << 20
+CHUNK = 16 << 20
+
+Say = Callable[[str], None]
 
 
-def read_members(path: Path, wanted: Container[str]) -> dict[str, bytes]:
+def read_members(
+    path: Path, wanted: Container[str], *, most: int = MAX_MEMBERS
+) -> dict[str, bytes]:
     """Return the regular files of a ``.tar.gz`` whose names are in ``wanted``, each whole.
 
-    Raises DataError if the file is no such archive, is cut short or damaged, holds a wanted name
+    ``most`` entries are looked at. Raises DataError if the file is no such archive, is cut short or damaged, holds a wanted name
     that is a link or a device, or is larger inside than a data set of this kind can be.
     """
     check_gzip(path)
@@ -38,8 +45,8 @@ def read_members(path: Path, wanted: Container[str]) -> dict[str, bytes]:
             tarfile.open(fileobj=_Bounded(packed), mode="r|") as archive,
         ):
             for count, member in enumerate(archive, start=1):
-                if count > MAX_MEMBERS:
-                    raise DataError(f"{path.name}: more than {MAX_MEMBERS} entries")
+                if count > most:
+                    raise DataError(f"{path.name}: more than {most} entries")
                 if member.name in wanted:
                     found[member.name] = _member(path, archive, member)
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
@@ -69,6 +76,24 @@ def check_gzip(path: Path) -> None:
     if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         raise DataError(f"{name} is a web page, not an archive: the server sent an error page")
     raise DataError(f"{name} is not a .tar.gz archive: it starts with {start[:8]!r}")
+
+
+def check_md5(path: Path, expected: str, say: Say) -> None:
+    """Read a whole archive once: what is damaged shall not be found after an hour.
+
+    Raises DataError for another MD5 than ``expected``.
+    """
+    found = hashlib.md5(usedforsecurity=False)
+    megabytes = path.stat().st_size >> 20
+    with path.open("rb") as file, counting(path.name, megabytes, 0, say, unit="MB") as advance:
+        while data := file.read(CHUNK):
+            found.update(data)
+            advance(len(data) >> 20)
+    if found.hexdigest() != expected:
+        raise DataError(
+            f"{path} has the MD5 {found.hexdigest()}, expected {expected}: it is damaged, cut "
+            "short or another file; download it again"
+        )
 
 
 class _Bounded(io.RawIOBase):

@@ -25,6 +25,7 @@ from alexnet.errors import DataError
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+REPORT = "intake.json"
 _TEMPORARY = ".tmp-"
 
 
@@ -58,7 +59,7 @@ class Dataset:
     """A data set as every other room sees it.
 
     ``fingerprint`` is the SHA-256 over the checksums of its arrays and its class names, so it
-    names the contents whatever source they came from. A run saves it.
+    names the contents whatever source they came from. A run saves it. ``folder`` is its cache.
     """
 
     name: str
@@ -67,6 +68,22 @@ class Dataset:
     aliases: Mapping[str, str]
     source: str
     fingerprint: str
+    folder: Path | None = None
+
+    def names(self, part: str) -> tuple[str, ...] | None:
+        """Return the file names of a part's pictures, in order; None where they had none."""
+        found = self._extra(f"{part}-names.json")
+        return None if found is None else tuple(found)
+
+    def report(self) -> dict[str, Any] | None:
+        """Return what the intake of its photographs found; None for a data set of another kind."""
+        found = self._extra(REPORT)
+        return found if isinstance(found, dict) else None
+
+    def _extra(self, name: str) -> Any:
+        if self.folder is None or not (self.folder / name).is_file():
+            return None
+        return json.loads((self.folder / name).read_bytes())
 
 
 def read_cache(folder: Path, *, verify: bool = False) -> Dataset:
@@ -75,7 +92,7 @@ def read_cache(folder: Path, *, verify: bool = False) -> Dataset:
     Raises DataError, naming the file at fault, if anything is not as the manifest says.
     """
     manifest = _read_manifest(folder)
-    for name, facts in manifest["files"].items():
+    for name, facts in {**manifest["files"], **manifest.get("extras", {})}.items():
         _check_file(folder / name, facts, verify)
     parts = {part: _open_part(folder, part, manifest["files"]) for part in manifest["parts"]}
     if manifest["fingerprint"] != _fingerprint(manifest):
@@ -87,7 +104,16 @@ def read_cache(folder: Path, *, verify: bool = False) -> Dataset:
         aliases=manifest["aliases"],
         source=manifest["source"],
         fingerprint=manifest["fingerprint"],
+        folder=folder,
     )
+
+
+def read_key(folder: Path) -> str:
+    """Return the key of the bytes that a cache was made from; empty where it has none."""
+    try:
+        return str(_read_manifest(folder).get("key", ""))
+    except DataError:
+        return ""
 
 
 def write_cache(folder: Path, name: str, contents: Contents) -> Dataset:
@@ -104,12 +130,17 @@ def write_cache(folder: Path, name: str, contents: Contents) -> Dataset:
             files[f"{part}-labels.npy"] = _save(work / f"{part}-labels.npy", pictures.labels)
         _write_manifest(work, name, contents, files)
         read_cache(work, verify=True)
-        with scratch(folder.parent) as aside:
-            if folder.exists():  # moved whole or, where a file of it is in use, not at all
-                os.rename(folder, aside / folder.name)
-            os.rename(work, folder)
-    _flush_folder(folder.parent)
+        publish(work, folder)
     return read_cache(folder)
+
+
+def publish(work: Path, folder: Path) -> None:
+    """Give a finished cache its final name, in the place of an earlier one."""
+    with scratch(folder.parent) as aside:
+        if folder.exists():  # moved whole or, where a file of it is in use, not at all
+            os.rename(folder, aside / folder.name)
+        os.rename(work, folder)
+    _flush_folder(folder.parent)
 
 
 @contextmanager
@@ -185,38 +216,51 @@ def _check_pair(part: str, images: np.ndarray, labels: np.ndarray) -> None:
 
 def _save(path: Path, array: np.ndarray) -> dict[str, Any]:
     """Write one array, flushed to the disk; return its facts, the SHA-256 taken from memory."""
-    header = io.BytesIO()
     array = np.ascontiguousarray(array)
-    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
-    pieces = (header.getvalue(), array.data.cast("B"))
+    pieces = (array_header(array.shape, str(array.dtype)), array.data.cast("B"))
+    return {"shape": list(array.shape), "dtype": str(array.dtype), **write_flushed(path, *pieces)}
+
+
+def array_header(shape: tuple[int, ...], dtype: str) -> bytes:
+    """Return what a .npy file starts with; as long for any number of pictures."""
+    header = io.BytesIO()
+    described = np.lib.format.header_data_from_array_1_0(np.empty((0, *shape[1:]), dtype))
+    np.lib.format.write_array_header_1_0(header, {**described, "shape": shape})
+    return header.getvalue()
+
+
+def write_flushed(path: Path, *pieces: bytes | memoryview) -> dict[str, Any]:
+    """Write a file, flushed to the disk; return its size and its SHA-256, taken from memory."""
     digest = hashlib.sha256()
     with path.open("wb") as file:
         for piece in pieces:
             digest.update(piece)
             file.write(piece)
         _flush(file)
-    return {
-        "shape": list(array.shape),
-        "dtype": str(array.dtype),
-        "bytes": sum(map(len, pieces)),
-        "sha256": digest.hexdigest(),
-    }
+    return {"bytes": sum(map(len, pieces)), "sha256": digest.hexdigest()}
 
 
 def _write_manifest(work: Path, name: str, contents: Contents, files: dict[str, Any]) -> None:
-    manifest = {
-        "format": FORMAT,
-        "name": name,
-        "parts": list(contents.parts),
-        "classes": list(contents.classes),
-        "aliases": dict(contents.aliases),
-        "source": contents.source,
-        "files": files,
-    }
+    write_manifest(
+        work,
+        name=name,
+        parts=list(contents.parts),
+        classes=list(contents.classes),
+        aliases=dict(contents.aliases),
+        source=contents.source,
+        files=files,
+    )
+
+
+def write_manifest(work: Path, **facts: Any) -> None:
+    """Write the last file of a cache: ``facts`` are the keys that ``read_cache`` asks for.
+
+    ``extras`` are more files with their sizes and checksums, ``key`` is for ``read_key``.
+    """
+    manifest = {"format": FORMAT, **facts}
     manifest["fingerprint"] = _fingerprint(manifest)
-    with (work / MANIFEST).open("w", encoding="utf-8", newline="\n") as file:
-        json.dump(manifest, file, indent=2, ensure_ascii=False)
-        _flush(file)
+    text = json.dumps(manifest, indent=2, ensure_ascii=False)
+    write_flushed(work / MANIFEST, text.encode())
 
 
 def _fingerprint(manifest: Mapping[str, Any]) -> str:

@@ -28,12 +28,20 @@ _ATTEMPTS = 10
 Say = Callable[[str], None]
 
 
-def download(url: str, path: Path, *, md5: str, say: Say, timeout: float = TIMEOUT) -> None:
+def download(
+    url: str,
+    path: Path,
+    *,
+    md5: str,
+    say: Say,
+    timeout: float = TIMEOUT,
+    most: int | None = None,
+) -> None:
     """Fetch the archive at ``url`` to ``path``; it is there afterwards only if its MD5 is ``md5``.
 
     What arrives goes to ``path`` + ".part" and an interrupted download goes on from there, in this
     call or the next one, where the server allows it. A damaged one is named, deleted and fetched
-    once more. Raises DownloadError if the server does not answer, refuses, or fails twice.
+    once more. It may have ``most`` bytes (400 MiB). Raises DownloadError if the server does not answer, refuses, or fails twice.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
@@ -41,7 +49,7 @@ def download(url: str, path: Path, *, md5: str, say: Say, timeout: float = TIMEO
     for _ in range(_ATTEMPTS):
         before = _size(part)
         try:
-            _transfer(url, part, say, timeout)
+            _transfer(url, part, say, timeout, most or MAX_BYTES)
             _check(part, md5)
             os.replace(part, path)
             return
@@ -67,7 +75,7 @@ class _Damaged(Exception):
     """All has come, and it is not the file."""
 
 
-def _transfer(url: str, part: Path, say: Say, timeout: float) -> None:
+def _transfer(url: str, part: Path, say: Say, timeout: float, most: int) -> None:
     have = _size(part)
     answer = _ask(url, have, timeout)
     if answer is None:
@@ -77,7 +85,7 @@ def _transfer(url: str, part: Path, say: Say, timeout: float) -> None:
         start = have if resumed else 0
         length = answer.headers.get("Content-Length", "")
         total = start + int(length) if length.isdigit() else None
-        if total and total > MAX_BYTES:
+        if total and total > most:
             raise DownloadError(f"the server offers {total:,} bytes, far more than the data set")
         with (
             part.open("ab" if resumed else "wb") as file,
@@ -86,7 +94,7 @@ def _transfer(url: str, part: Path, say: Say, timeout: float) -> None:
             while piece := _receive(answer):
                 file.write(piece)
                 advance(len(piece))
-                if file.tell() > MAX_BYTES:
+                if file.tell() > most:
                     raise _Damaged(f"{part.stem} does not end")
     if total and _size(part) < total:
         raise _Dropped(f"{part.stem} is cut short at {_size(part):,} of {total:,} bytes")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet.data.cache import Dataset
-from alexnet.data.splits import part_of, select
+from alexnet.data.splits import part_in, select
 
 
 def fold(seed: int, *parts: int | str) -> int:
@@ -76,7 +76,7 @@ class Source:
 def source_of(dataset: Dataset, expression: str, *, method: str = "slice", seed: int = 0) -> Source:
     """Return the pictures that a split expression selects (``splits.select``)."""
     chosen = select(dataset, expression, method=method, seed=seed)
-    pictures = dataset.parts[part_of(expression)]
+    pictures = dataset.parts[part_in(dataset, expression)]
     return Source(pictures.images, pictures.labels, chosen)
 
 

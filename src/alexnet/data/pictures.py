@@ -10,8 +10,9 @@ import io
 import os
 import threading
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from PIL import Image, ImageFile
@@ -21,9 +22,12 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from alexnet.data.formats import kind_of, what_instead
 from alexnet.errors import BadPicture, UsageError
 
 ACCEPTED = "JPEG, PNG, WebP, GIF and BMP"
+MAX_PIXELS = 40_000_000  # decoded; a JPEG read at reduced scale may hold four times as many
+T = TypeVar("T")
 
 # The readers are called by name and never through Image.open: parsers of formats that are not
 # listed (EPS, PSD, TIFF, FITS ...) stay out of reach, a JPEG of several pictures is read as the
@@ -35,23 +39,6 @@ _READERS: dict[str, type[ImageFile.ImageFile]] = {
     "BMP": BmpImageFile,
     "WebP": WebPImageFile,
 }
-
-_MAGIC = {"JPEG": b"\xff\xd8\xff", "PNG": b"\x89PNG\r\n\x1a\n", "GIF": b"GIF8", "BMP": b"BM"}
-
-# What files that are not pictures usually are, by their first bytes (lower case).
-_STRANGERS: tuple[tuple[bytes, str], ...] = (
-    (b"<!doctype html", "an HTML page, perhaps an error page saved under a picture's name"),
-    (b"<html", "an HTML page, perhaps an error page saved under a picture's name"),
-    (b"<svg", "an SVG drawing"),
-    (b"<?xml", "an XML or SVG text"),
-    (b"%pdf", "a PDF document"),
-    (b"%!ps", "a PostScript drawing"),
-    (b"8bps", "a Photoshop document"),
-    (b"ii*\0", "a TIFF picture"),
-    (b"mm\0*", "a TIFF picture"),
-    (b"pk\3\4", "a ZIP archive"),
-    (b"\x1f\x8b", "a gzip archive"),
-)
 
 # EXIF tag 0x0112 (Orientation), values 2..8: what brings the stored picture upright.
 _UPRIGHT = {
@@ -96,7 +83,7 @@ _HUSH = _PillowHush()
 
 
 def read_picture(
-    source: str | os.PathLike[str] | bytes | np.ndarray, *, max_pixels: int = 40_000_000
+    source: str | os.PathLike[str] | bytes | np.ndarray, *, max_pixels: int = MAX_PIXELS
 ) -> np.ndarray:
     """Read one picture as a fresh ``(H, W, 3)`` uint8 RGB array, upright.
 
@@ -139,18 +126,23 @@ def fit_square(picture: np.ndarray, size: int) -> np.ndarray:
         raise UsageError(f"picture size {size}: expected 1 or more pixels")
     if picture.ndim != 3:
         raise _bad_array(picture)
-    rgb = _from_array(picture, picture.size)
-    short = min(rgb.shape[:2])
+    return np.array(square_of(Image.fromarray(_from_array(picture, picture.size)), size))
+
+
+def square_of(image: Image.Image, size: int) -> Image.Image:
+    """Return what ``fit_square`` does with an RGB picture, as a picture."""
+    short = min(image.size)
     # The ends of a strip are cut off before it is scaled: 1 x 10,000,000 would become gigabytes.
-    rgb = _centre(rgb, min(rgb.shape[0], 8 * short), min(rgb.shape[1], 8 * short))
-    height, width = (size * side // short for side in rgb.shape[:2])
-    scaled = Image.fromarray(rgb).resize((width, height), Image.Resampling.BILINEAR)
-    return np.array(_centre(np.asarray(scaled), size, size))
+    image = _centre(image, *(min(side, 8 * short) for side in image.size))
+    width, height = (size * side // short for side in image.size)
+    return _centre(image.resize((width, height), Image.Resampling.BILINEAR), size, size)
 
 
-def _centre(picture: np.ndarray, height: int, width: int) -> np.ndarray:
-    top, left = round((picture.shape[0] - height) / 2), round((picture.shape[1] - width) / 2)
-    return picture[top : top + height, left : left + width]
+def _centre(image: Image.Image, width: int, height: int) -> Image.Image:
+    if image.size == (width, height):
+        return image
+    left, top = round((image.width - width) / 2), round((image.height - height) / 2)
+    return image.crop((left, top, left + width, top + height))
 
 
 def _from_file(path: str, max_pixels: int) -> np.ndarray:
@@ -191,16 +183,37 @@ def _bad_array(array: np.ndarray) -> BadPicture:
 
 
 def _decode(stream: BinaryIO, name: str, max_pixels: int) -> np.ndarray:
+    return decode(stream, name, lambda image, *_: np.array(upright(image)), max_pixels=max_pixels)
+
+
+def decode(
+    stream: BinaryIO,
+    name: str,
+    use: Callable[[Image.Image, str, tuple[int, int]], T],
+    *,
+    max_pixels: int = MAX_PIXELS,
+    least_side: int = 0,
+) -> T:
+    """Decode one picture and return ``use(image, kind, stored size)`` while it is open.
+
+    ``stored size`` is (width, height) in pixels as the file has them. With ``least_side``, a JPEG
+    is decoded at 1/2, 1/4 or 1/8 of that as long as both sides keep ``least_side`` pixels.
+    Raises ``BadPicture``, beginning with ``name``, and nothing else.
+    """
     head = stream.read(64)
-    kind = _kind(head)
+    kind = kind_of(head)
     if kind is None:
-        raise BadPicture(f"{name}: {_what_instead(head)}; accepted are {ACCEPTED} pictures")
+        raise BadPicture(f"{name}: {what_instead(head)}; accepted are {ACCEPTED} pictures")
     stream.seek(0)
     try:
         with _HUSH, _READERS[kind](stream) as image:
-            _check_pixels(name, image.width, image.height, max_pixels)
+            stored = image.size
+            if least_side and kind == "JPEG":
+                _check_pixels(name, *stored, 4 * max_pixels)
+                image.draft(None, (least_side, least_side))
+            _check_pixels(name, *image.size, max_pixels)
             image.load()
-            return np.array(_upright(_to_rgb(image), image))
+            return use(image, kind, stored)
     except BadPicture:
         raise
     except Image.DecompressionBombError as error:
@@ -214,27 +227,6 @@ def _decode(stream: BinaryIO, name: str, max_pixels: int) -> np.ndarray:
         ) from error
 
 
-def _kind(head: bytes) -> str | None:
-    """The name in ``_READERS`` of the format that these first bytes belong to."""
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "WebP"
-    return next((kind for kind, magic in _MAGIC.items() if head.startswith(magic)), None)
-
-
-def _what_instead(head: bytes) -> str:
-    if not head:
-        return "is empty (0 bytes)"
-    start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    for signature, what in _STRANGERS:
-        if start.startswith(signature):
-            return f"is {what}"
-    if head[4:8] == b"ftyp":
-        return "is a HEIC, AVIF or video file"
-    if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
-        return f"is a text file (it begins {head[:20].decode('ascii')!r})"
-    return f"is of no known picture format (it begins with the bytes {head[:8].hex(' ')})"
-
-
 def _check_pixels(name: str, width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise BadPicture(
@@ -243,10 +235,26 @@ def _check_pixels(name: str, width: int, height: int, max_pixels: int) -> None:
         )
 
 
+def upright(image: Image.Image) -> Image.Image:
+    """Convert a loaded picture to RGB as ``read_picture`` says, turned as its EXIF asks."""
+    turn, rgb = turned(image), _to_rgb(image)
+    return rgb if turn is None else rgb.transpose(turn)
+
+
+def turned(image: Image.Image) -> Image.Transpose | None:
+    """Return what brings a picture upright; None where it is already, or its EXIF is damaged."""
+    try:
+        return _UPRIGHT.get(image.getexif().get(0x0112, 1))
+    except Exception:  # whatever a damaged EXIF block sets off, the pixels are whole
+        return None
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         return Image.fromarray(_eight_bits(image)).convert("RGB")
-    return _over_white(image) if image.has_transparency_data else image.convert("RGB")
+    if image.has_transparency_data:
+        return _over_white(image)
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _eight_bits(image: Image.Image) -> np.ndarray:
@@ -264,14 +272,6 @@ def _over_white(image: Image.Image) -> Image.Image:
     white = Image.new("RGB", image.size, "white")
     white.paste(rgba, mask=rgba.getchannel("A"))
     return white
-
-
-def _upright(rgb: Image.Image, stored: Image.Image) -> Image.Image:
-    try:
-        turn = _UPRIGHT.get(stored.getexif().get(0x0112, 1))
-    except Exception:  # whatever a damaged EXIF block sets off, the pixels are whole
-        turn = None
-    return rgb if turn is None else rgb.transpose(turn)
 
 
 def _reason(error: Exception) -> str:

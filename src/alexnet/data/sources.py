@@ -1,4 +1,4 @@
-"""The data sets by name, and the one way to open them."""
+"""The data sets by name or by path, and the one way to open them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,21 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from alexnet.data import cifar10, shapes
-from alexnet.data.cache import Contents, Dataset, read_cache, sweep, write_cache
-from alexnet.errors import DataError, UnknownName
+from alexnet.data import cifar10, folders, imagenet, imagenette, shapes
+from alexnet.data.cache import Contents, Dataset, read_cache, read_key, sweep, write_cache
+from alexnet.data.intake import Plan, key_of, take_in
+from alexnet.data.listing import Supply, digest
+from alexnet.data.report import refuse
+from alexnet.errors import DataError, UnknownName, UsageError
 
 Say = Callable[[str], None]
+PHOTOGRAPHS = 256  # pixels a side: what the paper kept of ImageNet's pictures
+OWN = "photographs"  # the folder under the root that the caches of people's own pictures are in
 
 
 @dataclass(frozen=True)
 class Origin:
-    """How to get one data set.
+    """How to get one data set that is small enough to be handed over whole.
 
     ``fetch(folder, source, size, say)`` returns the checked contents. ``folder`` is the data
     set's own under the root, ``source`` what the user named or None, ``size`` in pixels.
@@ -31,8 +36,22 @@ class Origin:
     fetch: Callable[[Path, str | None, int, Say], Contents]
 
 
-DATASETS: Mapping[str, Origin] = {
+@dataclass(frozen=True)
+class Photographs:
+    """How to get a data set of photographs, which go to the cache one by one.
+
+    ``find`` takes what ``Origin.fetch`` takes and says where the pictures are.
+    """
+
+    about: str
+    size: int
+    find: Callable[[Path, str | None, int, Say], Supply]
+
+
+DATASETS: Mapping[str, Origin | Photographs] = {
     "cifar10": Origin(cifar10.ABOUT, cifar10.SIZE, cifar10.fetch),
+    "imagenet": Photographs(imagenet.ABOUT, PHOTOGRAPHS, imagenet.find),
+    "imagenette": Photographs(imagenette.ABOUT, PHOTOGRAPHS, imagenette.find),
     "shapes": Origin(shapes.ABOUT, shapes.SIZE, shapes.fetch),
 }
 
@@ -62,50 +81,137 @@ def open_dataset(
     source: str | None = None,
     size: int | None = None,
     verify: bool = False,
+    strict: bool = False,
+    quiet: bool = False,
     say: Say = to_stderr,
 ) -> Dataset:
     """Open a data set, fetching and decoding it first if it is not in the cache.
 
-    ``root`` is where data sets are kept (``default_root()``). ``source`` is a folder, an archive
-    or the name of a source; it is used, and only it, even if there is a cache already. ``size``
-    is the side of the pictures in pixels, for data sets that have a choice. ``verify`` compares
-    every byte of the cache with its checksum. ``say`` gets a line for each thing that takes time.
+    ``name`` is one of DATASETS, or the path of a folder, a list or a tar of photographs
+    (``data.folders``); photographs whose files changed are taken in again. ``root`` is where data
+    sets are kept (``default_root()``). ``source`` is a folder, an archive or the name of a source;
+    it is used, and only it, even if there is a cache already. ``size`` is the side of the pictures
+    in pixels, for data sets that have a choice. ``verify`` compares every byte of the cache with
+    its checksum. ``strict`` makes an error of unreadable pictures and of those in two parts.
+    ``quiet`` shows no bar; ``say`` gets a line for each thing that takes time.
 
-    Raises UnknownName for a name not in DATASETS, UsageError for a size or source that the data
-    set has not, DownloadError if no source answered, DataError if a source is damaged or the
-    cache cannot be written.
+    Raises UnknownName for a name that is neither in DATASETS nor there, UsageError for a size or
+    source that the data set has not, DownloadError if no source answered, DataError if a source is
+    damaged or the cache cannot be written.
     """
-    if name not in DATASETS:
-        raise UnknownName("data set", name, DATASETS)
-    origin = DATASETS[name]
+    origin, title = _origin(name, source)
     side = origin.size if size is None else size
-    home = (default_root() if root is None else Path(root)) / name
-    folder = home / f"v1-{side}px"
-    if source is None and (dataset := _existing(folder, verify, lambda _: None)):
-        return dataset
+    home = (default_root() if root is None else Path(root)) / _home(name, title)
+    opening = _Opening(title, origin, home, source, side, verify, strict, quiet, say)
     try:
-        home.mkdir(parents=True, exist_ok=True)
-        with _lock(home, say):
-            # Another process may have built it while this one waited.
-            if source is None and (dataset := _existing(folder, verify, say)):
-                return dataset
-            sweep(home)
-            return write_cache(folder, name, origin.fetch(home, source, side, say))
+        dataset = opening.existing(lambda _: None) or opening.built()
     except OSError as error:
         raise DataError(
-            f"{name} cannot be kept in {home}: {error.strerror or error}; "
+            f"{title} cannot be kept in {home}: {error.strerror or error}; "
             "choose a folder with room that may be written: set ALEXNET_DATA"
         ) from error
+    if strict and (report := dataset.report()):
+        refuse(report, strict=True)
+    return dataset
 
 
-def _existing(folder: Path, verify: bool, say: Say) -> Dataset | None:
-    if not folder.exists():
-        return None
-    try:
-        return read_cache(folder, verify=verify)
-    except DataError as error:
-        say(f"the cache {folder} is damaged ({error}); building it again")
-        return None
+def named_split(text: str) -> tuple[str, str]:
+    """Return data set and split of ``cifar10/train[:10%]``; ``test`` where none is named.
+
+    Photographs are named by their path, which has slashes of its own.
+    """
+    name, _, split = text.partition("/")
+    if name not in DATASETS and not folders.is_place(Path(text).expanduser()):
+        before, _, after = text.rpartition("/")
+        if before and folders.is_place(Path(before).expanduser()):
+            return before, after
+    elif name not in DATASETS:
+        return text, "test"
+    return name, split or "test"
+
+
+def _origin(name: str, source: str | None) -> tuple[Origin | Photographs, str]:
+    """How to get ``name``, and what to call it: its name or, for somebody's own, its full path."""
+    if name in DATASETS:
+        return DATASETS[name], name
+    path = Path(name).expanduser()
+    if not _looks_like_path(name) and not folders.is_place(path):
+        raise UnknownName("data set", name, DATASETS)
+    if source is not None:
+        raise UsageError(f"{name} is its own source; leave out {source!r}")
+    return Photographs("photographs", PHOTOGRAPHS, lambda *_: folders.supply(path)), str(
+        path.resolve()
+    )
+
+
+def _looks_like_path(name: str) -> bool:
+    return any(sep in name for sep in filter(None, (os.sep, os.altsep)))
+
+
+def _home(name: str, title: str) -> Path:
+    return (
+        Path(name) if name in DATASETS else Path(OWN) / f"{Path(title).name}-{digest(title)[:10]}"
+    )
+
+
+@dataclass(frozen=True)
+class _Opening:
+    """One call of ``open_dataset``."""
+
+    name: str
+    origin: Origin | Photographs
+    home: Path
+    source: str | None
+    size: int
+    verify: bool
+    strict: bool
+    quiet: bool
+    say: Say
+
+    @property
+    def folder(self) -> Path:
+        return self.home / f"v1-{self.size}px"
+
+    def existing(self, say: Say) -> Dataset | None:
+        """The cache, if it is there, whole, and of the bytes that were asked for."""
+        if not self.folder.exists() or not self._wanted():
+            return None
+        try:
+            return read_cache(self.folder, verify=self.verify)
+        except DataError as error:
+            say(f"the cache {self.folder} is damaged ({error}); building it again")
+            return None
+
+    def _wanted(self) -> bool:
+        """Whether a cache that is there would do, as far as one can tell without opening it."""
+        if isinstance(self.origin, Origin):
+            return self.source is None
+        own = self.name not in DATASETS
+        if own and not Path(self.name).exists():
+            self.say(f"{self.name} is gone; what was taken in of it is used")
+            return True
+        if self.source is None and not own:
+            return True
+        return read_key(self.folder) == key_of(self._supply, self.size)
+
+    def built(self) -> Dataset:
+        """Build the cache, or wait until another process has."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        with _lock(self.home, self.say):
+            # Another process may have built it while this one waited.
+            if dataset := self.existing(self.say):
+                return dataset
+            sweep(self.home)
+            if isinstance(self.origin, Origin):
+                contents = self.origin.fetch(self.home, self.source, self.size, self.say)
+                return write_cache(self.folder, self.name, contents)
+            plan = Plan(self.name, self.size, strict=self.strict, quiet=self.quiet)
+            return take_in(self.folder, self._supply, plan, self.say)
+
+    @property
+    def _supply(self) -> Supply:
+        assert isinstance(self.origin, Photographs)
+        return self.origin.find(self.home, self.source, self.size, self.say)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,9 @@ import numpy as np
 from alexnet.data.cache import Dataset
 from alexnet.errors import UnknownName, UsageError
 
+AUTO = "auto"
+SHARE = 15  # percent of the training pictures that a missing part is given
+_SYNONYMS = {"validation": "val", "val": "validation"}
 METHODS = ("slice", "sklearn", "stratified")
 _EXPRESSION = re.compile(r"(?P<part>\w+)(?P<cut>\[(?P<start>-?\d+%?)?:(?P<stop>-?\d+%?)?\])?")
 
@@ -21,6 +25,42 @@ def part_of(expression: str) -> str:
     Raises UsageError if it is not of the form ``part``, ``part[start:stop]``.
     """
     return _parse(expression).part
+
+
+def part_in(dataset: Dataset, expression: str) -> str:
+    """Return the part of ``dataset`` that an expression cuts; ``validation`` may be called ``val``.
+
+    Raises UsageError for a bad expression, UnknownName for a part that does not exist.
+    """
+    name = part_of(expression)
+    for part in (name, _SYNONYMS.get(name, name)):
+        if part in dataset.parts:
+            return part
+    raise UnknownName("split", name, dataset.parts)
+
+
+def settle(asked: Mapping[str, str], parts: Iterable[str]) -> dict[str, str]:
+    """Put expressions in the place of ``auto``, for train, validation and test.
+
+    A part that is there is taken whole; for a missing one SHARE percent are cut off the end of
+    train. Raises UsageError where something is to be cut off and train is not ``auto`` itself.
+    """
+    taken = {part_of(text) for text in asked.values() if text and text != AUTO}
+    free = {_ROLES[part]: part for part in parts if part in _ROLES and part not in taken}
+    missing = [r for r, text in asked.items() if text == AUTO and r != "train" and r not in free]
+    if missing and asked["train"] != AUTO:
+        raise UsageError(
+            f"data.{missing[0]} = 'auto', but the data set has no such part; name a split, or let "
+            "data.train be 'auto' too"
+        )
+    ends = [100 - SHARE * n for n in range(len(missing), -1, -1)]
+    cut = {r: f"train[{a}%:{b}%]" for r, a, b in zip(missing, ends, ends[1:], strict=False)}
+    whole = f"train[:{ends[0]}%]" if missing else "train"
+    answers = {**free, **cut, "train": whole}
+    return {role: answers[role] if text == AUTO else text for role, text in asked.items()}
+
+
+_ROLES = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 
 
 def select(
@@ -42,11 +82,10 @@ def select(
     UnknownName for a part or a method that does not exist.
     """
     cut = _parse(expression)
-    if cut.part not in dataset.parts:
-        raise UnknownName("split", cut.part, dataset.parts)
+    part = part_in(dataset, expression)
     if method not in METHODS:
         raise UnknownName("split method", method, METHODS)
-    labels = dataset.parts[cut.part].labels
+    labels = dataset.parts[part].labels
     if method == "sklearn" and not cut.is_whole:
         chosen = _sklearn(cut, len(labels), seed)
     else:

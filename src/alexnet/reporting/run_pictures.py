@@ -34,7 +34,7 @@ def draw(
     """
     folder, recipe = result.folder, result.recipe
     matrix = np.array(result.record["test"]["confusion"])
-    title = f"{recipe.name} on {recipe.data.name}"
+    title = f"{recipe.name} on {Path(recipe.data.name).name}"
     return [
         plot_curves(
             result.history, folder / "curves.png", published=published(recipe), title=recipe.name

@@ -7,6 +7,7 @@
       environment.json   hardware, versions, threads
       splits.json        which pictures were for what
       statistics.safetensors   of the training split, where the recipe needs them
+      intake.json, .txt  of photographs: what was found in them
       metrics.jsonl      a line an epoch
       checkpoints/, LAST, BEST
       result.json        written last: what was measured, on what, how long it took
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet import recipe as recipes
+from alexnet.data import report_text
 from alexnet.errors import CheckpointError, DataError, UsageError
 from alexnet.evaluation import Scores
 from alexnet.models import table
@@ -77,6 +79,9 @@ def open_folder(folder: Path, stage: Stage, command: str) -> None:
         "indices": indices,
     }
     write_text(folder / SPLITS, json.dumps(data))
+    if report := stage.dataset.report():
+        _write_json(folder / "intake.json", report)
+        write_text(folder / "intake.txt", report_text.render(report) + "\n")
     write_text(folder / RECIPE, text)  # last: it marks the folder as a run
 
 

@@ -13,12 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from alexnet import recipe as recipes
+from alexnet.data import report_text
 from alexnet.data.cache import Dataset
 from alexnet.data.loader import Resident, Source, fold, source_of, steps_per_epoch
 from alexnet.data.loader import class_weights as weights_of_classes
 from alexnet.data.preprocess import Preprocessing
 from alexnet.data.sources import open_dataset
-from alexnet.data.splits import part_of
+from alexnet.data.splits import AUTO, part_of, settle
 from alexnet.data.statistics import Statistics
 from alexnet.errors import RecipeError, UnknownName, UsageError
 from alexnet.evaluation import Scores, evaluate
@@ -117,10 +119,10 @@ def set_up(
     Raises ``UsageError`` where the picture is too small for the network, a split is empty or two
     splits share pictures, before any download where it can.
     """
-    data = recipe.data
-    splits = {"train": data.train, "validation": data.validation, "test": data.test}
-    _refuse_early(recipe, splits)
-    dataset = open_dataset(data.name, root=root, size=data.size, say=console.say)
+    _refuse_early(recipe, _splits(recipe))
+    dataset = _open(recipe, root, console)
+    recipe = _settled(recipe, dataset)
+    data, splits = recipe.data, _splits(recipe)
     how: dict[str, Any] = {"method": data.split, "seed": data.split_seed}
     parts = {name: source_of(dataset, text, **how) for name, text in splits.items() if text}
     _refuse_overlap(parts, splits)
@@ -161,6 +163,34 @@ def set_up(
         steps_per_epoch=length,
         total=max(1, total),
     )
+
+
+def _splits(recipe: Recipe) -> dict[str, str]:
+    data = recipe.data
+    return {"train": data.train, "validation": data.validation, "test": data.test}
+
+
+def _open(recipe: Recipe, root: Path | None, console: Console) -> Dataset:
+    """Open the data set and, of photographs, say what was found in them."""
+    data = recipe.data
+    dataset = open_dataset(
+        data.name, root=root, size=data.size, say=console.say, quiet=console.quiet
+    )
+    if report := dataset.report():
+        console.say(report_text.render(report))
+    return dataset
+
+
+def _settled(recipe: Recipe, dataset: Dataset) -> Recipe:
+    """Put splits in the place of ``auto``; what has to be cut is cut class by class."""
+    asked = _splits(recipe)
+    if AUTO not in asked.values():
+        return recipe
+    found = settle(asked, dataset.parts)
+    changes: dict[str, Any] = {f"data.{role}": text for role, text in found.items()}
+    if asked["train"] == AUTO and "[" in found["train"]:
+        changes["data.split"] = "stratified"
+    return recipes.override(recipe, changes)
 
 
 def _refuse_early(recipe: Recipe, splits: dict[str, str]) -> None:

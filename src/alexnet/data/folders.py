@@ -1,0 +1,167 @@
+"""Anybody's photographs: a folder of class folders, a folder with a list, or a tar of either.
+
+::
+
+    CLASS/picture.jpg                      or below train/, val|valid|validation/ and test/
+    labels.csv: path,label[,split]         or a .json list of such objects; any name
+    photos.tar, photos.tar.gz, photos.tgz  of any of these; a single folder around all is passed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple
+from functools import partial
+from pathlib import Path
+
+from alexnet.data.listing import Entry, Listing, Supply, digest, listing_of, some
+from alexnet.data.lists import is_list, read_list
+from alexnet.data.trees import LISTS, Member, Tree, is_archive, read_folder, read_tar
+from alexnet.errors import DataError, UsageError
+
+SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+# What may be a picture: the formats that are read, those that somebody may take for one (they are
+# listed as unreadable, with the reason), and files without an ending.
+ENDINGS = {
+    *("", ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib"),
+    *(".tif", ".tiff", ".heic", ".heif", ".avif", ".svg", ".psd", ".raw", ".jp2"),
+}
+
+
+def is_place(path: Path) -> bool:
+    """Tell whether a path is there and of a kind that photographs are read from."""
+    return path.is_dir() or (path.is_file() and (is_archive(path) or _is_list_file(path)))
+
+
+def supply(path: Path) -> Supply:
+    """Return the photographs at ``path``: a folder, an archive, or a list (.csv, .json).
+
+    A folder is listed here and now: a file that came, went or changed gives another key. Of an
+    archive the key is its size and time. Raises UsageError for another path, DataError as
+    ``listing_of`` when the pictures are asked for.
+    """
+    if path.is_dir():
+        return _of_tree(read_folder(path), f"the folder {path}")
+    if not is_place(path):
+        raise UsageError(
+            f"{path} is no data set: expected a folder, a list (.csv, .json) "
+            "or an archive (.tar, .tar.gz, .tgz) that exists"
+        )
+    if _is_list_file(path):
+        return _of_tree(_listed(path), f"the list {path}")
+    facts = path.stat()
+    key = digest("archive", path.name, facts.st_size, facts.st_mtime_ns)
+    return Supply(key, lambda: arrange(read_tar(path)), f"the archive {path}")
+
+
+def _of_tree(tree: Tree, source: str) -> Supply:
+    files = [(name, *astuple(member)[2:]) for name, member in tree.files.items()]
+    key = digest("folder", files, sorted(tree.folders))
+    return Supply(key, partial(arrange, tree), source)
+
+
+def _is_list_file(path: Path) -> bool:
+    return path.suffix.lower() in LISTS
+
+
+def _listed(path: Path) -> Tree:
+    """A list that was named itself: only the files in it are looked at, whatever lies about."""
+    data = path.read_bytes()
+    files: dict[str, Member] = {}
+    for row in read_list(path.name, data):
+        if (file := path.parent / row.path).is_file():
+            facts = file.stat()
+            files[row.path] = Member(str(file), 0, facts.st_size, facts.st_mtime_ns)
+    return Tree(path.parent, files, frozenset(), {path.name: data}, ())
+
+
+def arrange(tree: Tree) -> Listing:
+    """Tell from the names which files are pictures, of which class and for what.
+
+    Raises DataError as ``listing_of``, and for several lists or a split of no known name.
+    """
+    top = _top(tree)
+    lists = [n for n, data in tree.texts.items() if _parent(n) == top and is_list(n, data)]
+    if len(lists) > 1:
+        raise DataError(f"{tree.root} holds several lists: {some(lists)}; keep one, or name it")
+    entries = list(_from_list(tree, lists[0]) if lists else _from_folders(tree, top))
+    taken = {entry.name for entry in entries}
+    others = () if lists else tuple(sorted(n for n in tree.files if n not in taken))
+    empty = () if lists else _empty(tree, top, entries)
+    return listing_of(
+        entries,
+        where=tree.root,
+        empty=empty,
+        hidden=tree.hidden,
+        others=others,
+        packed=tree.packed,
+    )
+
+
+def _top(tree: Tree) -> str:
+    """The folder that everything is in: where only one folder lies, and no picture, go down."""
+    top = ""
+    while True:
+        inside = _children(tree, top)
+        files = [n for n in tree.files if _parent(n) == top and _is_picture(n)]
+        if len(inside) != 1 or files or not _goes_on(tree, inside[0]):
+            return top
+        top = inside[0]
+
+
+def _goes_on(tree: Tree, folder: str) -> bool:
+    """A single folder is a wrapping only if it holds folders, or a list."""
+    lists = any(_parent(n) == folder and is_list(n, data) for n, data in tree.texts.items())
+    return lists or bool(_children(tree, folder))
+
+
+def _children(tree: Tree, folder: str) -> list[str]:
+    return sorted(name for name in tree.folders if _parent(name) == folder)
+
+
+def _parent(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+def _is_picture(name: str) -> bool:
+    return Path(name).suffix.lower() in ENDINGS
+
+
+def _layout(tree: Tree, top: str) -> dict[str, str]:
+    """The folders of classes with the part that each is of; the top itself is all of train."""
+    inside = _children(tree, top)
+    parts = {name: SPLITS.get(name.rpartition("/")[2].lower(), "") for name in inside}
+    return parts if inside and all(parts.values()) else {top: "train"}
+
+
+def _from_folders(tree: Tree, top: str) -> Iterator[Entry]:
+    layout = _layout(tree, top)
+    for name, member in tree.files.items():
+        base = next((b for b in layout if not b or name.startswith(f"{b}/")), None)
+        if base is None or not _is_picture(name):
+            continue
+        label, below, _ = name[len(base) + bool(base) :].partition("/")
+        if below:
+            yield Entry(name, layout[base], label, member)
+
+
+def _empty(tree: Tree, top: str, entries: Sequence[Entry]) -> tuple[str, ...]:
+    full = {entry.label for entry in entries if entry.part == "train"}
+    bases = [base for base, part in _layout(tree, top).items() if part == "train"]
+    names = [c.rpartition("/")[2] for base in bases for c in _children(tree, base)]
+    return tuple(name for name in names if name not in full)
+
+
+def _from_list(tree: Tree, name: str) -> Iterator[Entry]:
+    base = name[: len(name) - len(name.rpartition("/")[2])]
+    for row in read_list(name, tree.texts[name]):
+        part = SPLITS.get(row.split.lower() or "train")
+        if part is None:
+            raise DataError(
+                f"{name}: {row.path} is of the split {row.split!r}; known are {', '.join(SPLITS)}"
+            )
+        yield Entry(base + row.path, part, row.label, tree.files.get(base + row.path))

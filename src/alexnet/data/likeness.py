@@ -1,0 +1,74 @@
+"""Finding the same picture twice: by the bytes of its file, and by what it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+MOST_BITS = 3  # of 64 that may differ: then one of the four quarters is the same in both
+MOST_LEVELS = 6.0  # of 255, the mean difference of two pictures shrunk to 16 x 16
+_AT_ONCE = 1 << 20
+
+
+def same_bytes(digests: np.ndarray) -> list[np.ndarray]:
+    """Return the groups, of two or more, of equal rows of ``digests`` (N, 2) uint64: indices."""
+    _, inverse, counts = np.unique(digests, axis=0, return_inverse=True, return_counts=True)
+    order = np.argsort(inverse.reshape(-1), kind="stable")
+    groups = np.split(order, np.cumsum(counts)[:-1])
+    return sorted((group for group in groups if len(group) > 1), key=lambda group: int(group[0]))
+
+
+def alike(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the (k, 2) index pairs of two uint64 arrays that differ in ``MOST_BITS`` or fewer."""
+    found = [np.empty((0, 2), np.int64)]
+    for shift in range(0, 64, 16):
+        quarter = np.uint64(shift)
+        found += _of_one_quarter(first, second, quarter)
+    return np.unique(np.concatenate(found), axis=0)
+
+
+def _of_one_quarter(
+    first: np.ndarray, second: np.ndarray, shift: np.uint64
+) -> Iterator[np.ndarray]:
+    """Pairs with 16 equal bits from ``shift`` on, a bounded number at once."""
+    low = np.uint64(0xFFFF)
+    order = np.argsort((first >> shift) & low, kind="stable")
+    keys, wanted = ((first >> shift) & low)[order], (second >> shift) & low
+    start = np.searchsorted(keys, wanted, "left")
+    counts = np.searchsorted(keys, wanted, "right") - start
+    step = max(1, _AT_ONCE // max(1, int(counts.max(initial=1))))
+    for begin in range(0, len(second), step):
+        some = slice(begin, begin + step)
+        many = counts[some]
+        j = np.repeat(np.arange(begin, begin + len(many)), many)
+        within = np.arange(many.sum()) - np.repeat(np.cumsum(many) - many, many)
+        i = order[within + np.repeat(start[some], many)]
+        close = _ones(first[i] ^ second[j]) <= MOST_BITS
+        yield np.stack([i[close], j[close]], axis=1)
+
+
+def _ones(words: np.ndarray) -> np.ndarray:
+    """The number of bits that are set (Hacker's Delight, 5-1)."""
+    constants = (0x5555555555555555, 0x3333333333333333, 0x0F0F0F0F0F0F0F0F, 0x0101010101010101)
+    pairs, fours, eights, times = (np.uint64(c) for c in constants)
+    x = words - ((words >> np.uint64(1)) & pairs)
+    x = (x & fours) + ((x >> np.uint64(2)) & fours)
+    return np.asarray((((x + (x >> np.uint64(4))) & eights) * times) >> np.uint64(56))
+
+
+def confirmed(
+    pairs: np.ndarray, first: Callable[[int], np.ndarray], second: Callable[[int], np.ndarray]
+) -> list[tuple[int, int]]:
+    """Keep the pairs whose pictures, (S, S, 3) uint8 by index, are the same when shrunk."""
+    return [
+        (int(i), int(j))
+        for i, j in pairs
+        if np.abs(_shrunk(first(int(i))) - _shrunk(second(int(j)))).mean() <= MOST_LEVELS
+    ]
+
+
+def _shrunk(picture: np.ndarray) -> np.ndarray:
+    field = len(picture) // 16
+    cut = picture[: 16 * field, : 16 * field].reshape(16, field, 16, field, 3)
+    return np.asarray(cut.mean(axis=(1, 3)))

@@ -1,0 +1,74 @@
+"""A list of pictures: CSV with the columns ``path,label[,split]``, or the same as JSON objects."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from alexnet.errors import DataError
+
+HINT = "expected a CSV with the columns path,label[,split], or a JSON list of such objects"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a list: a picture's path from the list's folder, its class, its split or ''."""
+
+    path: str
+    label: str
+    split: str
+
+
+def is_list(name: str, data: bytes) -> bool:
+    """Tell whether a .csv or .json names pictures and labels; other tables may lie about."""
+    try:
+        return bool({"path", "label"} <= set(_raw(name, data)[0]))
+    except (DataError, IndexError, TypeError):
+        return False
+
+
+def read_list(name: str, data: bytes) -> list[Row]:
+    """Read a list. Raises DataError, naming the row, for one that is not as ``HINT`` says."""
+    raw = _raw(name, data)
+    if not raw:
+        raise DataError(f"{name} lists no pictures; {HINT}")
+    rows: dict[str, Row] = {}
+    for number, values in enumerate(raw, start=1):
+        row = _row(f"{name}, picture {number}", values)
+        if row.path in rows:
+            raise DataError(f"{name}, picture {number}: {row.path} is listed twice")
+        rows[row.path] = row
+    return list(rows.values())
+
+
+def _row(where: str, values: Mapping[str, Any]) -> Row:
+    if not isinstance(values, Mapping):
+        raise DataError(f"{where}: {values!r} is no object; {HINT}")
+    path, label = (_text(values.get(key)) for key in ("path", "label"))
+    if not path or not label:
+        raise DataError(f"{where}: no {'label' if path else 'path'} in {dict(values)!r}; {HINT}")
+    path = path.replace("\\", "/").removeprefix("./")
+    if path.startswith("/") or path[1:2] == ":" or ".." in path.split("/"):
+        raise DataError(f"{where}: {path} is not below the list's folder; give paths from there")
+    return Row(path, label, _text(values.get("split")))
+
+
+def _text(value: Any) -> str:
+    return "" if value is None or isinstance(value, dict | list) else str(value).strip()
+
+
+def _raw(name: str, data: bytes) -> list[Mapping[str, Any]]:
+    try:
+        text = data.decode("utf-8-sig")
+        if name.lower().endswith(".json"):
+            values = json.loads(text)
+            if not isinstance(values, list):
+                raise ValueError("it holds no list")
+            return values
+        return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+    except (ValueError, csv.Error, RecursionError) as error:
+        raise DataError(f"{name} is no readable list: {error}; {HINT}") from error

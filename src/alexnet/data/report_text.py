@@ -1,0 +1,98 @@
+"""The report of an intake for a terminal; everything that is cut short here is in intake.json."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+from unicodedata import east_asian_width
+
+from alexnet.data.listing import some
+from alexnet.data.report import pair_text
+
+MOST_LINES = 20  # of a kind
+MOST_CLASSES = 40
+
+
+def render(report: Mapping[str, Any]) -> str:
+    """Write the report of an intake, as ``report.build`` gives it, for a terminal."""
+    lines = [*_parts(report), *_classes(report), *_notes(report), *_warnings(report)]
+    return "\n".join(lines)
+
+
+def _parts(report: Mapping[str, Any]) -> Iterator[str]:
+    size = report["size"]
+    for name, part in report["parts"].items():
+        left_out = f", {part['unreadable']:,} unreadable left out" if part["unreadable"] else ""
+        yield f"{name}: {part['pictures']:,} pictures{left_out}, stored {size}x{size}"
+        if part["pictures"]:
+            yield f"  width {_spread(part['width'])}; height {_spread(part['height'])} (pixels)"
+            yield "  " + ", ".join(f"{n:,} {kind}" for kind, n in part["kinds"].items())
+            yield from _changed(part, size)
+
+
+def _spread(values: Sequence[int]) -> str:
+    least, median, greatest = values
+    return f"{least} to {greatest}, median {median}" if least != greatest else str(least)
+
+
+def _changed(part: Mapping[str, Any], size: int) -> Iterator[str]:
+    said = [
+        f"{part['enlarged']:,} enlarged (shorter side under {size})" if part["enlarged"] else "",
+        f"{part['reduced']:,} decoded at reduced scale" if part["reduced"] else "",
+        f"{part['turned']:,} turned upright (EXIF)" if part["turned"] else "",
+    ]
+    if any(said):
+        yield "  " + ", ".join(filter(None, said))
+
+
+def _classes(report: Mapping[str, Any]) -> Iterator[str]:
+    """Pictures per class and part; of very many classes the smallest and the largest only."""
+    parts, classes = report["parts"], report["classes"]
+    total = {c: sum(part["per_class"][c] for part in parts.values()) for c in classes}
+    shown = list(classes)
+    if len(shown) > MOST_CLASSES:
+        by_size = sorted(classes, key=total.__getitem__)
+        shown = by_size[:5] + by_size[-5:]
+        yield f"{len(classes):,} classes; the five smallest and the five largest:"
+    width = max(map(columns, [*shown, "class"])) + 2
+    yield f"  {'class':<{width}}" + "".join(f"{name:>12}" for name in parts)
+    for label in shown:
+        counts = "".join(f"{part['per_class'][label]:>12,}" for part in parts.values())
+        yield f"  {label}{' ' * (width - columns(label))}{counts}"
+
+
+def columns(text: str) -> int:
+    """Return how wide a terminal shows a text: Hangul and its neighbours take two columns each."""
+    return sum(2 if east_asian_width(letter) in "WF" else 1 for letter in text)
+
+
+def _notes(report: Mapping[str, Any]) -> Iterator[str]:
+    for what, title in (("hidden", "hidden, ignored"), ("others", "not pictures, ignored")):
+        if found := report[what]["count"]:
+            more = max(0, found - 5)
+            names = ", ".join(report[what]["names"][:5]) + (f" and {more:,} more" if more else "")
+            yield f"{title}: {found:,} ({names})"
+    for part, classes in report["missing"].items():
+        yield f"{part} has no picture of: {some(classes)}"
+    if groups := report["duplicates"]:
+        copies = sum(len(group) - 1 for group in groups)
+        yield (
+            f"the same file more than once within a part: {copies:,} copies; a part that is cut at "
+            "random may have them on both sides"
+        )
+        yield from _cut([f"  {' = '.join(group)}" for group in groups])
+
+
+def _warnings(report: Mapping[str, Any]) -> Iterator[str]:
+    if faults := report["unreadable"]:
+        yield f"unreadable, left out: {len(faults):,}"
+        yield from _cut([f"  {fault['name']}: {fault['reason']}" for fault in faults])
+    if pairs := report["in_two_parts"]:
+        yield f"WARNING: {len(pairs):,} pictures are in two parts, so that a score on one is too good:"
+        yield from _cut([pair_text(pair) for pair in pairs])
+
+
+def _cut(lines: Sequence[str]) -> Iterator[str]:
+    yield from lines[:MOST_LINES]
+    if len(lines) > MOST_LINES:
+        yield f"  and {len(lines) - MOST_LINES:,} more: `alexnet data NAME --json` has them all"

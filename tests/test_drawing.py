@@ -13,8 +13,8 @@ from alexnet import cli
 from alexnet.errors import UnknownName
 from alexnet.models import table, zoo
 from alexnet.reporting.blocks import blocks, towers
-from alexnet.reporting.cards import network_of, show
-from alexnet.reporting.drawing import draw
+from alexnet.reporting.cards import show
+from alexnet.reporting.drawing import draw, network_of
 from alexnet.reporting.network_picture import network_figure
 
 TWO_TOWERS = {"alexnet-2012", "alexnet-2012-source", "bvlc-alexnet", "caffenet"}

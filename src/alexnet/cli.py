@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -83,9 +84,7 @@ def show(
     sums: Annotated[
         bool, typer.Option("--sums", help="Spell out the arithmetic of sizes.")
     ] = False,
-    drawing: Annotated[
-        bool, typer.Option("--drawing", help="Draw the network in plain text, towers side by side.")
-    ] = False,
+    drawing: Annotated[bool, typer.Option("--drawing", help="Draw a network in text.")] = False,
     picture: Annotated[
         Path | None, typer.Option(metavar="FILE.png", help="Draw the network into this picture.")
     ] = None,
@@ -93,21 +92,16 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show a network's table (or two side by side), a recipe, a data set, or a run."""
-    from alexnet.reporting.cards import beside, network_of
-    from alexnet.reporting.cards import show as card
+    from alexnet.reporting import cards
 
     if other and (drawing or picture):
         raise typer.BadParameter("--drawing and --picture are of one network, not of two")
-    found = (
-        beside(name, other)
-        if other
-        else card(name, size=size, sums=sums, drawing=drawing, root=data)
-    )
+    one = partial(cards.show, size=size, sums=sums, drawing=drawing, root=data)
+    found = cards.beside(name, other) if other else one(name)
     if picture is not None:
-        from alexnet.reporting.network_picture import plot_network
+        from alexnet.reporting.network_picture import plot_named
 
-        network, side = network_of(name, size)
-        say(f"wrote {plot_network(network, picture, side)}")
+        say(f"wrote {plot_named(name, picture, size)}")
     write(found.values if as_json else found.text)
 
 

@@ -13,7 +13,7 @@ from alexnet.models import rows, table, zoo
 from alexnet.models.table import Network, Traced
 from alexnet.recipe import Recipe
 from alexnet.reporting.compare import compare
-from alexnet.reporting.drawing import draw
+from alexnet.reporting.drawing import draw, network_of
 from alexnet.reporting.text import summary_table
 from alexnet.run.files import read_json
 from alexnet.run.log import minutes, read_metrics, resume_command
@@ -191,21 +191,6 @@ def _data_card(name: str, size: int | None, root: Path | None) -> Card:
         return run_card(Path(name))
     known = {*zoo.NETWORKS, *recipes.names(), *DATASETS}
     raise UnknownName("network, recipe, data set or run", name, known)
-
-
-def network_of(name: str, size: int | None = None) -> tuple[Network, int]:
-    """Return the network called ``name``, or that of the recipe of that name, and the picture's side.
-
-    Raises ``UnknownName``.
-    """
-    if name in zoo.NETWORKS:
-        network = zoo.network(name)
-        return network, network.size if size is None else size
-    if name not in recipes.names() and not name.endswith(".toml"):
-        raise UnknownName("network or recipe", name, {*zoo.NETWORKS, *recipes.names()})
-    recipe = recipes.load(name)
-    network = zoo.network(recipe.model.network)
-    return network, recipe.input.size if size is None else size
 
 
 def beside(first: str, second: str) -> Card:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from alexnet import recipe as recipes
+from alexnet.errors import UnknownName
+from alexnet.models import zoo
 from alexnet.models.rows import Shape
 from alexnet.models.table import Network
 from alexnet.reporting.blocks import Block, blocks
@@ -22,6 +25,21 @@ def draw(network: Network, size: int | None = None) -> str:
         lines += [*_row(block.columns, _content(block)), _link(block, after)]
     lines += _row(every[-1].columns, _content(every[-1]), last=True)
     return "\n".join(line.rstrip() for line in lines)
+
+
+def network_of(name: str, size: int | None = None) -> tuple[Network, int]:
+    """Return the network called ``name``, or that of the recipe of that name, and the picture's side.
+
+    Raises ``UnknownName``.
+    """
+    if name in zoo.NETWORKS:
+        network = zoo.network(name)
+        return network, network.size if size is None else size
+    if name not in recipes.names() and not name.endswith(".toml"):
+        raise UnknownName("network or recipe", name, {*zoo.NETWORKS, *recipes.names()})
+    recipe = recipes.load(name)
+    network = zoo.network(recipe.model.network)
+    return network, recipe.input.size if size is None else size
 
 
 def _content(block: Block) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from alexnet.models.rows import Shape
 from alexnet.models.table import Network
 from alexnet.reporting.blocks import Block, blocks
+from alexnet.reporting.drawing import network_of
 from alexnet.reporting.style import INK, QUIET, RIGHT, WRONG, new_figure, save, styled
 
 if TYPE_CHECKING:
@@ -70,6 +71,12 @@ def plot_network(network: Network, path: Path, size: int | None = None) -> Path:
     """Draw a network of one or two towers into a .png. Raises ``TooSmall``, ``UsageError``."""
     with styled():
         return save(network_figure(network, size), path)
+
+
+def plot_named(name: str, path: Path, size: int | None = None) -> Path:
+    """Draw the network called ``name``, or that of the recipe. Raises ``UnknownName`` besides."""
+    network, side = network_of(name, size)
+    return plot_network(network, path, side)
 
 
 def network_figure(network: Network, size: int | None = None) -> Figure:

@@ -28,7 +28,7 @@ PACKAGE = ROOT / "src" / "alexnet"
 
 # From the ground up; rooms on one floor are strangers to each other.
 FLOORS = (
-    {"errors"},
+    {"errors", "values"},
     {"schema"},
     {"recipe"},
     {"models", "data"},
@@ -39,7 +39,7 @@ FLOORS = (
 )
 TOP = {"alexnet", "cli", "__main__", "terminal"}
 WITHOUT_TORCH = {
-    *("errors", "schema", "recipe", "reporting.cards", "run.log"),
+    *("errors", "values", "schema", "recipe", "reporting.cards", "run.log"),
     *("models.rows", "models.table", "models.zoo"),
     *("models.paper", "models.modern", "models.cuda_convnet"),
 }

@@ -17,7 +17,8 @@ import tomli_w
 from pydantic import BaseModel, ValidationError
 
 from alexnet.errors import RecipeError, UnknownName, did_you_mean
-from alexnet.schema import Augment, Duration, Group, Input, Optim, Recipe, Schedule, Section
+from alexnet.schema import Augment, Group, Input, Optim, Recipe, Schedule, Section
+from alexnet.values import Duration
 
 __all__ = [
     "Augment",

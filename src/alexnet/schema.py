@@ -5,13 +5,9 @@
 
 from __future__ import annotations
 
-import math
-import re
-from dataclasses import dataclass
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -21,75 +17,21 @@ from pydantic import (
     model_validator,
 )
 
-Unit = Literal["epochs", "steps", "examples"]
-UNITS: dict[str, Unit] = {"epoch": "epochs", "step": "steps", "example": "examples"}
-_DURATION = re.compile(
-    r"\s*([0-9]*\.?[0-9]+(?:e[-+]?[0-9]+)?)\s*(?:(epoch|step|example)s?)?\s*", re.ASCII
+from alexnet import values
+from alexnet.values import (
+    ADuration,
+    Duration,
+    MeanName,
+    NotNegative,
+    Positive,
+    Probability,
+    Range,
+    Triple,
+    some,
+    word,
 )
-Probability = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Triple = tuple[float, float, float]
-MeanName = Literal["channel", "picture"]
+
 Views = Literal["centre", "flip", "shift", "ten"]  # run/views.py
-
-
-@dataclass(frozen=True)
-class Duration:
-    """A stretch of training: ``"10 epochs"``, ``"625 steps"`` or ``"500000 examples"``."""
-
-    amount: float
-    unit: Unit
-
-    @classmethod
-    def parse(cls, text: object) -> Duration:
-        """Read a duration; a bare number means epochs. Raises ``ValueError``."""
-        if isinstance(text, Duration):
-            return text
-        match = _DURATION.fullmatch(str(text))
-        if isinstance(text, bool) or not match or not math.isfinite(float(match[1])):
-            raise ValueError("expected e.g. '10 epochs', '625 steps' or '500000 examples'")
-        return cls(float(match[1]), UNITS[match[2] or "epoch"])
-
-    def steps(self, *, steps_per_epoch: int, batch: int) -> int:
-        """Convert to optimiser steps, rounded to the nearest whole step."""
-        per_unit = {"epochs": steps_per_epoch, "steps": 1.0, "examples": 1 / batch}
-        return round(self.amount * per_unit[self.unit])
-
-    def __str__(self) -> str:
-        whole = int(self.amount)
-        return f"{whole if whole == self.amount else self.amount} {self.unit}"
-
-
-def _some(text: object) -> Duration:
-    duration = Duration.parse(text)
-    if not duration.amount:
-        raise ValueError("a run takes more than no time")
-    return duration
-
-
-def _word(value: object) -> object:
-    """A name may look like a number: ``optim.name=2012`` on a command line is one to TOML."""
-    return str(value) if type(value) is int else value
-
-
-def _mean(value: object) -> object:
-    if value in get_args(MeanName):
-        return value
-    three = value if isinstance(value, tuple) and len(value) == 3 else ()
-    if not three or not all(type(v) in (int, float) and math.isfinite(v) for v in three):
-        raise ValueError("expected three numbers, 'channel' or 'picture'")
-    return tuple(map(float, three))
-
-
-def _ascending(pair: tuple[float, float]) -> tuple[float, float]:
-    if pair[0] > pair[1]:
-        raise ValueError("expected the smaller value first")
-    return pair
-
-
-Range = Annotated[tuple[Positive, Positive], AfterValidator(_ascending)]
-ADuration = Annotated[Duration, BeforeValidator(Duration.parse), PlainSerializer(str)]
 
 
 class Section(BaseModel):
@@ -119,7 +61,7 @@ class Input(Section):
     fit: Literal["resize", "crop"] = "resize"  # the stored picture, or the window at its centre
     scale: Literal["0..1", "0..255"] = "0..1"
     # Subtracted after scaling; "channel", "picture": the mean of the training split.
-    mean: Annotated[Triple | MeanName, PlainValidator(_mean)] = (0.0, 0.0, 0.0)
+    mean: Annotated[Triple | MeanName, PlainValidator(values.mean)] = (0.0, 0.0, 0.0)
     std: Triple = (1.0, 1.0, 1.0)
 
 
@@ -144,7 +86,7 @@ class Model(Section):
     """Which network."""
 
     network: str = "alexnet-cifar"
-    init: Annotated[str, BeforeValidator(_word)] = ""  # empty: the network's own
+    init: Annotated[str, BeforeValidator(word)] = ""  # empty: the network's own
     dropout: Probability | None = None  # None: the network's own
 
 
@@ -165,7 +107,7 @@ class Optim(Section):
     """
 
     name: Annotated[
-        Literal["sgd", "adam", "keras-sgd", "keras-adam", "muon", "2012"], BeforeValidator(_word)
+        Literal["sgd", "adam", "keras-sgd", "keras-adam", "muon", "2012"], BeforeValidator(word)
     ] = "sgd"
     lr: Positive = 0.1
     momentum: Probability = 0.9
@@ -197,7 +139,7 @@ class Schedule(Section):
 class Train(Section):
     """How long, in what portions, and how exactly."""
 
-    epochs: Annotated[Duration, BeforeValidator(_some), PlainSerializer(str)] = Duration(
+    epochs: Annotated[Duration, BeforeValidator(some), PlainSerializer(str)] = Duration(
         10, "epochs"
     )
     batch: Annotated[int, Field(ge=1)] = 128

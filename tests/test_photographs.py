@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 import alexnet
-from alexnet import cli
+from alexnet import benchmark, cli
+from alexnet.errors import UsageError
 
 sys.path.insert(0, str(Path(__file__).parent / "data"))
-from own_folder import build
+from own_folder import UNREADABLE, build
 
 QUICK = [
     "train.epochs=1 steps",
@@ -142,3 +143,19 @@ def test_a_folder_that_is_no_data_set_is_told(tmp_path: Path, command: Command) 
     status, _, err = command("data", tmp_path / "nothing")
     assert status == 2
     assert "is no data set" in err
+
+
+def test_the_intake_is_measured_beside_pillow_alone(own: Path, tmp_path: Path) -> None:
+    """What is measured, not how fast: the machine may be busy, and 157 pictures are few."""
+    for name in UNREADABLE:
+        (own / name).rename(tmp_path / Path(name).name)
+    try:
+        found = benchmark.intake_speed(own, size=32, pictures=100)
+    finally:
+        for name in UNREADABLE:
+            (tmp_path / Path(name).name).rename(own / name)
+    assert 90 <= found.pictures <= 200
+    assert found.share == pytest.approx(found.ours / found.bare)
+    assert 0 < found.ours < found.bare
+    with pytest.raises(UsageError, match="is no data set"):
+        benchmark.intake_speed(tmp_path / "none")

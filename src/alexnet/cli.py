@@ -108,10 +108,7 @@ def show(
 @app.command()
 def data(
     name: Annotated[
-        str,
-        typer.Argument(
-            help="A data set; `alexnet list datasets` names them. Or a folder, tar or list of photographs."
-        ),
+        str, typer.Argument(help="One of `alexnet list datasets`, or a folder of photographs.")
     ],
     source: Annotated[
         str | None, typer.Option(help="A folder or archive you have, or the name of a source.")
@@ -140,10 +137,7 @@ def data(
 @app.command()
 def train(
     recipe: Annotated[
-        str,
-        typer.Argument(
-            help="A recipe's name, a .toml file; or a folder, tar or list of photographs."
-        ),
+        str, typer.Argument(help="A recipe's name, a .toml file, or a folder of photographs.")
     ] = "cifar10-quick",
     out: Annotated[
         Path | None, typer.Option(help="The run's folder. [default: runs/RECIPE]")

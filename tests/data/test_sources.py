@@ -205,3 +205,26 @@ def test_opening_does_not_import_torch(tmp_path: Path) -> None:
         "assert 'torch' not in sys.modules and 'PIL' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("cifar10", ("cifar10", "test")),
+        ("cifar10/train[:10%]", ("cifar10", "train[:10%]")),
+        ("PLACE", ("PLACE", "test")),
+        ("PLACE/train[:10%]", ("PLACE", "train[:10%]")),
+        ("PLACE/val", ("PLACE", "val")),
+        ("PLACE/inside", ("PLACE/inside", "test")),
+        ("PLACE/none", ("PLACE", "none")),
+        ("no/such/place", ("no/such/place", "test")),
+        ("cifar-10/test", ("cifar-10", "test")),
+    ],
+)
+def test_a_data_set_and_its_split_are_told_apart(
+    text: str, expected: tuple[str, str], tmp_path: Path
+) -> None:
+    for name in ("val", "inside"):
+        (tmp_path / name).mkdir()
+    found = sources.named_split(text.replace("PLACE", str(tmp_path)))
+    assert tuple(part.replace(str(tmp_path), "PLACE") for part in found) == expected

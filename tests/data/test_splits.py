@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
 from alexnet.data.cache import Dataset, Pictures
-from alexnet.data.splits import part_of, select
+from alexnet.data.splits import part_in, part_of, select, settle
 from alexnet.errors import UnknownName, UsageError
 
 
@@ -140,3 +140,59 @@ def test_part_of() -> None:
     assert part_of("train[:80%]") == "train"
     with pytest.raises(UsageError):
         part_of("train[:80%")
+
+
+# --- auto ------------------------------------------------------------------------------------
+
+AUTO = {"train": "auto", "validation": "auto", "test": "auto"}
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        (("train", "validation", "test"), ("train", "validation", "test")),
+        (("train", "val"), ("train[:85%]", "val", "train[85%:100%]")),
+        (("train", "test"), ("train[:85%]", "train[85%:100%]", "test")),
+        (("train",), ("train[:70%]", "train[70%:85%]", "train[85%:100%]")),
+    ],
+)
+def test_auto_takes_what_is_there_and_cuts_the_rest(
+    parts: tuple[str, ...], expected: tuple[str, ...]
+) -> None:
+    assert settle(AUTO, parts) == dict(zip(AUTO, expected, strict=True))
+
+
+def test_auto_leaves_what_was_named() -> None:
+    asked = {"train": "auto", "validation": "", "test": "val"}
+    assert settle(asked, ("train", "val")) == {"train": "train", "validation": "", "test": "val"}
+    asked = {"train": "auto", "validation": "auto", "test": "val"}
+    assert settle(asked, ("train", "val"))["validation"] == "train[85%:100%]"
+    with pytest.raises(UsageError, match=r"data.test = 'auto', but the data set has no such part"):
+        settle({"train": "train[:80%]", "validation": "", "test": "auto"}, ("train",))
+
+
+def test_the_parts_of_auto_are_all_of_train_each_once_with_every_class() -> None:
+    labels = np.repeat(np.arange(4), [40, 40, 60, 20])
+    data = Dataset(
+        "made",
+        {"train": Pictures(np.zeros((160, 1, 1, 3), np.uint8), labels)},
+        tuple("abcd"),
+        {},
+        "",
+        "",
+    )
+    cuts = [
+        select(data, text, method="stratified", seed=3)
+        for text in settle(AUTO, data.parts).values()
+    ]
+    assert sorted(np.concatenate(cuts).tolist()) == list(range(160))
+    assert [len(cut) for cut in cuts] == [112, 24, 24]
+    assert [np.bincount(labels[cut]).tolist() for cut in cuts[1:]] == [[6, 6, 9, 3]] * 2
+
+
+def test_validation_may_be_called_val() -> None:
+    pictures = Pictures(np.zeros((10, 1, 1, 3), np.uint8), np.arange(10))
+    for name, asked in (("val", "validation[:50%]"), ("validation", "val[:50%]")):
+        data = Dataset("made", {name: pictures}, tuple("abcdefghij"), {}, "", "")
+        assert select(data, asked).tolist() == list(range(5))
+        assert part_in(data, asked) == name

@@ -118,16 +118,19 @@ def open_dataset(
 def named_split(text: str) -> tuple[str, str]:
     """Return data set and split of ``cifar10/train[:10%]``; ``test`` where none is named.
 
-    Photographs are named by their path, which has slashes of its own.
+    Photographs are named by their path, which has slashes of its own: its end is the split if it
+    is the name of one, or if only what is before it is there.
     """
     name, _, split = text.partition("/")
-    if name not in DATASETS and not folders.is_place(Path(text).expanduser()):
-        before, _, after = text.rpartition("/")
-        if before and folders.is_place(Path(before).expanduser()):
-            return before, after
-    elif name not in DATASETS:
-        return text, "test"
-    return name, split or "test"
+    if name in DATASETS:
+        return name, split or "test"
+    before, _, last = text.rpartition("/")
+    is_split = last.partition("[")[0].strip() in folders.SPLITS
+    there = [folders.is_place(Path(path).expanduser()) for path in (before or text, text)]
+    unknown = "/" not in before and not there[1]  # a mistyped name, to be told so
+    if before and (unknown or (there[0] and (is_split or not there[1]))):
+        return before, last
+    return text, "test"
 
 
 def _origin(name: str, source: str | None) -> tuple[Origin | Photographs, str]:
@@ -135,7 +138,7 @@ def _origin(name: str, source: str | None) -> tuple[Origin | Photographs, str]:
     if name in DATASETS:
         return DATASETS[name], name
     path = Path(name).expanduser()
-    if not _looks_like_path(name) and not folders.is_place(path):
+    if not name or (not _looks_like_path(name) and not folders.is_place(path)):
         raise UnknownName("data set", name, DATASETS)
     if source is not None:
         raise UsageError(f"{name} is its own source; leave out {source!r}")

@@ -1,0 +1,161 @@
+"""The whole way, as a new user goes it: a folder of photographs, one command, a trained model."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import alexnet
+from alexnet import benchmark, cli
+from alexnet.errors import UsageError
+
+sys.path.insert(0, str(Path(__file__).parent / "data"))
+from own_folder import UNREADABLE, build
+
+QUICK = [
+    "train.epochs=1 steps",
+    "train.batch=8",
+    "data.size=32",
+    "input.size=32",
+    "evaluation.views=centre",
+]
+pytestmark = pytest.mark.usefixtures("denormals")
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("photos") / "own")
+
+
+@pytest.fixture
+def command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], own: Path
+) -> Callable[..., tuple[int, str, str]]:
+    """Run the command line with a root beside the folder; returns status, output, messages."""
+    monkeypatch.setenv("ALEXNET_DATA", str(own.parent / "root"))
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["alexnet", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        said = capsys.readouterr()
+        return int(end.value.code or 0), said.out, said.err
+
+    return run
+
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+def test_the_folder_is_shown(own: Path, command: Command) -> None:
+    status, out, err = command("data", own, "--size", 32)
+    assert status == 0, err
+    assert "train: 157 pictures, 3 unreadable left out, stored 32x32" in out
+    assert "WARNING: 2 pictures are in two parts" in out
+    status, out, _ = command("data", own, "--size", 32, "--json")
+    assert status == 0
+    assert len(json.loads(out)["intake"]["unreadable"]) == 3
+
+
+def test_strict_is_one_message_and_a_failure(own: Path, command: Command) -> None:
+    status, out, err = command("data", own, "--size", 32, "--strict")
+    assert (status, out) == (1, "")
+    assert "alexnet: strict: 5 faults" in err
+    assert "train/church/nothing.jpg: is empty (0 bytes)" in err
+    assert "Traceback" not in err
+
+
+@pytest.fixture(scope="module")
+def run(own: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a finished run on the folder."""
+    from alexnet.recipe import parse_assignment
+    from alexnet.run.log import Console
+
+    out = tmp_path_factory.mktemp("runs") / "a"
+    override: dict[str, Any] = dict(map(parse_assignment, QUICK))
+    root, quiet = own.parent / "root", Console(quiet=True)
+    alexnet.train(str(own), out, override=override, device="cpu", data_root=root, console=quiet)
+    return out
+
+
+def test_one_call_trains_and_keeps_the_report(run: Path, own: Path) -> None:
+    assert json.loads((run / "result.json").read_text(encoding="utf-8"))["test"]["count"] == 40
+    report = json.loads((run / "intake.json").read_text(encoding="utf-8"))
+    assert report["parts"]["train"]["pictures"] == 157
+    assert "train/golf ball/letter.jpg: is a text file" in (run / "intake.txt").read_text(
+        encoding="utf-8"
+    )
+
+
+def test_missing_splits_were_cut_and_saved_exactly(run: Path) -> None:
+    plan = alexnet.recipe.parse((run / "recipe.toml").read_text(encoding="utf-8"))
+    assert (plan.data.train, plan.data.validation, plan.data.test, plan.data.split) == (
+        "train[:85%]",
+        "train[85%:100%]",
+        "test",
+        "stratified",
+    )
+    indices = json.loads((run / "splits.json").read_text(encoding="utf-8"))["indices"]
+    assert sorted(indices["train"] + indices["validation"]) == list(range(157))
+
+
+def test_the_model_knows_the_classes_and_scores_the_folder(
+    run: Path, own: Path, command: Command
+) -> None:
+    model = alexnet.load(run)
+    assert model.classes == ("church", "golf ball", "parachute", "잉어")
+    (first, *_) = alexnet.predict(model, own / "train" / "잉어" / "큰 잉어.jpg")
+    assert first.label in model.classes
+    root = own.parent / "root"
+    by_name = alexnet.evaluate(model, f"{own}/test", data_root=root, device="cpu")
+    assert by_name == alexnet.evaluate(model, data_root=root, device="cpu")
+    assert by_name.count == 40
+    status, out, err = command("eval", run, f"{own}/train", "--device", "cpu")
+    assert status == 0, err
+    assert "157 pictures" in out
+
+
+def test_prediction_sees_what_the_cache_holds(run: Path, own: Path) -> None:
+    """A picture file and its row in the cache are the same numbers to the network."""
+    from alexnet.data.sources import open_dataset
+    from alexnet.data.squares import read_square
+
+    data = open_dataset(str(own), root=own.parent / "root", size=32)
+    names = data.names("test")
+    assert names
+    for i in (0, 11, 39):
+        np.testing.assert_array_equal(read_square(own / names[i], 32), data.parts["test"].images[i])
+
+
+def test_a_folder_that_is_no_data_set_is_told(tmp_path: Path, command: Command) -> None:
+    (tmp_path / "empty").mkdir()
+    for verb in ("data", "train"):
+        status, out, err = command(verb, tmp_path / "empty")
+        assert (status, out) == (1, "")
+        assert "holds no pictures; expected a folder of class folders" in err.splitlines()[-1]
+    status, _, err = command("data", tmp_path / "nothing")
+    assert status == 2
+    assert "is no data set" in err
+
+
+def test_the_intake_is_measured_beside_pillow_alone(own: Path, tmp_path: Path) -> None:
+    """What is measured, not how fast: the machine may be busy, and 157 pictures are few."""
+    for name in UNREADABLE:
+        (own / name).rename(tmp_path / Path(name).name)
+    try:
+        found = benchmark.intake_speed(own, size=32, pictures=100)
+    finally:
+        for name in UNREADABLE:
+            (tmp_path / Path(name).name).rename(own / name)
+    assert 90 <= found.pictures <= 200
+    assert found.share == pytest.approx(found.ours / found.bare)
+    assert 0 < found.ours < found.bare
+    with pytest.raises(UsageError, match="is no data set"):
+        benchmark.intake_speed(tmp_path / "none")

@@ -308,8 +308,10 @@ def main() -> None:
 
 def _print_result(result: Any, as_json: bool) -> None:
     from alexnet.reporting.cards import result_text
+    from alexnet.run.launch import place
 
-    write(result.record if as_json else result_text(result.folder, result.record))
+    if place().rank == 0:  # of several processes, one speaks
+        write(result.record if as_json else result_text(result.folder, result.record))
 
 
 def _command() -> str:

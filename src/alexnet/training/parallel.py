@@ -61,8 +61,7 @@ class Parallel:
         """Return what the loop calls: the model, its gradients averaged where batches are divided."""
         if not self.divided:
             return model
-        # Norms' running statistics are the same everywhere already.
-        return DistributedDataParallel(model, broadcast_buffers=False)
+        return DistributedDataParallel(model)
 
     def own(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return this process's part of a whole network's tensors."""

@@ -37,9 +37,14 @@ def test_an_error_is_raised_where_the_item_was_due():
         raise OSError("the disk is gone")
 
     seen = []
-    with pytest.raises(OSError, match="the disk is gone"), Ahead(items()) as ahead:
-        for item in ahead:
-            seen.append(item)
+
+    def work():
+        with Ahead(items()) as ahead:
+            for item in ahead:
+                seen.append(item)
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        work()
     assert seen == [1, 2]
     assert not readers()
 

@@ -19,7 +19,7 @@ from alexnet.models.rows import LRN, BatchNorm, Conv, Dense, Dropout, Flatten, M
 from alexnet.models.table import Network
 from alexnet.run import checkpoint, log
 from alexnet.run.ranks import Ranks
-from alexnet.training import parallel
+from alexnet.training import loop, parallel
 
 # Eight steps of 25, 25, 25 and 15 pictures: no batch is even, the last one is smaller.
 SHARED = {
@@ -28,7 +28,7 @@ SHARED = {
     "train.average": 0.9,
     "augment.flip": "random",
     "augment.cutout": 8,
-    "model.dropout": 0.0,
+    "model.dropout": 0.3,
     "optim.name": "sgd",
     "optim.lr": 0.0005,  # at 0.002, a last bit that differs grows tenfold a step
     "schedule.name": "plateau",
@@ -310,17 +310,19 @@ def test_what_the_processes_cannot_do_is_refused(changes, world, network, messag
     assert issubclass(RecipeError, UsageError)
 
 
-def test_the_parts_of_a_loss_average_to_the_whole():
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_parts_of_a_loss_average_to_the_whole(weighted):
     """Uneven parts, one of them empty, with smoothing; and so do their gradients."""
     draw = torch.Generator().manual_seed(0)
     logits = torch.randn(10, 4, generator=draw, dtype=torch.float64, requires_grad=True)
     labels = torch.randint(4, (10,), generator=draw)
-    whole = torch.nn.functional.cross_entropy(logits, labels, label_smoothing=0.1)
+    weights = torch.tensor([0.5, 1.0, 2.0, 0.1]).double() if weighted else None
+    whole = loop.mean_loss(logits, labels, 0.1, weights)
     (expected,) = torch.autograd.grad(whole, logits)
     found, total = torch.zeros_like(logits), 0.0
     for rank, rows in enumerate((slice(0, 7), slice(7, 10), slice(10, 10))):
         shared = parallel.Parallel(Ranks(rank, 3))
-        part = shared.loss(logits[rows], labels[rows], 10, 0.1)
+        part = shared.loss(logits[rows], labels[rows], 0.1, weights, 10)
         total += part.item() / 3
         found += torch.autograd.grad(part, logits)[0] / 3
     assert total == pytest.approx(whole.item())

@@ -175,6 +175,8 @@ def class_weights(labels: NDArray[np.int64], classes: int) -> Tensor:
     counts = np.bincount(labels, minlength=classes)
     inverse = np.divide(len(labels), counts, out=np.zeros(classes), where=counts > 0)
     return torch.from_numpy((inverse / (counts > 0).sum()).astype(np.float32))
+
+
 def portion(count: int, rank: int, world: int) -> slice:
     """Return the rows of ``count`` that process ``rank`` of ``world`` holds: even to one row."""
     return slice(count * rank // world, count * (rank + 1) // world)

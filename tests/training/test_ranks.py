@@ -58,7 +58,8 @@ def two_towers() -> Network:
         ReLU("relu1"),
         LRN("norm1", size=5, alpha=0.5, k=2.0),
         MaxPool("pool1", kernel=3, stride=2),
-        Conv("conv2", channels=8, kernel=3, padding=1, groups=2),
+        # No bias: before a norm its gradient is nothing but rounding, which Adam would follow.
+        Conv("conv2", channels=8, kernel=3, padding=1, groups=2, bias=False),
         # Keras's running variance.
         BatchNorm("norm2", momentum=0.3, unbiased=False),
         ReLU("relu2"),
@@ -153,16 +154,16 @@ def test_the_loss_curve_is_that_of_one_process(runs, plan):
     )
     assert len(one) == 8
     assert two[0] == two[1], "every rank knows the loss of the whole batch"
-    assert two[0] == pytest.approx(one, rel=1e-3 if plan == "muon" else 1e-5)
+    assert two[0] == pytest.approx(one, rel=1e-5)
 
 
 @pytest.mark.parametrize("plan", PLANS)
 def test_what_is_saved_is_that_of_one_process(runs, plan):
     one, two = (checkpoint.newest(runs(plan) / name, print) for name in ("one", "two"))
-    wide = 10 if plan == "muon" else 1  # its bf16 iteration rounds to three digits
-    assert_near(two.weights, one.weights, 2e-3 * wide)
-    assert_near(two.optimizer, one.optimizer, 5e-2 * wide)
-    assert two.state["plateau"] == one.state["plateau"]
+    assert_near(two.weights, one.weights, 2e-3)
+    assert_near(two.optimizer, one.optimizer, 5e-2 if plan == "sgd" else 2e-3)
+    if plan != "muon":
+        assert two.state["plateau"] == pytest.approx(one.state["plateau"], rel=1e-5)
     assert (one.state["progress"]["ranks"], two.state["progress"]["ranks"]) == (1, 2)
     assert two.model == one.model
 

@@ -147,9 +147,7 @@ def test_a_restart_goes_on_and_ends_as_if_nothing_had_been(tmp_path, data_root):
     ours, theirs = (checkpoint.newest(run.folder, print) for run in (broken, whole))
     assert all((ours.weights[n] == t).all() for n, t in theirs.weights.items()), "to the bit"
     lines = [log.read_metrics(run.folder / log.METRICS) for run in (broken, whole)]
-    assert [[line["train_loss"] for line in each] for each in lines][0] == [
-        line["train_loss"] for line in lines[1]
-    ]
+    assert [line["train_loss"] for line in lines[0]] == [line["train_loss"] for line in lines[1]]
 
 
 def test_no_rank_outlives_a_torchrun_that_is_killed(tmp_path, data_root):

@@ -11,6 +11,7 @@ import json
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -34,7 +35,7 @@ TINY: dict[str, Any] = {
     "train.precision": "float32",
 }
 STEPS = 4  # of an epoch
-TIMINGS = {"seconds", "images_per_second"}
+TIMINGS = {"seconds", "images_per_second", "waited", "waiting_share", "before"}
 KILLED = -9 if sys.platform != "win32" else 15
 
 Change = Callable[[], None]
@@ -60,6 +61,26 @@ def call(target: Callable[..., None], *args: Any) -> int:
     process.join(100)
     assert process.exitcode is not None, "the process hangs"
     return process.exitcode
+
+
+def together(target: Callable[..., None], *args: Any, world: int = 2) -> list[int]:
+    """Run a function in processes that are the ranks of one run; returns their exit statuses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    ranks = [start(_as_rank, rank, world, port, target, args) for rank in range(world)]
+    for process in ranks:
+        process.join(100)
+    for process in ranks:
+        process.kill()  # one that hangs; nothing happens to the others
+    return [process.exitcode for process in ranks]
+
+
+def _as_rank(rank: int, world: int, port: int, target: Callable[..., None], args: Any) -> None:
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(world), "LOCAL_RANK": str(rank)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    target(*args)
 
 
 def train(folder: Path, root: Path, override: dict[str, Any], *changes: Change) -> int:

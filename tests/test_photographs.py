@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import alexnet
-from alexnet import benchmark, cli
+from alexnet import cli
+from alexnet.benchmark.intake import intake_speed
 from alexnet.errors import UsageError
 
 sys.path.insert(0, str(Path(__file__).parent / "data"))
@@ -150,7 +151,7 @@ def test_the_intake_is_measured_beside_pillow_alone(own: Path, tmp_path: Path) -
     for name in UNREADABLE:
         (own / name).rename(tmp_path / Path(name).name)
     try:
-        found = benchmark.intake_speed(own, size=32, pictures=100)
+        found = intake_speed(own, size=32, pictures=100)
     finally:
         for name in UNREADABLE:
             (tmp_path / Path(name).name).rename(own / name)
@@ -158,4 +159,4 @@ def test_the_intake_is_measured_beside_pillow_alone(own: Path, tmp_path: Path) -
     assert found.share == pytest.approx(found.ours / found.bare)
     assert 0 < found.ours < found.bare
     with pytest.raises(UsageError, match="is no data set"):
-        benchmark.intake_speed(tmp_path / "none")
+        intake_speed(tmp_path / "none")

@@ -63,9 +63,14 @@ def train(
         changes, recipe = {"data.name": str(Path(recipe).resolve()), **changes}, "photos"
     plan = recipes.load(recipe) if isinstance(recipe, str) else recipe
     plan = recipes.override(plan, changes)
-    folder = Path(out) if out is not None else record.free_folder(plan.name)
-    record.refuse_taken(folder)
-    return _fit(plan, folder, device, data_root, console or Console(), command)
+
+    def choose(attempt: int) -> str:
+        folder = Path(out) if out is not None else record.free_folder(plan.name)
+        if not attempt:  # else torchrun started again what it had begun in this very folder
+            record.refuse_taken(folder)
+        return str(folder)
+
+    return _fit(plan, choose, device, data_root, console or Console(), command)
 
 
 def _is_photographs(name: str) -> bool:
@@ -95,12 +100,12 @@ def resume(
     if (folder / record.RESULT).is_file():
         console.say(f"{folder} is finished already")
         return record.read_result(folder)
-    return _fit(plan, folder, device, data_root, console, "")
+    return _fit(plan, lambda _: str(folder), device, data_root, console, "")
 
 
 def _fit(
     plan: Recipe,
-    folder: Path,
+    choose_folder: Callable[[int], str],
     device: str,
     data_root: str | Path | None,
     console: Console,
@@ -110,12 +115,19 @@ def _fit(
     from alexnet.reporting.run_pictures import draw
     from alexnet.run.classifier import load as load_classifier
     from alexnet.run.device import choose, prepare_process
+    from alexnet.run.ranks import joined
     from alexnet.training.loop import fit
 
     prepare_process()
-    chosen = choose(device, plan.train.precision)
     root = Path(data_root) if data_root is not None else None
-    result = fit(plan, folder, device=chosen, root=root, console=console, command=command)
+    with joined(choose(device, plan.train.precision)) as (ranks, chosen):
+        attempt = ranks.place.attempt
+        folder = Path(ranks.decide("folder", lambda: choose_folder(attempt)))
+        result = fit(
+            plan, folder, device=chosen, root=root, console=console, command=command, ranks=ranks
+        )
+    if not ranks.main:
+        return result
     dataset = open_dataset(
         plan.data.name, root=root, size=plan.data.size, say=console.say, quiet=console.quiet
     )

@@ -269,7 +269,7 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """Time a training step and set it beside the matrix rate of the same minute."""
-    from alexnet.benchmark import step_speed, step_text
+    from alexnet.benchmark.step import step_speed, step_text
     from alexnet.run.device import choose, prepare_process
 
     prepare_process()
@@ -296,8 +296,10 @@ def main() -> None:
 
 def _print_result(result: Any, as_json: bool) -> None:
     from alexnet.reporting.cards import result_text
+    from alexnet.run.launch import place
 
-    write(result.record if as_json else result_text(result.folder, result.record))
+    if place().rank == 0:  # of several processes, one speaks
+        write(result.record if as_json else result_text(result.folder, result.record))
 
 
 def _command() -> str:

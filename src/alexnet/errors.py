@@ -12,6 +12,7 @@
     ├── CheckpointError          a saved state that is missing, damaged or of another network
     └── TrainingError            a run that cannot go on
         ├── NotFinite            the loss is no longer a number
+        ├── RankLost             another process of the run stopped or does not answer
         └── Interrupted          Ctrl-C or SIGTERM; saved; exit status 130 or 143
 
 Every message names the value at fault, what was expected, and what to do.
@@ -72,6 +73,16 @@ class TrainingError(AlexNetError):
 
 class NotFinite(TrainingError):
     """The loss became NaN or infinite."""
+
+
+class RankLost(TrainingError):
+    """Another process of the run stopped or does not answer."""
+
+    def __init__(self, rank: int, world: int, reason: str) -> None:
+        super().__init__(
+            f"rank {rank} of {world} lost another one ({reason}); that one's message says why. "
+            "`alexnet resume RUN` goes on from the last checkpoint, with any number of ranks"
+        )
 
 
 class Interrupted(TrainingError):

@@ -20,6 +20,7 @@ from alexnet.data.preprocess import Preprocessing
 from alexnet.errors import DataError
 from alexnet.run.classifier import Classifier
 from alexnet.run.device import Device
+from alexnet.run.ranks import ALONE, Ranks
 from alexnet.run.views import probabilities
 
 
@@ -64,12 +65,16 @@ def predictions(
     *,
     views: str = "centre",
     batch: int = 500,
+    ranks: Ranks = ALONE,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield ``(probabilities, labels)`` on the CPU for every batch of a split, in its order."""
+    """Yield ``(probabilities, labels)`` on the CPU for every batch of a split, in its order.
+
+    Of several ranks, each gets its own part of the split.
+    """
     was_training = module.training
     module.eval()
     try:
-        for part in in_order(source, batch, device.torch):
+        for part in in_order(source, batch, device.torch, rank=ranks.rank, world=ranks.world):
             p = probabilities(module, part.pictures, preprocessing, device, views=views)
             yield p.cpu(), part.labels.cpu()
     finally:
@@ -85,16 +90,19 @@ def evaluate(
     views: str = "centre",
     batch: int = 500,
     top: tuple[int, ...] = (1, 3),
+    ranks: Ranks = ALONE,
 ) -> Scores:
     """Score a network on a split; the module's mode is left as it was found.
 
-    Raises ``DataError`` for an empty split.
+    Several ranks divide the split, and each returns the scores of all of it. Raises ``DataError`` for an empty split.
     """
     if not len(source):
         raise DataError("the split to evaluate holds no pictures")
-    found = predictions(module, source, preprocessing, device, views=views, batch=batch)
-    parts = list(found)
-    return score(torch.cat([p for p, _ in parts]), torch.cat([y for _, y in parts]), views, top)
+    found = predictions(
+        module, source, preprocessing, device, views=views, batch=batch, ranks=ranks
+    )
+    p, labels = (ranks.gather_rows(torch.cat(parts)) for parts in zip(*found, strict=True))
+    return score(p, labels, views, top)
 
 
 def evaluate_together(

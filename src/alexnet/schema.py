@@ -151,6 +151,8 @@ class Train(Section):
     compile: bool = False
     drop_last: bool = False  # leave out the last, smaller batch of an epoch
     balance: Literal["none", "sampling", "loss"] = "none"  # what makes up for rare classes
+    # Several processes divide the batch, or two of them the two towers of the network.
+    parallel: Literal["data", "towers"] = "data"
 
 
 class Evaluation(Section):

@@ -10,7 +10,8 @@ from typing import Any, NoReturn
 
 import typer
 
-from alexnet.errors import AlexNetError
+from alexnet.errors import AlexNetError, RankLost
+from alexnet.run.launch import let_others_speak
 
 INTERRUPTED, NOT_READ = 130, 141  # 128 and the number of SIGINT, of SIGPIPE
 
@@ -27,6 +28,7 @@ def run(app: typer.Typer) -> NoReturn:
         status = app(prog_name="alexnet", standalone_mode=False)
         print(end="", flush=True)
     except AlexNetError as error:
+        let_others_speak(lost=isinstance(error, RankLost))
         fail(str(error), error.exit_code)
     except WrongCall as error:
         fail(_in_our_words(error), 2)

@@ -7,8 +7,9 @@ at any step sees exactly the batches it would have seen.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from alexnet.data.cache import Dataset
 from alexnet.data.splits import part_in, select
+from alexnet.data.stream import read_rows
 
 
 def fold(seed: int, *parts: int | str) -> int:
@@ -32,11 +34,27 @@ def generator(seed: int, *parts: int | str) -> torch.Generator:
 
 @dataclass(frozen=True)
 class Batch:
-    """Some pictures. ``indices`` say which, counted within the source."""
+    """Some pictures. ``indices`` say which, counted within the source.
+
+    Where several processes divide a batch, ``whole`` has the indices of all of it, and the pictures
+    here are its rows from ``first`` on.
+    """
 
     indices: Tensor  # (N,) int64
     pictures: Tensor  # (N, H, W, 3) uint8
     labels: Tensor  # (N,) int64
+    first: int = 0
+    whole: Tensor | None = None  # (total,) int64; None: ``indices``
+
+    @property
+    def everyone(self) -> Tensor:
+        """Return the indices of the whole batch: int64 ``(total,)``."""
+        return self.indices if self.whole is None else self.whole
+
+    @property
+    def rows(self) -> slice:
+        """Return which rows of the whole batch are here."""
+        return slice(self.first, self.first + len(self.indices))
 
 
 @dataclass(frozen=True)
@@ -64,13 +82,32 @@ class Source:
         at = self.chosen[positions]
         return Batch(
             torch.from_numpy(at),
-            torch.from_numpy(self.images[at]).to(device),
-            torch.from_numpy(self.labels[at]).to(device),
+            _moved(torch.from_numpy(read_rows(self.images, at)), device),
+            _moved(torch.from_numpy(self.labels[at]), device),
         )
 
     def resident(self, device: torch.device) -> Source | Resident:
-        """Return the split with its pictures on the device, where that is not the CPU."""
-        return self if device.type == "cpu" else Resident.of(self, device)
+        """Return the split with its pictures on the device, where they fit beside a network.
+
+        That is a quarter of a CUDA device's memory; a larger split is read batch by batch.
+        """
+        size = len(self) * self.images[0].nbytes
+        if device.type == "cpu" or size > _room(device):
+            return self
+        return Resident.of(self, device)
+
+
+def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy to a device; to a CUDA device from pinned memory, so that nobody waits for the copy."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def _room(device: torch.device) -> float:
+    if device.type != "cuda":
+        return math.inf
+    return torch.cuda.get_device_properties(device).total_memory / 4
 
 
 def source_of(dataset: Dataset, expression: str, *, method: str = "slice", seed: int = 0) -> Source:
@@ -140,6 +177,11 @@ def class_weights(labels: NDArray[np.int64], classes: int) -> Tensor:
     return torch.from_numpy((inverse / (counts > 0).sum()).astype(np.float32))
 
 
+def portion(count: int, rank: int, world: int) -> slice:
+    """Return the rows of ``count`` that process ``rank`` of ``world`` holds: even to one row."""
+    return slice(count * rank // world, count * (rank + 1) // world)
+
+
 def steps_per_epoch(count: int, batch: int, *, drop_last: bool) -> int:
     """Count the batches of an epoch."""
     return count // batch if drop_last else -(-count // batch)
@@ -154,21 +196,45 @@ def training_batches(
     first: int = 0,
     drop_last: bool = False,
     balanced: bool = False,
+    rank: int = 0,
+    world: int = 1,
     device: torch.device,
 ) -> Iterator[Batch]:
     """Yield one epoch's batches in that epoch's order, from batch number ``first`` on.
 
-    ``balanced``: every class equally often. Skipped batches are never read.
+    ``balanced``: every class equally often. Skipped batches are never read. ``batch`` is that of all
+    ``world`` processes together; of each one, only the ``portion`` of process ``rank`` is read, which
+    may be none of it.
     """
     count = len(source)
     sequence = (
         balanced_order(source.targets, seed, epoch) if balanced else order(count, seed, epoch)
     )
     for step in range(first, steps_per_epoch(len(source), batch, drop_last=drop_last)):
-        yield source.read(sequence[step * batch : (step + 1) * batch], device)
+        yield read_portion(source, sequence[step * batch : (step + 1) * batch], rank, world, device)
 
 
-def in_order(source: Source | Resident, batch: int, device: torch.device) -> Iterator[Batch]:
-    """Yield every picture of a split once, in the split's own order."""
-    for start in range(0, len(source), batch):
-        yield source.read(np.arange(start, min(start + batch, len(source))), device)
+def read_portion(
+    source: Source | Resident,
+    positions: NDArray[np.int64],
+    rank: int,
+    world: int,
+    device: torch.device,
+) -> Batch:
+    """Fetch a process's portion of the batch at ``positions``, and nothing else of it."""
+    own = portion(len(positions), rank, world)
+    read = source.read(positions[own], device)
+    whole = torch.from_numpy(source.chosen[positions]) if world > 1 else None
+    return replace(read, first=own.start, whole=whole)
+
+
+def in_order(
+    source: Source | Resident, batch: int, device: torch.device, *, rank: int = 0, world: int = 1
+) -> Iterator[Batch]:
+    """Yield every picture of a process's portion of a split once, in the split's own order.
+
+    A portion without pictures is one batch without pictures.
+    """
+    own = portion(len(source), rank, world)
+    for start in range(own.start, max(own.stop, own.start + 1), batch):
+        yield source.read(np.arange(start, min(start + batch, own.stop)), device)

@@ -225,7 +225,7 @@ def result_text(folder: Path, record: dict[str, Any]) -> str:
         f"{speed['training_multiply_adds'] / 1e12:.1f} T multiply-adds, "
         f"{speed['share_of_matrix_rate']:.2f} of the {record['environment']['precision']} matrix rate "
         f"({speed['matrix_rate_flops'] / 1e12:.2f} TFLOP/s), "
-        f"peak memory {speed['peak_memory_bytes'] / 2**20:.0f} MiB",
+        f"peak memory {speed['peak_memory_bytes'] / 2**20:.0f} MiB{_of_ranks(speed)}",
         f"  on {record['environment']['hardware']}, torch {record['environment']['packages']['torch']}",
     ]
     lines += _balance_text(test) + _views_text(record.get("test_views", {}), test["views"])
@@ -254,6 +254,13 @@ def _views_text(found: dict[str, Any], own: str) -> list[str]:
         f"  views {views}: {', '.join(tops[views])}, loss {scores['loss']:.4f}"
         for views, scores in others.items()
     ]
+
+
+def _of_ranks(speed: dict[str, Any]) -> str:
+    """Write what records from before read-ahead and several processes do not hold."""
+    waited = f", {speed['waiting_share']:.1%} waiting for data" if "waiting_share" in speed else ""
+    many = speed.get("ranks", 1)
+    return waited + (f", {many} processes" if many > 1 else "")
 
 
 def _verdict_text(verdict: dict[str, Any]) -> str:

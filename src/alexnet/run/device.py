@@ -138,6 +138,15 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def resident_memory() -> int:
+    """Return the resident memory of this process in bytes, now; 0 where it cannot be read."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
 def environment(device: Device) -> dict[str, Any]:
     """Return hardware and versions as plain values, to stand beside every recorded figure."""
     return {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from alexnet.data.loader import Batch, fold, generator, training_batches
+from alexnet.data.ahead import Ahead
+from alexnet.data.loader import Batch, fold, generator, read_portion, training_batches
 from alexnet.errors import NotFinite
 from alexnet.evaluation import Scores
 from alexnet.models.build import begin_step
 from alexnet.recipe import Duration, Recipe
 from alexnet.run import log
 from alexnet.run.device import Device
+from alexnet.run.ranks import ALONE, Ranks
 from alexnet.training import augmentation, guard, lines, optim, record, schedule
 from alexnet.training.saving import Progress, restore, save
 from alexnet.training.stage import Stage, set_up
@@ -37,17 +40,22 @@ def fit(
     root: Path | None = None,
     console: log.Console | None = None,
     command: str = "",
+    ranks: Ranks = ALONE,
 ) -> record.Result:
     """Train ``recipe`` in ``folder`` and return what it reached; a folder with this run is resumed.
 
-    Raises ``UsageError`` before anything is written where recipe, data and network do not agree;
+    ``ranks``: the processes that share the run, each of which calls ``fit``; rank 0 alone writes and
+    speaks. Raises ``UsageError`` before anything is written where recipe, data and network do not agree;
     ``NotFinite``, ``Interrupted`` or ``CheckpointError`` while training, with everything up to the
     last checkpoint saved.
     """
-    console = console or log.Console()
-    stage = set_up(recipe, device, root, console, folder=folder)
-    with guard.owned(folder), guard.signals(console) as asked:
-        record.open_folder(folder, stage, command)
+    console = console if console and ranks.main else log.Console(quiet=not ranks.main)
+    resumed = record.is_begun(folder)
+    stage = set_up(recipe, device, root, console, ranks, folder=folder, resumed=resumed)
+    alone = guard.owned(folder) if ranks.main else nullcontext()
+    with alone, guard.signals(console) as asked:
+        if ranks.main:
+            record.open_folder(folder, stage, command)
         progress = restore(stage, folder, console)
         rate_before = device.matrix_rate()
         console.say(lines.beforehand(stage, progress, rehearse(stage)))
@@ -55,15 +63,16 @@ def fit(
             _train_epoch(stage, progress, folder, console, asked)
             _close_epoch(stage, progress, folder, console)
             due = _due(stage, progress, recipe.checkpoint.every)
-            if asked or due or stage.is_best or _over(stage, progress):
+            stop = ranks.asked(asked)
+            if stop or due or stage.is_best or _over(stage, progress):
                 save(stage, progress, folder)
-            if asked and not _over(stage, progress):
-                raise guard.interrupted(asked[0], folder, progress.step)
+            if stop and not _over(stage, progress):
+                raise guard.interrupted(stop[0], folder, progress.step)
         return record.finish(
             stage,
             folder,
             console,
-            seconds=progress.seconds,
+            progress=progress,
             rate_before=rate_before,
         )
 
@@ -74,8 +83,8 @@ def _train_epoch(
     """Train to the end of the epoch that ``progress`` is in, from wherever in it that is."""
     plan = stage.recipe.train
     epoch, first = divmod(progress.step, stage.steps_per_epoch)
-    sums = list(progress.sums)
     begun, clock = progress.seconds, log.Clock(progress.seconds)
+    rank, world = stage.parallel.readers
     batches = training_batches(
         stage.train,
         plan.batch,
@@ -84,40 +93,49 @@ def _train_epoch(
         first=first,
         drop_last=plan.drop_last,
         balanced=plan.balance == "sampling",
+        rank=rank,
+        world=world,
         device=stage.device.torch,
     )
-    title = f"epoch {epoch + 1}/{stage.epochs}"
-    with console.bar(title, stage.steps_per_epoch, first) as bar, clock.running():
-        for done, batch in enumerate(batches, start=1):
+    title, waited = f"epoch {epoch + 1}/{stage.epochs}", progress.waited
+    bars = console.bar(title, stage.steps_per_epoch, first)
+    with Ahead(batches) as ahead, bars as bar, clock.running():
+        for done, batch in enumerate(ahead, start=1):
             loss, right = train_step(stage, batch, progress.step, epoch)
-            count = len(batch.labels)
-            sums = [a + b for a, b in zip(sums, (loss * count, right, count), strict=True)]
-            progress.step += 1
+            count = len(batch.everyone)
+            progress.add(loss * count, right, count)
+            progress.waited = waited + ahead.waited
             if bar.live:
-                bar.advance(lines.bar(stage, progress, sums, clock.read() - begun, done))
+                seconds = clock.read() - begun
+                bar.advance(lines.bar(stage, progress, progress.sums, seconds, done))
             if progress.step % stage.steps_per_epoch == 0 or _over(stage, progress):
                 break
-            if asked or _due(stage, progress, stage.recipe.checkpoint.every):
-                progress.sums, progress.seconds = sums, clock.read()
+            stop = stage.parallel.ranks.asked(asked)
+            if stop or _due(stage, progress, stage.recipe.checkpoint.every):
+                progress.seconds = clock.read()
                 save(stage, progress, folder)
-            if asked:
-                raise guard.interrupted(asked[0], folder, progress.step)
+            if stop:
+                raise guard.interrupted(stop[0], folder, progress.step)
         stage.device.synchronise()
-    progress.sums, progress.seconds = sums, clock.seconds
+    progress.seconds = clock.seconds
 
 
 def train_step(stage: Stage, batch: Batch, step: int, epoch: int) -> tuple[float, int]:
-    """Take one optimiser step; returns the mean loss and the number of right answers.
+    """Take one optimiser step; returns the whole batch's mean loss and number of right answers.
 
     Raises ``NotFinite`` before the weights are touched.
     """
     plan = stage.recipe.train
-    begin_step(stage.model, seed=fold(plan.seed, "dropout"), step=step)
+    parallel, total = stage.parallel, len(batch.everyone)
+    seed = fold(plan.seed, "dropout")
+    begin_step(stage.model, seed=seed, step=step, first=batch.first, total=total)
     x = prepare(stage, batch, generator(plan.seed, "augment", step), epoch)
     with stage.device.autocast():
         logits = stage.forward(x)
-    loss = mean_loss(logits.float(), batch.labels, plan.label_smoothing, stage.class_weights)
-    value = loss.item()
+    how = (logits.float(), batch.labels, plan.label_smoothing, stage.class_weights)
+    loss = parallel.loss(*how, total) if parallel.divided else mean_loss(*how)
+    right = (logits.detach().argmax(1) == batch.labels).sum()
+    value, answers = parallel.count(loss, right)
     if not math.isfinite(value):
         raise NotFinite(_not_finite(stage, batch, step, value))
     loss.backward()  # type: ignore[no-untyped-call]
@@ -127,7 +145,7 @@ def train_step(stage: Stage, batch: Batch, step: int, epoch: int) -> tuple[float
     stage.optimizer.zero_grad(set_to_none=True)
     if stage.averaged is not None:
         optim.average((stage.averaged, stage.model), plan.average, step)
-    return value, int((logits.detach().argmax(1) == batch.labels).sum())
+    return value, answers
 
 
 def mean_loss(
@@ -148,8 +166,8 @@ def rehearse(stage: Stage) -> float:
     """Time forward and backward of one batch on a copy: seconds. Nothing of the run is touched."""
     model = copy.deepcopy(stage.model)
     plan, device = stage.recipe.train, stage.device
-    some = range(min(plan.batch, len(stage.train)))
-    batch = stage.train.read(np.array(some), device.torch)
+    some = np.arange(min(plan.batch, len(stage.train)))
+    batch = read_portion(stage.train, some, *stage.parallel.readers, device.torch)
     x = prepare(stage, batch, generator(plan.seed, "rehearsal"), 0)
     seconds = []
     for _ in range(3):  # the first maps memory and chooses kernels
@@ -163,9 +181,12 @@ def rehearse(stage: Stage) -> float:
 
 
 def prepare(stage: Stage, batch: Batch, draw: torch.Generator, epoch: int) -> Tensor:
-    """Augment and preprocess a training batch: float32 ``(N, 3, size, size)``."""
+    """Augment and preprocess a training batch: float32 ``(N, 3, size, size)``.
+
+    What is drawn is drawn for the whole batch, whatever part of it is here.
+    """
     plan, prepared = stage.recipe.augment, stage.preprocessing
-    draws = augmentation.draw(plan, prepared, batch.indices, epoch, draw)
+    draws = augmentation.draw(plan, prepared, batch.everyone, epoch, draw).rows(batch.rows)
     return augmentation.apply(plan, prepared, stage.noise, batch.pictures, draws)
 
 
@@ -185,8 +206,7 @@ def rate_factor(stage: Stage, step: int) -> float:
 def _close_epoch(stage: Stage, progress: Progress, folder: Path, console: log.Console) -> None:
     """Validate, write the epoch's line, and let the schedule and the stopping rule see it."""
     loss, right, seen = progress.sums
-    earlier = log.read_metrics(folder / log.METRICS)
-    seconds = progress.seconds - (earlier[-1]["seconds"] if earlier else 0.0)
+    seconds, waited = progress.seconds - progress.before[0], progress.waited - progress.before[1]
     line: dict[str, Any] = {
         "epoch": math.ceil(progress.step / stage.steps_per_epoch),
         "step": progress.step,
@@ -195,15 +215,17 @@ def _close_epoch(stage: Stage, progress: Progress, folder: Path, console: log.Co
         "learning_rate": rate_factor(stage, progress.step - 1) * stage.recipe.optim.lr,
         "seconds": progress.seconds,
         "images_per_second": seen / max(seconds, 1e-9),
+        "waiting_share": waited / max(seconds, 1e-9),  # of the epoch's time, for pictures
     }
     every = stage.recipe.evaluation.every
     if stage.validation and (_due(stage, progress, every) or _over(stage, progress)):
         scores = validate(stage)
         line |= {"val_loss": scores.loss, "val_accuracy": scores.accuracy}
         _let_rules_see(stage, progress, scores.loss)
-    log.add_metrics(folder / log.METRICS, line)
+    if stage.parallel.ranks.main:
+        log.add_metrics(folder / log.METRICS, line)
     console.say(lines.epoch(stage, line))
-    progress.sums = [0.0, 0.0, 0.0]
+    progress.close_epoch()
 
 
 def validate(stage: Stage) -> Scores:
@@ -232,7 +254,7 @@ def _over(stage: Stage, progress: Progress) -> bool:
 
 def _not_finite(stage: Stage, batch: Batch, step: int, loss: float) -> str:
     rate = rate_factor(stage, step) * stage.recipe.optim.lr
-    first = ", ".join(map(str, batch.indices[:4].tolist()))
+    first = ", ".join(map(str, batch.everyone[:4].tolist()))
     return (
         f"the loss is {loss} at step {step} (learning rate {rate:.3g}, pictures {first}, ...). The "
         "last checkpoint is untouched. Lower optim.lr or lengthen schedule.warmup"

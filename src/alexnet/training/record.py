@@ -33,6 +33,7 @@ from alexnet.run import checkpoint, log
 from alexnet.run.device import environment, peak_memory
 from alexnet.run.files import read_json, write_text
 from alexnet.training import measured
+from alexnet.training.saving import Progress
 from alexnet.training.stage import Stage
 
 RECIPE, ENVIRONMENT, SPLITS, RESULT = (
@@ -95,6 +96,11 @@ def _refuse_other_data(folder: Path, stage: Stage) -> None:
         )
 
 
+def is_begun(folder: Path) -> bool:
+    """Say whether a folder holds a run."""
+    return (folder / RECIPE).is_file()
+
+
 def free_folder(name: str) -> Path:
     """Return the first of ``runs/NAME``, ``runs/NAME-2``, ... that does not exist."""
     tries = (Path("runs") / (name if n == 1 else f"{name}-{n}") for n in itertools.count(1))
@@ -133,31 +139,53 @@ def finish(
     folder: Path,
     console: log.Console,
     *,
-    seconds: float,
+    progress: Progress,
     rate_before: float,
 ) -> Result:
-    """Score the chosen weights on the test split, once, and write result.json."""
+    """Score the chosen weights on the test split, once, and write result.json.
+
+    Of several ranks, the first one writes, and all return what it wrote.
+    """
+    ranks = stage.parallel.ranks
     rate = (rate_before + stage.device.matrix_rate()) / 2
-    if stage.recipe.evaluation.keep == "best":
+    rate = float(ranks.gather([rate]).sum())
+    if stage.recipe.evaluation.keep == "best":  # saved before the ranks met above
         best = checkpoint.best(folder)
-        checkpoint.load_weights(stage.predictor, best.weights, str(best.path))
+        checkpoint.load_weights(stage.predictor, stage.parallel.own(best.weights), str(best.path))
     scores = stage.score(stage.test)
-    record = {
+    views = test_views(stage, scores)
+    if ranks.main:
+        _write_json(folder / RESULT, _record(stage, folder, scores, views, progress, rate))
+    ranks.wait()
+    return read_result(folder)
+
+
+def _record(
+    stage: Stage,
+    folder: Path,
+    scores: Scores,
+    views: dict[str, dict[str, Any]],
+    progress: Progress,
+    rate: float,
+) -> dict[str, Any]:
+    return {
         "recipe": stage.recipe.name,
         "command": read_json(folder / ENVIRONMENT).get("command", ""),
         "seed": stage.recipe.train.seed,
         "changed": recipes.changes(stage.recipe),
         "test": scores.to_json(),
-        "test_views": test_views(stage, scores),
+        "test_views": views,
         "verdict": verdict(stage.recipe, scores),
-        "speed": speed(stage, seconds, rate, log.read_metrics(folder / log.METRICS)[-1]["step"]),
+        "speed": {
+            **speed(stage, progress.seconds, rate, progress.step),
+            "waiting_share": progress.waited / progress.seconds,  # for pictures, of rank 0
+            "ranks": progress.ranks,
+        },
         "environment": environment(stage.device),
         "commit": commit(),
         "date": today(),
         "history": log.read_metrics(folder / log.METRICS),
     }
-    _write_json(folder / RESULT, record)
-    return Result(folder, stage.recipe, record)
 
 
 def test_views(stage: Stage, scores: Scores) -> dict[str, dict[str, Any]]:
@@ -191,7 +219,10 @@ def today() -> str:
 
 
 def speed(stage: Stage, seconds: float, rate: float, steps: int) -> dict[str, Any]:
-    """Return what the training cost. ``table.Totals`` says which multiply-adds count."""
+    """Return what the training cost. ``table.Totals`` says which multiply-adds count.
+
+    ``rate``: the matrix rate of all ranks together.
+    """
     plan = stage.recipe.train
     full, rest = divmod(steps, stage.steps_per_epoch)
     per_epoch = min(len(stage.train), stage.steps_per_epoch * plan.batch)

@@ -22,9 +22,22 @@ class Progress:
     step: int = 0  # optimiser steps done
     sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])  # epoch: loss, right, seen
     seconds: float = 0.0  # of training alone
+    waited: float = 0.0  # of these, for pictures
+    before: list[float] = field(default_factory=lambda: [0.0, 0.0])  # both, before this epoch
     best: float = math.inf  # lowest val_loss so far
     stopped: bool = False  # early stopping has spoken
     threads: int = field(default_factory=torch.get_num_threads)
+    ranks: int = 1  # processes that shared the run
+
+    def add(self, loss: float, right: int, count: int) -> None:
+        """Take in one step: its summed loss, right answers and pictures."""
+        step = (loss, right, count)
+        self.sums = [a + b for a, b in zip(self.sums, step, strict=True)]
+        self.step += 1
+
+    def close_epoch(self) -> None:
+        """Start the sums of the next epoch."""
+        self.sums, self.before = [0.0, 0.0, 0.0], [self.seconds, self.waited]
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; JSON has no infinity."""
@@ -37,18 +50,19 @@ class Progress:
 
 
 def save(stage: Stage, progress: Progress, folder: Path) -> None:
-    """Save everything that the rest of the run depends on.
+    """Save everything that the rest of the run depends on; of several ranks, the first one writes.
 
     Raises ``NotFinite`` for weights that are no longer numbers, ``CheckpointError`` for a disk that
     does not take them; earlier checkpoints stay in both cases.
     """
-    live = stage.model.state_dict()
+    parallel = stage.parallel
+    live = parallel.whole(stage.model.state_dict())
     if not optim.finite(live.values()):
         raise NotFinite(
             f"weights are no longer numbers after step {progress.step}; they were not saved, the "
             "last checkpoint is untouched. Lower optim.lr"
         )
-    memory = optim.memory_of(stage.optimizer, stage.model)
+    memory = parallel.whole(optim.memory_of(stage.optimizer, stage.model))
     if stage.averaged is not None:
         memory |= {f"live/{name}": value for name, value in live.items()}
     rules = {
@@ -57,13 +71,14 @@ def save(stage: Stage, progress: Progress, folder: Path) -> None:
     }
     saved = checkpoint.Checkpoint(
         path=Path(f"step-{progress.step:08d}"),
-        weights=stage.predictor.state_dict(),
+        weights=live if stage.averaged is None else parallel.whole(stage.averaged.state_dict()),
         optimizer=memory,
         state={"progress": progress.to_json(), **rules},
         model=stage.card,
         input=stage.preprocessing.tensors(),
     )
-    checkpoint.save(folder, saved, keep=stage.recipe.checkpoint.keep, is_best=stage.is_best)
+    if parallel.ranks.main:
+        checkpoint.save(folder, saved, keep=stage.recipe.checkpoint.keep, is_best=stage.is_best)
     stage.is_best = False
 
 
@@ -73,10 +88,14 @@ def restore(stage: Stage, folder: Path, console: log.Console) -> Progress:
     Lines logged after the checkpoint are dropped: they will be written again. Raises
     ``CheckpointError`` for a checkpoint of another network.
     """
-    checkpoint.sweep(folder)
+    ranks = stage.parallel.ranks
+    if ranks.main:
+        checkpoint.sweep(folder)
     if not checkpoint.every(folder):
-        log.keep_metrics(folder / log.METRICS, 0)
-        return Progress()
+        ranks.agree("the number of the checkpoint's step", 0)
+        if ranks.main:
+            log.keep_metrics(folder / log.METRICS, 0)
+        return Progress(ranks=ranks.world)
     saved = checkpoint.newest(folder, console.say)
     if saved.model["network"] != stage.model.network.name:
         raise CheckpointError(
@@ -84,22 +103,35 @@ def restore(stage: Stage, folder: Path, console: log.Console) -> Progress:
             f"asks for {stage.model.network.name!r}"
         )
     progress = Progress.from_json(saved.state["progress"])
+    ranks.agree("the number of the checkpoint's step", progress.step)
     stage.restore_rules(saved.state["plateau"], saved.state["stopping"])
     _restore_tensors(stage, saved)
-    log.keep_metrics(folder / log.METRICS, progress.step)
+    if ranks.main:
+        log.keep_metrics(folder / log.METRICS, progress.step)
+    _say_what_differs(progress, ranks.world, console)
+    console.say(f"resumed {folder} at step {progress.step} of {stage.total}")
+    return progress
+
+
+def _say_what_differs(progress: Progress, world: int, console: log.Console) -> None:
+    if progress.ranks != world:
+        console.say(
+            f"warning: saved by {progress.ranks} processes, going on with {world}: the result will "
+            "differ in the last bits"
+        )
+    progress.ranks = world
     if progress.threads != torch.get_num_threads():
         console.say(
             f"warning: saved with {progress.threads} threads, going on with "
             f"{torch.get_num_threads()}: the result will differ in the last bits"
         )
-    console.say(f"resumed {folder} at step {progress.step} of {stage.total}")
-    return progress
 
 
 def _restore_tensors(stage: Stage, saved: checkpoint.Checkpoint) -> None:
-    live = {k[5:]: v for k, v in saved.optimizer.items() if k.startswith("live/")}
-    memory = {k: v for k, v in saved.optimizer.items() if not k.startswith("live/")}
-    checkpoint.load_weights(stage.predictor, saved.weights, str(saved.path))
+    own = stage.parallel.own
+    live = own({k[5:]: v for k, v in saved.optimizer.items() if k.startswith("live/")})
+    memory = own({k: v for k, v in saved.optimizer.items() if not k.startswith("live/")})
+    checkpoint.load_weights(stage.predictor, own(saved.weights), str(saved.path))
     if live:
         checkpoint.load_weights(stage.model, live, str(saved.path))
     optim.restore_memory(stage.optimizer, stage.model, memory)

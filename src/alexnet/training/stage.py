@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from alexnet import recipe as recipes
 from alexnet.data import report_text
@@ -27,11 +27,14 @@ from alexnet.evaluation import Scores, evaluate
 from alexnet.models import table, zoo
 from alexnet.models.build import AlexNet, build, whiten_first
 from alexnet.models.init import INITIALISATIONS
+from alexnet.models.towers import Tower
 from alexnet.recipe import Recipe
 from alexnet.run import classifier
 from alexnet.run.device import Device
 from alexnet.run.log import Console
-from alexnet.training import measured, optim
+from alexnet.run.ranks import ALONE, Ranks
+from alexnet.training import measured, optim, parallel
+from alexnet.training.parallel import Parallel
 from alexnet.training.schedule import EarlyStopping, Plateau
 
 WHITENED = 2000  # pictures, the first of the training split, that whitening filters are made from
@@ -51,14 +54,15 @@ class Stage:
     statistics: Statistics | None  # of the training split, where the recipe needs them
     noise: Tensor | None  # of the colours, (3, 3): measured.noise
     class_weights: Tensor | None  # (classes,), where rare classes weigh more in the loss
-    model: AlexNet
-    averaged: AlexNet | None  # the running average of the weights, where the recipe asks for one
-    forward: Callable[[Tensor], Tensor]  # the model, compiled where the recipe asks for it
+    model: AlexNet | Tower
+    averaged: AlexNet | Tower | None  # the running average of the weights, where it is asked for
+    forward: Callable[[Tensor], Tensor]  # the model, compiled or shared where the recipe asks
     optimizer: torch.optim.Optimizer
     plateau: Plateau | None
     stopping: EarlyStopping | None
     steps_per_epoch: int
     total: int  # optimiser steps of the whole run
+    parallel: Parallel = field(default_factory=Parallel)
     is_best: bool = field(default=False)
 
     @property
@@ -67,7 +71,7 @@ class Stage:
         return math.ceil(self.total / self.steps_per_epoch)
 
     @property
-    def predictor(self) -> AlexNet:
+    def predictor(self) -> AlexNet | Tower:
         """Return the network whose weights are scored and saved for use."""
         return self.model if self.averaged is None else self.averaged
 
@@ -94,6 +98,7 @@ class Stage:
             views=views or plan.views,
             batch=plan.batch,
             top=plan.top,
+            ranks=self.parallel.ranks if self.parallel.divided else ALONE,
         )
 
     def restore_rules(
@@ -109,18 +114,22 @@ def set_up(
     device: Device,
     root: Path | None,
     console: Console,
+    ranks: Ranks = ALONE,
     *,
     folder: Path | None = None,
+    resumed: bool = False,
 ) -> Stage:
     """Build everything for a run; nothing is written but the data set's cache.
 
     ``folder``: the run's, whose statistics of the training split are read where they are there.
+    ``resumed``: it holds this run already; two towers may go on as one process.
 
     Raises ``UsageError`` where the picture is too small for the network, a split is empty or two
     splits share pictures, before any download where it can.
     """
-    _refuse_early(recipe, _splits(recipe))
-    dataset = _open(recipe, root, console)
+    shared = _refuse_early(recipe, _splits(recipe), ranks, resumed=resumed)
+    with ranks.first_of_machine("data"):
+        dataset = _open(recipe, root, console)
     recipe = _settled(recipe, dataset)
     data, splits = recipe.data, _splits(recipe)
     how: dict[str, Any] = {"method": data.split, "seed": data.split_seed}
@@ -131,7 +140,9 @@ def set_up(
     noise = measured.noise(recipe.augment, prepared, found)
     weighs = recipe.train.balance == "loss"
     weights = weights_of_classes(parts["train"].targets, len(dataset.classes)) if weighs else None
-    model = _model(recipe, len(dataset.classes), parts["train"], prepared).to(device.torch)
+    whole = _model(recipe, len(dataset.classes), parts["train"], prepared)
+    shared = shared.of_classes(len(dataset.classes))
+    model = shared.model(whole).to(device.torch)
     length = steps_per_epoch(
         len(parts["train"]), recipe.train.batch, drop_last=recipe.train.drop_last
     )
@@ -156,12 +167,13 @@ def set_up(
         class_weights=None if weights is None else weights.to(device.torch),
         model=model,
         averaged=copy.deepcopy(model) if recipe.train.average else None,
-        forward=_compiled(model) if recipe.train.compile else model,
+        forward=_compiled(model) if recipe.train.compile else shared.forward(model),
         optimizer=optim.make(model, o),
         plateau=plateau if s.name == "plateau" else None,
         stopping=EarlyStopping(stopping) if stopping else None,
         steps_per_epoch=length,
         total=max(1, total),
+        parallel=shared,
     )
 
 
@@ -193,14 +205,17 @@ def _settled(recipe: Recipe, dataset: Dataset) -> Recipe:
     return recipes.override(recipe, changes)
 
 
-def _refuse_early(recipe: Recipe, splits: dict[str, str]) -> None:
-    """Find what cannot be meant before a data set is fetched for it."""
+def _refuse_early(
+    recipe: Recipe, splits: dict[str, str], ranks: Ranks, *, resumed: bool
+) -> Parallel:
+    """Find what cannot be meant before a data set is fetched for it; return who does what."""
     network = zoo.network(recipe.model.network).changed(init=recipe.model.init)
     table.trace(network, recipe.input.size)
     if network.init not in INITIALISATIONS:
         raise UnknownName("initialisation", network.init, INITIALISATIONS)
     for expression in filter(None, splits.values()):
         part_of(expression)
+    return parallel.of(recipe, ranks, network, resumed=resumed)
 
 
 def _refuse_overlap(parts: dict[str, Source], splits: dict[str, str]) -> None:
@@ -226,7 +241,7 @@ def _model(recipe: Recipe, classes: int, train: Source, prepared: Preprocessing)
     return model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload, no-any-return]
 
 
-def _compiled(model: AlexNet) -> Callable[[Tensor], Tensor]:
+def _compiled(model: nn.Module) -> Callable[[Tensor], Tensor]:
     """Compile a model; a machine that cannot (no C++ compiler, say) is told so at the first step."""
     compiled = torch.compile(model)
 

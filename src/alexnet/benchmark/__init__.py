@@ -1,0 +1,1 @@
+"""Speed beside its limit, measured in the same run: ``step``, ``intake``, ``stream``."""

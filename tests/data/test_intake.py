@@ -154,6 +154,17 @@ def test_kinds_and_turns(report: dict[str, Any]) -> None:
     assert report["parts"]["train"]["turned"] == 1
 
 
+def test_sizes_and_kinds_of_each_class(report: dict[str, Any], own: Path) -> None:
+    found = report["parts"]["train"]["by_class"]
+    assert [found[c]["unreadable"] for c in report["classes"]] == [2, 1, 0, 0]
+    assert found["church"]["kinds"]["JPEG CMYK"] == 1
+    widths = []
+    for path in sorted((own / "train" / "잉어").iterdir()):
+        with Image.open(path) as picture:
+            widths.append(picture.width)
+    assert found["잉어"]["width"] == [min(widths), int(np.median(widths)), max(widths)]
+
+
 def test_unreadable_ones_are_named_with_the_reason(report: dict[str, Any]) -> None:
     found = {fault["name"]: fault["reason"] for fault in report["unreadable"]}
     assert found.keys() == UNREADABLE.keys()

@@ -60,6 +60,7 @@ def _part(listing: Listing, records: np.ndarray, mine: np.ndarray, size: int) ->
         "pictures": len(kept),
         "unreadable": int(mine.sum()) - len(kept),
         "per_class": {label: counts.get(label, 0) for label in listing.classes},
+        "by_class": _by_class(listing, records[mine], np.array(labels)),
         "width": _spread(kept["width"]),
         "height": _spread(kept["height"]),
         "bytes": _spread(kept["bytes"]),
@@ -69,6 +70,24 @@ def _part(listing: Listing, records: np.ndarray, mine: np.ndarray, size: int) ->
         "enlarged": int((shorter < size).sum()),
         "sums": [int(x) for x in kept["sums"].sum(axis=0)],
         "squares": [int(x) for x in kept["squares"].sum(axis=0)],
+    }
+
+
+def _by_class(listing: Listing, records: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """Sizes, kinds and losses of each class of a part; a class that it has nothing of is absent."""
+    order = np.argsort(labels, kind="stable")
+    names, starts = np.unique(labels[order], return_index=True)
+    groups = dict(zip(names.tolist(), np.split(records[order], starts[1:]), strict=True))
+    return {label: _of_class(groups[label]) for label in listing.classes if label in groups}
+
+
+def _of_class(records: np.ndarray) -> dict[str, Any]:
+    kept = records[records["state"] == STORED]
+    return {
+        "unreadable": len(records) - len(kept),
+        "width": _spread(kept["width"]),
+        "height": _spread(kept["height"]),
+        "kinds": dict(Counter(k.decode() for k in kept["kind"].tolist()).most_common()),
     }
 
 

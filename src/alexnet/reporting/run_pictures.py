@@ -11,6 +11,7 @@ from PIL import Image
 
 from alexnet.data.cache import Dataset
 from alexnet.data.loader import fold, source_of
+from alexnet.data.splits import part_in
 from alexnet.prediction import rank
 from alexnet.recipe import Recipe
 from alexnet.reporting.confusion import plot_confusion
@@ -80,8 +81,9 @@ def _chancesamples(
     colours = [RIGHT if g == t else WRONG for g, t in zip(guesses, truths, strict=True)]
     ranked = [(r.label, r.probability) for r in rank(p[0], names, top=5)]
     actual = names[truths[0]]
+    files, number = dataset.names(part_in(dataset, plan.test)), int(batch.indices[0])
     say(
-        f"one test picture (number {int(batch.indices[0])}): predicted {ranked[0][0]} "
+        f"one test picture ({files[number] if files else f'number {number}'}): predicted {ranked[0][0]} "
         f"({ranked[0][1]:.1%}), actual {actual}"
     )
     return [

@@ -39,8 +39,8 @@ FLOORS = (
 )
 TOP = {"alexnet", "cli", "__main__", "terminal"}
 WITHOUT_TORCH = {
-    *("errors", "values", "schema", "recipe", "reporting.cards", "run.log"),
-    *("models.rows", "models.table", "models.zoo"),
+    *("errors", "values", "schema", "recipe", "reporting.cards", "run.log", "run.launch"),
+    *("models.rows", "models.table", "models.zoo", "models.split"),
     *("models.paper", "models.modern", "models.cuda_convnet"),
 }
 DATA_WITH_TORCH = {"data.augment", "data.colour", "data.preprocess", "data.loader"}
@@ -114,6 +114,16 @@ def test_where_torch_may_not_be_imported():
     dry = WITHOUT_TORCH | {n for n in modules() if n.startswith("data")} - DATA_WITH_TORCH
     taken = {name: [i for i in imports(modules()[name]) if i.startswith("torch")] for name in dry}
     assert {name: found for name, found in taken.items() if found} == {}
+
+
+def test_one_module_reads_where_a_process_stands():
+    """RANK and its like: ``run.launch``; everything else is told."""
+    texts = {
+        path.relative_to(PACKAGE).as_posix(): path.read_text(encoding="utf-8")
+        for path in PACKAGE.rglob("*.py")
+    }
+    readers = {p for p, text in texts.items() if re.search(r'"(LOCAL_)?RANK"|"WORLD_SIZE"', text)}
+    assert readers == {"run/launch.py"}
 
 
 # --- what answers at once --------------------------------------------------------------------

@@ -26,6 +26,7 @@ from alexnet.values import (
     Positive,
     Probability,
     Range,
+    Side,
     Triple,
     some,
     word,
@@ -51,7 +52,7 @@ class Data(Section):
     test: str = "test"
     split: Literal["slice", "stratified", "sklearn"] = "slice"
     split_seed: Annotated[int, Field(ge=0)] = 0
-    size: Annotated[int, Field(ge=16)] | None = None  # side, for data sets drawn at any size
+    size: Side | None = None  # side, for data sets drawn at any size
 
 
 class Input(Section):
@@ -150,6 +151,8 @@ class Train(Section):
     early_stopping: Annotated[int, Field(ge=0)] = 0  # epochs of no better val_loss; 0: never
     compile: bool = False
     drop_last: bool = False  # leave out the last, smaller batch of an epoch
+    # First and last side of the training pictures (training/sides.py); (): input.size throughout.
+    sides: tuple[()] | tuple[Side, Side] = ()
     balance: Literal["none", "sampling", "loss"] = "none"  # what makes up for rare classes
     # Several processes divide the batch, or two of them the two towers of the network.
     parallel: Literal["data", "towers"] = "data"

@@ -17,6 +17,7 @@ _DURATION = re.compile(
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
+Side = Annotated[int, Field(ge=16)]  # of a picture, in pixels
 Triple = tuple[float, float, float]
 MeanName = Literal["channel", "picture"]
 

@@ -136,17 +136,17 @@ def test_alexnet_cifar_by_hand():
 
 
 def test_alexnet_bn_by_hand():
-    """At 160 pixels, where conv5's pool leaves 9x9."""
-    widths, sides, areas = [3, *BN_WIDTHS], [80, 39, 19, 19, 19], [49, 25, 9, 9, 9]
+    """At 128 pixels; the dense layers see 3x3 whatever conv5's pool leaves."""
+    widths, sides, areas = [3, *BN_WIDTHS], [64, 31, 15, 15, 15], [49, 9, 9, 9, 9]
     kernels = [a * b * k for (a, b), k in zip(pairwise(widths), areas, strict=True)]
-    flat, dense = BN_WIDTHS[-1] * 9 * 9, BN_DENSE
+    flat, dense = BN_WIDTHS[-1] * 3 * 3, BN_DENSE
     matrices = [flat * dense[0], dense[0] * dense[1], dense[1] * 1000]
     norms = sum(BN_WIDTHS) + sum(dense)
     total = table.totals(table.trace(zoo.network("alexnet-bn")))
     work = sum(k * s * s for k, s in zip(kernels, sides, strict=True))
     assert total.multiply_adds == work + sum(matrices)
-    assert total.trainable == sum(kernels) + sum(matrices) + 1000 + 2 * norms
-    assert total.buffers == 2 * norms
+    assert total.trainable == sum(kernels) + sum(matrices) + 1000 + norms
+    assert total.buffers == 3 * norms  # scale, mean, variance
 
 
 @pytest.mark.parametrize("name", ["alexnet-cifar", "alexnet-bn"])
@@ -179,5 +179,5 @@ def test_one_class_is_refused():
 
 CIFAR_WIDTHS = [64, 96, 160, 160, 160]
 CIFAR_DENSE = [512, 512]
-BN_WIDTHS = [64, 192, 384, 256, 256]
-BN_DENSE = [1024, 1024]
+BN_WIDTHS = [64, 128, 256, 256, 256]
+BN_DENSE = [512, 512]

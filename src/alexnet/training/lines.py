@@ -6,6 +6,7 @@ from typing import Any
 
 from alexnet.models import table
 from alexnet.run.log import minutes
+from alexnet.training import sides
 from alexnet.training.saving import Progress
 from alexnet.training.stage import Stage
 
@@ -15,17 +16,22 @@ UPDATE = 1.15  # a step with its update and its reading, over forward and backwa
 def beforehand(stage: Stage, progress: Progress, step_seconds: float) -> str:
     """Say what is about to happen and roughly how long it takes on this machine.
 
-    ``step_seconds``: forward and backward of one batch, just timed.
+    ``step_seconds``: forward and backward of the next batch, just timed.
     """
     total = table.totals(table.trace(stage.model.network, stage.model.size))
     left = stage.total - progress.step
-    work = total.training_multiply_adds * left * stage.recipe.train.batch
+    steps = range(progress.step, stage.total)
+    now, mean = (
+        sides.multiply_adds(stage.recipe, stage.model.network, which, stage.total)
+        for which in (steps[:1], steps)
+    )
+    work = mean * left * stage.recipe.train.batch
     return (
         f"{stage.recipe.name}: {stage.model.network.name} ({total.trainable / 1e6:.1f} M weights) at "
         f"{stage.model.size}x{stage.model.size}, {len(stage.train):,} training pictures, "
         f"{stage.epochs} epochs of {stage.steps_per_epoch} steps\n"
         f"on {stage.device.describe()}: {work / 1e12:.1f} T multiply-adds, roughly "
-        f"{minutes(step_seconds * UPDATE * left)} at the present speed of this machine"
+        f"{minutes(step_seconds * UPDATE * left * mean / max(now, 1.0))} at the present speed of this machine"
     )
 
 

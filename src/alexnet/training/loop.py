@@ -27,7 +27,7 @@ from alexnet.recipe import Duration, Recipe
 from alexnet.run import log
 from alexnet.run.device import Device
 from alexnet.run.ranks import ALONE, Ranks
-from alexnet.training import augmentation, guard, lines, optim, record, schedule
+from alexnet.training import augmentation, guard, lines, optim, record, schedule, sides
 from alexnet.training.saving import Progress, restore, save
 from alexnet.training.stage import Stage, set_up
 
@@ -58,7 +58,7 @@ def fit(
             record.open_folder(folder, stage, command)
         progress = restore(stage, folder, console)
         rate_before = device.matrix_rate()
-        console.say(lines.beforehand(stage, progress, rehearse(stage)))
+        console.say(lines.beforehand(stage, progress, rehearse(stage, progress.step)))
         while not _over(stage, progress):
             _train_epoch(stage, progress, folder, console, asked)
             _close_epoch(stage, progress, folder, console)
@@ -101,7 +101,7 @@ def _train_epoch(
     bars = console.bar(title, stage.steps_per_epoch, first)
     with Ahead(batches) as ahead, bars as bar, clock.running():
         for done, batch in enumerate(ahead, start=1):
-            loss, right = train_step(stage, batch, progress.step, epoch)
+            loss, right = train_step(stage, batch, progress.step)
             count = len(batch.everyone)
             progress.add(loss * count, right, count)
             progress.waited = waited + ahead.waited
@@ -120,7 +120,7 @@ def _train_epoch(
     progress.seconds = clock.seconds
 
 
-def train_step(stage: Stage, batch: Batch, step: int, epoch: int) -> tuple[float, int]:
+def train_step(stage: Stage, batch: Batch, step: int) -> tuple[float, int]:
     """Take one optimiser step; returns the whole batch's mean loss and number of right answers.
 
     Raises ``NotFinite`` before the weights are touched.
@@ -129,7 +129,7 @@ def train_step(stage: Stage, batch: Batch, step: int, epoch: int) -> tuple[float
     parallel, total = stage.parallel, len(batch.everyone)
     seed = fold(plan.seed, "dropout")
     begin_step(stage.model, seed=seed, step=step, first=batch.first, total=total)
-    x = prepare(stage, batch, generator(plan.seed, "augment", step), epoch)
+    x = prepare(stage, batch, generator(plan.seed, "augment", step), step)
     with stage.device.autocast():
         logits = stage.forward(x)
     how = (logits.float(), batch.labels, plan.label_smoothing, stage.class_weights)
@@ -162,13 +162,16 @@ def mean_loss(
     return (each * class_weights[labels]).mean()
 
 
-def rehearse(stage: Stage) -> float:
-    """Time forward and backward of one batch on a copy: seconds. Nothing of the run is touched."""
+def rehearse(stage: Stage, step: int = 0) -> float:
+    """Time forward and backward of one batch on a copy: seconds. Nothing of the run is touched.
+
+    ``step``: how far the run is, where that decides how large the pictures are.
+    """
     model = copy.deepcopy(stage.model)
     plan, device = stage.recipe.train, stage.device
     some = np.arange(min(plan.batch, len(stage.train)))
     batch = read_portion(stage.train, some, *stage.parallel.readers, device.torch)
-    x = prepare(stage, batch, generator(plan.seed, "rehearsal"), 0)
+    x = prepare(stage, batch, generator(plan.seed, "rehearsal"), step)
     seconds = []
     for _ in range(3):  # the first maps memory and chooses kernels
         start = time.perf_counter()
@@ -180,12 +183,13 @@ def rehearse(stage: Stage) -> float:
     return min(seconds[1:])
 
 
-def prepare(stage: Stage, batch: Batch, draw: torch.Generator, epoch: int) -> Tensor:
-    """Augment and preprocess a training batch: float32 ``(N, 3, size, size)``.
+def prepare(stage: Stage, batch: Batch, draw: torch.Generator, step: int) -> Tensor:
+    """Augment and preprocess the training batch of a step: float32 ``(N, 3, side, side)``.
 
     What is drawn is drawn for the whole batch, whatever part of it is here.
     """
-    plan, prepared = stage.recipe.augment, stage.preprocessing
+    plan, epoch = stage.recipe.augment, step // stage.steps_per_epoch
+    prepared = sides.at(stage.preprocessing, stage.recipe, step, stage.total)
     draws = augmentation.draw(plan, prepared, batch.everyone, epoch, draw).rows(batch.rows)
     return augmentation.apply(plan, prepared, stage.noise, batch.pictures, draws)
 

@@ -27,12 +27,11 @@ from alexnet import recipe as recipes
 from alexnet.data import report_text
 from alexnet.errors import CheckpointError, DataError, UsageError
 from alexnet.evaluation import Scores
-from alexnet.models import table
 from alexnet.recipe import Recipe
 from alexnet.run import checkpoint, log
 from alexnet.run.device import environment, peak_memory
 from alexnet.run.files import read_json, write_text
-from alexnet.training import measured
+from alexnet.training import measured, sides
 from alexnet.training.saving import Progress
 from alexnet.training.stage import Stage
 
@@ -227,8 +226,8 @@ def speed(stage: Stage, seconds: float, rate: float, steps: int) -> dict[str, An
     full, rest = divmod(steps, stage.steps_per_epoch)
     per_epoch = min(len(stage.train), stage.steps_per_epoch * plan.batch)
     pictures = full * per_epoch + rest * plan.batch
-    total = table.totals(table.trace(stage.model.network, stage.model.size))
-    work = total.training_multiply_adds * pictures
+    each = sides.multiply_adds(stage.recipe, stage.model.network, range(steps), stage.total)
+    work = round(each * pictures)
     return {
         "training_seconds": seconds,
         "pictures": pictures,

@@ -24,7 +24,7 @@ from alexnet.data.splits import AUTO, part_of, settle
 from alexnet.data.statistics import Statistics
 from alexnet.errors import RecipeError, UnknownName, UsageError
 from alexnet.evaluation import Scores, evaluate
-from alexnet.models import table, zoo
+from alexnet.models import zoo
 from alexnet.models.build import AlexNet, build, whiten_first
 from alexnet.models.init import INITIALISATIONS
 from alexnet.models.towers import Tower
@@ -33,7 +33,7 @@ from alexnet.run import classifier
 from alexnet.run.device import Device
 from alexnet.run.log import Console
 from alexnet.run.ranks import ALONE, Ranks
-from alexnet.training import measured, optim, parallel
+from alexnet.training import measured, optim, parallel, sides
 from alexnet.training.parallel import Parallel
 from alexnet.training.schedule import EarlyStopping, Plateau
 
@@ -210,7 +210,7 @@ def _refuse_early(
 ) -> Parallel:
     """Find what cannot be meant before a data set is fetched for it; return who does what."""
     network = zoo.network(recipe.model.network).changed(init=recipe.model.init)
-    table.trace(network, recipe.input.size)
+    sides.refuse_unfit(recipe, network)
     if network.init not in INITIALISATIONS:
         raise UnknownName("initialisation", network.init, INITIALISATIONS)
     for expression in filter(None, splits.values()):

@@ -16,7 +16,7 @@ from alexnet.run import checkpoint, log
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(600),
     pytest.mark.skipif(sys.platform != "linux", reason="torchrun is tried on Linux"),
 ]
 
@@ -94,7 +94,7 @@ class Run:
             pytest.fail(f"still running after {limit} s: {err}")
         return self.process.returncode, out, err
 
-    def until(self, step, limit=120):
+    def until(self, step, limit=240):
         """Wait until that step is saved."""
         start = time.monotonic()
         while not checkpoint.every(self.folder) or steps(self.folder) < step:
@@ -173,7 +173,7 @@ def test_a_signal_to_torchrun_saves_at_one_step(tmp_path, data_root):
     run.process.send_signal(signal.SIGTERM)
     _, _, err = run.end(60)
     assert gone(ranks, 5)
-    assert "saved at step" in err
+    assert err.count("saved at step") == 1
     assert 'Traceback (most recent call last):\n  File "<' not in err
     saved = checkpoint.newest(run.folder, print)
     assert saved.state["progress"]["step"] == steps(run.folder)

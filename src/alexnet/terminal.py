@@ -10,8 +10,8 @@ from typing import Any, NoReturn
 
 import typer
 
-from alexnet.errors import AlexNetError, RankLost
-from alexnet.run.launch import let_others_speak
+from alexnet.errors import AlexNetError, Interrupted, RankLost
+from alexnet.run.launch import let_others_speak, place
 
 INTERRUPTED, NOT_READ = 130, 141  # 128 and the number of SIGINT, of SIGPIPE
 
@@ -28,6 +28,8 @@ def run(app: typer.Typer) -> NoReturn:
         status = app(prog_name="alexnet", standalone_mode=False)
         print(end="", flush=True)
     except AlexNetError as error:
+        if isinstance(error, Interrupted) and place().rank:
+            sys.exit(error.exit_code)  # all stopped at one step; rank 0 says so
         let_others_speak(lost=isinstance(error, RankLost))
         fail(str(error), error.exit_code)
     except WrongCall as error:

@@ -19,7 +19,7 @@ def beforehand(stage: Stage, progress: Progress, step_seconds: float) -> str:
     """
     total = table.totals(table.trace(stage.model.network, stage.model.size))
     left = stage.total - progress.step
-    work = total.training_multiply_adds * left * stage.recipe.train.batch
+    work = stage.multiply_adds * left * stage.recipe.train.batch
     return (
         f"{stage.recipe.name}: {stage.model.network.name} ({total.trainable / 1e6:.1f} M weights) at "
         f"{stage.model.size}x{stage.model.size}, {len(stage.train):,} training pictures, "

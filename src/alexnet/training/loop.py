@@ -27,7 +27,7 @@ from alexnet.recipe import Duration, Recipe
 from alexnet.run import log
 from alexnet.run.device import Device
 from alexnet.run.ranks import ALONE, Ranks
-from alexnet.training import augmentation, guard, lines, optim, record, schedule
+from alexnet.training import augmentation, features, guard, lines, optim, record, schedule
 from alexnet.training.saving import Progress, restore, save
 from alexnet.training.stage import Stage, set_up
 
@@ -173,7 +173,7 @@ def rehearse(stage: Stage) -> float:
     for _ in range(3):  # the first maps memory and chooses kernels
         start = time.perf_counter()
         with device.autocast():
-            logits = model(x)
+            logits = model(x, stage.first) if stage.first else model(x)
         F.cross_entropy(logits.float(), batch.labels).backward()  # type: ignore[no-untyped-call]
         device.synchronise()
         seconds.append(time.perf_counter() - start)
@@ -183,10 +183,13 @@ def rehearse(stage: Stage) -> float:
 def prepare(stage: Stage, batch: Batch, draw: torch.Generator, epoch: int) -> Tensor:
     """Augment and preprocess a training batch: float32 ``(N, 3, size, size)``.
 
-    What is drawn is drawn for the whole batch, whatever part of it is here.
+    What is drawn is drawn for the whole batch, whatever part of it is here. Where frozen rows ran
+    once, what enters the first row behind them instead.
     """
     plan, prepared = stage.recipe.augment, stage.preprocessing
     draws = augmentation.draw(plan, prepared, batch.everyone, epoch, draw).rows(batch.rows)
+    if stage.first:
+        return features.chosen_views(batch.pictures, draws.mirrored)
     return augmentation.apply(plan, prepared, stage.noise, batch.pictures, draws)
 
 

@@ -27,7 +27,6 @@ from alexnet import recipe as recipes
 from alexnet.data import report_text
 from alexnet.errors import CheckpointError, DataError, UsageError
 from alexnet.evaluation import Scores
-from alexnet.models import table
 from alexnet.recipe import Recipe
 from alexnet.run import checkpoint, log
 from alexnet.run.device import environment, peak_memory
@@ -219,7 +218,7 @@ def today() -> str:
 
 
 def speed(stage: Stage, seconds: float, rate: float, steps: int) -> dict[str, Any]:
-    """Return what the training cost. ``table.Totals`` says which multiply-adds count.
+    """Return what the training cost; ``stage.multiply_adds`` says which multiply-adds count.
 
     ``rate``: the matrix rate of all ranks together.
     """
@@ -227,8 +226,7 @@ def speed(stage: Stage, seconds: float, rate: float, steps: int) -> dict[str, An
     full, rest = divmod(steps, stage.steps_per_epoch)
     per_epoch = min(len(stage.train), stage.steps_per_epoch * plan.batch)
     pictures = full * per_epoch + rest * plan.batch
-    total = table.totals(table.trace(stage.model.network, stage.model.size))
-    work = total.training_multiply_adds * pictures
+    work = stage.multiply_adds * pictures
     return {
         "training_seconds": seconds,
         "pictures": pictures,

@@ -88,8 +88,8 @@ class Plan:
     def facts(
         self, fingerprint: str, part: str, chosen: NDArray[np.int64], views: int
     ) -> dict[str, Any]:
-        """Return all that the values depend on, as plain values; ``views``: 1, or 2 with mirrored."""
-        return {
+        """Return all that the values depend on, as JSON has it; ``views``: 1, or 2 with mirrored."""
+        facts = {
             "format": FORMAT,
             "weights": digest(tensors_of(self.model, self.rows)),
             "rows": [repr(row) for row in self.model.network.rows[: self.first]],
@@ -102,6 +102,7 @@ class Plan:
             "precision": self.device.precision,
             "device": self.device.torch.type,
         }
+        return dict(json.loads(json.dumps(facts)))
 
 
 def once(

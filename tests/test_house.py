@@ -42,6 +42,7 @@ WITHOUT_TORCH = {
     *("errors", "values", "schema", "recipe", "reporting.cards", "run.log", "run.launch"),
     *("models.rows", "models.table", "models.zoo", "models.split", "models.transfer"),
     *("models.paper", "models.modern", "models.cuda_convnet"),
+    "exchange.torchvision",
 }
 DATA_WITH_TORCH = {"data.augment", "data.colour", "data.preprocess", "data.loader"}
 
@@ -135,6 +136,7 @@ QUICK = [
     ["list", "models"],
     ["list", "recipes"],
     ["list", "datasets"],
+    ["list", "weights"],
     ["show", "keras-lab", "--sums"],
     ["show", "alexnet-2012", "--drawing"],
     ["show", "alexnet-cifar", "--json"],

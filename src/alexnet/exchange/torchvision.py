@@ -1,7 +1,7 @@
 """torchvision's names for the tensors of its ``alexnet``, which is our network ``owt``.
 
 Shapes and meanings are the same on both sides: kernels ``(out, in, k, k)``, dense matrices
-``(out, in)`` over channel, row, column. Only the names differ.
+``(out, in)`` over channel, row, column. Only the names differ. No torch here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from typing import TypeVar
 
 Value = TypeVar("Value")
 
-NETWORK = "owt"
+WEIGHTS: Mapping[str, str] = {  # name -> what it is (exchange/pretrained.py gets them)
+    "imagenet": "torchvision's alexnet, trained on ImageNet's 1000 classes, for the network owt",
+}
 ROWS = {  # torchvision's module -> our row
     "features.0": "conv1",
     "features.3": "conv2",

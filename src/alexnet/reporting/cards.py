@@ -9,6 +9,7 @@ from typing import Any
 
 from alexnet import recipe as recipes
 from alexnet.errors import CheckpointError, UnknownName
+from alexnet.exchange.torchvision import WEIGHTS
 from alexnet.models import rows, table, zoo
 from alexnet.models.table import Network, Traced
 from alexnet.recipe import Recipe
@@ -278,7 +279,9 @@ def _verdict_text(verdict: dict[str, Any]) -> str:
 
 
 def listing(kind: str) -> list[dict[str, str]]:
-    """Return name and one line about each of the ``models``, ``datasets`` or ``recipes``."""
+    """Return name and a line about each of the ``models``, ``datasets``, ``recipes``, ``weights``."""
+    if kind == "weights":
+        return [{"name": name, "about": about} for name, about in sorted(WEIGHTS.items())]
     if kind == "models":
         found = [zoo.network(name) for name in sorted(zoo.NETWORKS)]
         return [{"name": n.name, "about": n.summary} for n in found]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from alexnet.data.cache import Dataset
 from alexnet.data.loader import Source
 from alexnet.data.sources import default_root
-from alexnet.data.splits import part_of
 from alexnet.errors import RecipeError
 from alexnet.exchange import filling, pretrained
 from alexnet.models import table, transfer
@@ -63,9 +63,9 @@ def run_once(
     for name, source in parts.items():
         views = _views(recipe, name)
         if views <= set(features.VIEWS):
-            part = part_of(getattr(recipe.data, name))
+            part = next(p for p, of in dataset.parts.items() if of.images is source.images)
             facts = plan.facts(dataset.fingerprint, part, source.chosen, 1 + ("flip" in views))
-            title = f"{dataset.name}-{name}"
+            title = re.sub(r"[^\w.-]+", "_", dataset.name)[-40:] + f"-{name}"
             found[name] = features.once(plan, source, title, facts, root or default_root(), console)
     return found
 

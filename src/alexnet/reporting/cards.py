@@ -280,8 +280,6 @@ def _verdict_text(verdict: dict[str, Any]) -> str:
 
 def listing(kind: str) -> list[dict[str, str]]:
     """Return name and a line about each of the ``models``, ``datasets``, ``recipes``, ``weights``."""
-    if kind == "weights":
-        return [{"name": name, "about": about} for name, about in sorted(WEIGHTS.items())]
     if kind == "models":
         found = [zoo.network(name) for name in sorted(zoo.NETWORKS)]
         return [{"name": n.name, "about": n.summary} for n in found]
@@ -289,5 +287,5 @@ def listing(kind: str) -> list[dict[str, str]]:
         from alexnet.data.sources import DATASETS
 
         return [{"name": name, "about": origin.about} for name, origin in sorted(DATASETS.items())]
-    loaded = [recipes.load(name) for name in recipes.names()]
-    return [{"name": r.name, "about": r.summary} for r in loaded]
+    about = WEIGHTS if kind == "weights" else {r: recipes.load(r).summary for r in recipes.names()}
+    return [{"name": name, "about": text} for name, text in about.items()]

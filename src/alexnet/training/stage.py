@@ -105,6 +105,8 @@ class Stage:
         plan = self.recipe.evaluation
         views = views or plan.views
         if features.hold(source):
+            assert isinstance(self.model, AlexNet)
+            assert isinstance(self.predictor, AlexNet)
             how = features.Plan(self.model, self.first, self.preprocessing, self.device)
             return features.score(
                 how, self.predictor, source, views=views, batch=plan.batch, top=plan.top
@@ -241,7 +243,13 @@ def _refuse_early(
         raise UnknownName("initialisation", network.init, INITIALISATIONS)
     for expression in filter(None, splits.values()):
         part_of(expression)
-    return parallel.of(recipe, ranks, network, resumed=resumed)
+    shared = parallel.of(recipe, ranks, network, resumed=resumed)
+    if shared.two_towers and recipe.model.frozen:
+        raise RecipeError(
+            "model.frozen needs the whole network in each process, and train.parallel = 'towers' "
+            "halves it; set train.parallel = 'data'"
+        )
+    return shared
 
 
 def _refuse_overlap(parts: dict[str, Source], splits: dict[str, str]) -> None:

@@ -25,12 +25,11 @@ from alexnet.data.splits import AUTO, part_of, settle
 from alexnet.data.statistics import Statistics
 from alexnet.errors import RecipeError, UnknownName, UsageError
 from alexnet.evaluation import Scores, evaluate
-from alexnet.models import table, transfer, zoo
+from alexnet.models import table, transfer
 from alexnet.models.build import AlexNet, build, whiten_first
 from alexnet.models.init import INITIALISATIONS
-from alexnet.models.table import Network
 from alexnet.models.towers import Tower
-from alexnet.recipe import Model, Recipe
+from alexnet.recipe import Recipe
 from alexnet.run import classifier
 from alexnet.run.device import Device
 from alexnet.run.log import Console
@@ -38,7 +37,7 @@ from alexnet.run.ranks import ALONE, Ranks
 from alexnet.training import features, measured, optim, parallel
 from alexnet.training.parallel import Parallel
 from alexnet.training.schedule import EarlyStopping, Plateau
-from alexnet.training.transfer import rows_run_once, run_once, start_from
+from alexnet.training.transfer import network_of, rows_run_once, run_once, start_from
 
 WHITENED = 2000  # pictures, the first of the training split, that whitening filters are made from
 
@@ -236,7 +235,7 @@ def _refuse_early(
     recipe: Recipe, splits: dict[str, str], ranks: Ranks, *, resumed: bool
 ) -> Parallel:
     """Find what cannot be meant before a data set is fetched for it; return who does what."""
-    network = _network(recipe.model, None)
+    network = network_of(recipe.model, None)
     table.trace(network, recipe.input.size)
     transfer.frozen_rows(network, recipe.model.frozen)
     if network.init not in INITIALISATIONS:
@@ -264,16 +263,8 @@ def _refuse_overlap(parts: dict[str, Source], splits: dict[str, str]) -> None:
                 )
 
 
-def _network(plan: Model, classes: int | None) -> Network:
-    """Return the table that a recipe's ``[model]`` describes."""
-    network = zoo.network(plan.network, classes=classes)
-    if plan.head is not None:
-        network = transfer.with_head(network, plan.head, plan.dropout)
-    return network.changed(init=plan.init, dropout=plan.dropout)
-
-
 def _model(recipe: Recipe, classes: int, train: Source, prepared: Preprocessing) -> AlexNet:
-    network = _network(recipe.model, classes)
+    network = network_of(recipe.model, classes)
     model = build(network, recipe.input.size, seed=fold(recipe.train.seed, "init"))
     if network.whitens:
         first = train.read(np.arange(min(len(train), WHITENED)), torch.device("cpu"))

@@ -10,11 +10,20 @@ from alexnet.data.loader import Source
 from alexnet.data.sources import default_root
 from alexnet.errors import RecipeError
 from alexnet.exchange import filling, pretrained
-from alexnet.models import table, transfer
+from alexnet.models import table, transfer, zoo
 from alexnet.models.build import AlexNet
+from alexnet.models.table import Network
 from alexnet.recipe import Augment, Model, Recipe
 from alexnet.run.log import Console
 from alexnet.training import features
+
+
+def network_of(plan: Model, classes: int | None) -> Network:
+    """Return the table that a recipe's ``[model]`` describes."""
+    network = zoo.network(plan.network, classes=classes)
+    if plan.head is not None:
+        network = transfer.with_head(network, plan.head, plan.dropout)
+    return network.changed(init=plan.init, dropout=plan.dropout)
 
 
 def start_from(model: AlexNet, plan: Model, root: Path | None, console: Console) -> AlexNet:

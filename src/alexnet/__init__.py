@@ -140,12 +140,16 @@ def _fit(
 def load(name: str | Path, *, say: Callable[[str], None] = print) -> Classifier:
     """Load a run's folder, one checkpoint of it, or a network by name with fresh weights.
 
-    Returns the network with its class names and preprocessing. Raises ``UnknownName`` or
-    ``CheckpointError``; ``say`` is told of a damaged checkpoint that another one replaces.
+    Also a file of weights of another program (``exchange.foreign``): torchvision's ``alexnet``.
+
+    Returns the network with its class names and preprocessing. Raises ``UnknownName``,
+    ``CheckpointError`` or ``DataError``; ``say`` is told of a damaged checkpoint that another one
+    replaces.
     """
+    from alexnet.exchange import foreign
     from alexnet.run import classifier
 
-    return classifier.load(name, say=say)
+    return foreign.load(Path(name)) if Path(name).is_file() else classifier.load(name, say=say)
 
 
 def predict(

@@ -29,6 +29,7 @@ class Kind(StrEnum):
     models = "models"
     datasets = "datasets"
     recipes = "recipes"
+    weights = "weights"
 
 
 class Suite(StrEnum):
@@ -66,7 +67,7 @@ Others = Annotated[
 def list_(
     kind: Annotated[Kind, typer.Argument(help="What to list.")], as_json: Json = False
 ) -> None:
-    """List the networks, data sets or recipes, a line each."""
+    """List the networks, data sets, recipes or pretrained weights, a line each."""
     from alexnet.reporting.cards import listing
     from alexnet.reporting.text import summary_table
 

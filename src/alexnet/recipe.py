@@ -17,7 +17,7 @@ import tomli_w
 from pydantic import BaseModel, ValidationError
 
 from alexnet.errors import RecipeError, UnknownName, did_you_mean
-from alexnet.schema import Augment, Group, Input, Optim, Recipe, Schedule, Section
+from alexnet.schema import Augment, Group, Input, Model, Optim, Recipe, Schedule, Section
 from alexnet.values import Duration
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "Duration",
     "Group",
     "Input",
+    "Model",
     "Optim",
     "Recipe",
     "Schedule",

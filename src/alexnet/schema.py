@@ -84,11 +84,14 @@ class Augment(Section):
 
 
 class Model(Section):
-    """Which network."""
+    """Which network, what it starts from, and which of it is trained."""
 
     network: str = "alexnet-cifar"
     init: Annotated[str, BeforeValidator(word)] = ""  # empty: the network's own
-    dropout: Probability | None = None  # None: the network's own
+    dropout: Probability | None = None  # None: the network's own; a head of one's own: none
+    weights: str = ""  # pretrained: a name (exchange/pretrained.py) or a file; empty: none
+    frozen: tuple[str, ...] = ()  # patterns of rows that are not trained, e.g. "conv*"
+    head: tuple[Annotated[int, Field(ge=1)], ...] | None = None  # hidden widths behind Flatten
 
 
 class Group(Section):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from alexnet.data import archives
-from alexnet.data.archives import read_members, read_python2_pickle
+from alexnet.data.archives import read_members, read_pickle
 from alexnet.errors import DataError
 
 Writer = Callable[[np.ndarray, list[int], str], bytes]
@@ -117,7 +117,7 @@ def test_what_is_no_archive_is_told_for_what_it_is(
 def test_a_python2_pickle_is_read_as_data(python2_batch: Writer) -> None:
     images = np.random.RandomState(0).randint(0, 256, (300, 7)).astype(np.uint8)
     data = python2_batch(images, list(range(300)), "a batch")
-    found = read_python2_pickle(data)
+    found = read_pickle(data)
     np.testing.assert_array_equal(found["data"], images)
     assert found["data"].dtype == np.uint8
     assert found["labels"] == list(range(300))
@@ -155,7 +155,7 @@ def test_a_malicious_pickle_is_refused_and_does_nothing(
     ):
         evil = pickle.dumps({b"data": payload} if wrapped else payload, protocol)
         with pytest.raises(DataError):
-            read_python2_pickle(evil)
+            read_pickle(evil)
         assert not witness.exists()
     # The payload is live: Python's own reader runs it.
     pickle.loads(pickle.dumps(Payload(open, str(witness), "w"), protocol)).close()
@@ -183,17 +183,54 @@ def test_a_malicious_pickle_is_refused_and_does_nothing(
 )
 def test_a_broken_pickle_is_a_data_error(data: bytes) -> None:
     with pytest.raises(DataError):
-        read_python2_pickle(data)
+        read_pickle(data)
 
 
 def test_every_cut_of_a_pickle_is_a_data_error(python2_batch: Writer) -> None:
     data = python2_batch(np.zeros((2, 3), np.uint8), [0, 1], "x")
     for end in range(len(data)):
         with pytest.raises(DataError):
-            read_python2_pickle(data[:end])
+            read_pickle(data[:end])
 
 
 def test_an_array_that_does_not_fit_its_shape_is_refused(python2_batch: Writer) -> None:
     data = python2_batch(np.zeros((2, 3), np.uint8), [0, 1], "x")
     with pytest.raises(DataError, match="not a pickle of the expected kind"):
-        read_python2_pickle(data.replace(b"K\x02K\x03\x86", b"K\x02K\x04\x86"))
+        read_pickle(data.replace(b"K\x02K\x03\x86", b"K\x02K\x04\x86"))
+
+
+def test_nested_float_arrays_of_protocol_3_are_read(tmp_path: Path) -> None:
+    """What flax's programs save: dictionaries in dictionaries, also one array under two names."""
+    kernel = np.random.RandomState(0).randn(3, 2, 5).astype(np.float32)
+    held = {
+        "a": {"kernel": kernel, "fortran": np.asfortranarray(kernel[0])},
+        "b": {"c": {"k": kernel}},
+    }
+    found = read_pickle(pickle.dumps(held, 3))
+    np.testing.assert_array_equal(found["a"]["kernel"], kernel)
+    np.testing.assert_array_equal(found["a"]["fortran"], kernel[0])
+    np.testing.assert_array_equal(found["b"]["c"]["k"], kernel)
+    assert found["a"]["kernel"].dtype == np.float32
+
+
+@pytest.mark.parametrize("dtype", ["<f8", ">f4", "<i4", "object"])
+def test_arrays_of_other_types_are_refused(dtype: str) -> None:
+    with pytest.raises(DataError, match=r"not expected|opcode|expected kind"):
+        read_pickle(pickle.dumps({"x": np.zeros(3, dtype)}, 3))
+
+
+def test_a_dictionary_of_dictionaries_a_thousand_times_over_is_read_once() -> None:
+    """Forty doublings would be a million million entries, if each were written out."""
+    held: dict[str, object] = {"end": 1}
+    for _ in range(40):
+        held = {"a": held, "b": held}
+    assert read_pickle(pickle.dumps(held, 3)).keys() == {"a", "b"}
+    held["itself"] = held
+    found = read_pickle(pickle.dumps(held, 3))
+    assert found["itself"] is found
+
+
+def test_a_pickle_deeper_than_any_is_a_data_error() -> None:
+    deep = b"\x80\x03" + b"}X\x01\0\0\0a" * 5000 + b"K\x01" + b"s" * 5000 + b"."
+    with pytest.raises(DataError, match="expected kind"):
+        read_pickle(deep)

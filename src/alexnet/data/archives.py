@@ -1,4 +1,4 @@
-"""Reading what other programs packed: tar archives and Python 2 pickles, without trusting them.
+"""Reading what other programs packed: tar archives and pickles of arrays, without trusting them.
 
 Nothing is ever extracted to the disk and nothing is ever unpickled: wanted members are handed back
 as bytes, and a pickle is read as data, opcode by opcode, by a reader that cannot call anything.
@@ -117,26 +117,33 @@ class _Mark:
 class _Named:
     """What a pickle wanted to be called, kept as its name and never looked up."""
 
-    def __init__(self, name: str) -> None:
-        self.name, self.state = name, None
+    def __init__(self, name: str, arguments: tuple[Any, ...] = ()) -> None:
+        self.name, self.arguments, self.state = name, arguments, None
 
 
 _MARK = _Mark()
 _CONSTANTS = {"NONE": None, "NEWFALSE": False, "NEWTRUE": True}
-_LITERALS = {"BININT", "BININT1", "BININT2", "SHORT_BINSTRING", "BINSTRING"}
+_LITERALS = {
+    *("BININT", "BININT1", "BININT2", "SHORT_BINSTRING", "BINSTRING"),
+    *("BINUNICODE", "SHORT_BINBYTES", "BINBYTES"),
+}
 _EMPTY = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _PUT = {"BINPUT", "LONG_BINPUT"}
 _GET = {"BINGET", "LONG_BINGET"}
-_NAMES = {"numpy.core.multiarray _reconstruct", "numpy ndarray", "numpy dtype"}
+_ARRAYS = {f"numpy.{core}.multiarray _reconstruct" for core in ("core", "_core")}  # NumPy 1 and 2
+_NAMES = {*_ARRAYS, "numpy ndarray", "numpy dtype"}
+_BROKEN = (ValueError, IndexError, KeyError, TypeError, AttributeError, RecursionError)
+_DTYPES = {"u1": np.uint8, "f4": np.float32}
 
 
-def read_python2_pickle(data: bytes) -> dict[str, Any]:
-    """Return the dictionary that a Python 2 program pickled, arrays of bytes included.
+def read_pickle(data: bytes) -> dict[str, Any]:
+    """Return the dictionary that a Python program pickled with protocol 2 or 3, arrays included.
 
-    Strings come back as str (Latin-1), uint8 arrays as ndarray; nothing else is accepted. The
-    reader knows the opcodes of such a file and no way to import or call: see pickletools for what
-    each does. Raises DataError for any other opcode or name.
+    Dictionaries within dictionaries come back as such, strings of Python 2 as str (Latin-1), uint8
+    and little-endian float32 arrays as ndarray; nothing else is accepted. The reader knows the
+    opcodes of such a file and no way to import or call: see pickletools for what each does. Raises
+    DataError for any other opcode or name.
     """
     stack: list[Any] = []
     memo: dict[int, Any] = {}
@@ -144,11 +151,24 @@ def read_python2_pickle(data: bytes) -> dict[str, Any]:
         for opcode, argument, _ in pickletools.genops(data):
             _step(opcode.name, argument, stack, memo)
         (result,) = stack
-    except (ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
+        if not isinstance(result, dict):
+            raise DataError("not a pickle of the expected kind: no dictionary")
+        return _resolved(result, {})
+    except _BROKEN as error:
         raise DataError(f"not a pickle of the expected kind: {error}") from error
-    if not isinstance(result, dict):
-        raise DataError("not a pickle of the expected kind: no dictionary")
-    return {key: _array(v) if isinstance(v, _Named) else v for key, v in result.items()}
+
+
+def _resolved(plain: dict[Any, Any], done: dict[int, dict[Any, Any]]) -> dict[Any, Any]:
+    """Turn what stands for arrays into arrays; a dictionary met twice, or in itself, is one."""
+    if id(plain) in done:
+        return done[id(plain)]
+    made = done[id(plain)] = {}
+    for key, value in plain.items():
+        if isinstance(value, dict):
+            made[key] = _resolved(value, done)
+        else:
+            made[key] = _array(value) if isinstance(value, _Named) else value
+    return made
 
 
 def _step(name: str, argument: Any, stack: list[Any], memo: dict[int, Any]) -> None:
@@ -178,8 +198,8 @@ def _step(name: str, argument: Any, stack: list[Any], memo: dict[int, Any]) -> N
 
 def _assemble(name: str, stack: list[Any]) -> None:
     if name == "REDUCE":
-        _, called = stack.pop(), stack.pop()
-        stack.append(_Named(called.name))
+        arguments, called = stack.pop(), stack.pop()
+        stack.append(_Named(called.name, arguments))
     elif name == "BUILD":
         state = stack.pop()
         stack[-1].state = state
@@ -189,6 +209,9 @@ def _assemble(name: str, stack: list[Any]) -> None:
     elif name == "SETITEMS":
         items = _take(stack)
         stack[-1].update(zip(items[::2], items[1::2], strict=True))
+    elif name == "SETITEM":
+        value, key = stack.pop(), stack.pop()
+        stack[-1][key] = value
     else:
         raise DataError(f"the pickle holds the opcode {name}, which no data set needs; refused")
 
@@ -203,11 +226,17 @@ def _take(stack: list[Any], count: int | None = None) -> list[Any]:
 
 def _array(named: _Named) -> np.ndarray:
     """What ``numpy.ndarray.__setstate__`` would do with (version, shape, dtype, Fortran, bytes)."""
-    if named.name != "numpy.core.multiarray _reconstruct" or named.state is None:
+    if named.name not in _ARRAYS or named.state is None:
         raise DataError(f"not a pickle of the expected kind: a bare {named.name}")
-    _, shape, _, fortran_order, text = named.state
-    try:
-        flat = np.frombuffer(text.encode("latin-1"), np.uint8)
-        return flat.reshape(shape, order="F" if fortran_order else "C")
-    except (ValueError, TypeError, AttributeError) as error:
-        raise DataError(f"not a pickle of the expected kind: {error}") from error
+    _, shape, dtype, fortran_order, content = named.state
+    raw = content.encode("latin-1") if isinstance(content, str) else content
+    flat = np.frombuffer(raw, _dtype(dtype))
+    return flat.reshape(shape, order="F" if fortran_order else "C")
+
+
+def _dtype(named: _Named) -> np.dtype[Any]:
+    """The type of an array's values from ``numpy.dtype``'s arguments and its byte order."""
+    kind, order = named.arguments[0], named.state[1]  # type: ignore[index]
+    if kind not in _DTYPES or order not in ("|", "<"):
+        raise DataError(f"the pickle holds values of type {order}{kind}, which are not expected")
+    return np.dtype(_DTYPES[kind])

@@ -220,7 +220,7 @@ def _decode_python(files: Files) -> list[np.ndarray]:
     batches = []
     for name, data in files.items():
         try:
-            batch = archives.read_python2_pickle(data)
+            batch = archives.read_pickle(data)
             batches.append(_records(batch["labels"], batch["data"]))
         except (DataError, KeyError) as error:
             raise DataError(f"{name}: {error}") from error

@@ -32,16 +32,19 @@ def download(
     url: str,
     path: Path,
     *,
-    md5: str,
+    md5: str = "",
+    sha256: str = "",
     say: Say,
     timeout: float = TIMEOUT,
     most: int | None = None,
 ) -> None:
-    """Fetch the archive at ``url`` to ``path``; it is there afterwards only if its MD5 is ``md5``.
+    """Fetch the file at ``url`` to ``path``; it is there afterwards only if its checksum fits.
 
+    Either ``md5``, of a ``.tar.gz``, or ``sha256``, of any file, where the first digits are enough.
     What arrives goes to ``path`` + ".part" and an interrupted download goes on from there, in this
     call or the next one, where the server allows it. A damaged one is named, deleted and fetched
-    once more. It may have ``most`` bytes (400 MiB). Raises DownloadError if the server does not answer, refuses, or fails twice.
+    once more. It may have ``most`` bytes (400 MiB). Raises DownloadError if the server does not
+    answer, refuses, or fails twice.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
@@ -50,7 +53,7 @@ def download(
         before = _size(part)
         try:
             _transfer(url, part, say, timeout, most or MAX_BYTES)
-            _check(part, md5)
+            _check(part, md5) if md5 else _check_sha256(part, sha256)
             os.replace(part, path)
             return
         except _Dropped as error:
@@ -137,6 +140,13 @@ def _check(part: Path, md5: str) -> None:
         actual = hashlib.file_digest(file, _md5).hexdigest()
     if actual != md5:
         raise _Damaged(f"{part.stem} has the MD5 {actual}, expected {md5}")
+
+
+def _check_sha256(part: Path, expected: str) -> None:
+    with part.open("rb") as file:
+        actual = hashlib.file_digest(file, "sha256").hexdigest()
+    if not expected or not actual.startswith(expected):
+        raise _Damaged(f"{part.stem} has the SHA-256 {actual}, expected {expected}...")
 
 
 def _md5() -> hashlib._Hash:

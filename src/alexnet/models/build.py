@@ -38,15 +38,33 @@ class AlexNet(nn.Module):
         super().__init__()
         self.network = network
         self.size = network.size if size is None else size
+        self.frozen: frozenset[str] = frozenset()
         for step in table.trace(network, self.size):
             self.add_module(step.row.name, LAYERS[type(step.row)](step.row, step.inputs))
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """Return logits ``(N, classes)`` for pictures ``(N, 3, size, size)``."""
+    def forward(self, pictures: Tensor, first: int = 0) -> Tensor:
+        """Return logits ``(N, classes)`` for pictures ``(N, 3, size, size)``.
+
+        ``first``: the number of the row to begin with, for inputs that are what enters that row.
+        """
         x = pictures
-        for layer in self.children():
+        for layer in list(self.children())[first:]:
             x = layer(x)
         return x
+
+    def freeze(self, names: Iterable[str]) -> None:
+        """Train these rows no more: no gradients, and norms and dropout as in evaluation."""
+        self.frozen = frozenset(names)
+        for name in self.frozen:
+            self.get_submodule(name).requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> AlexNet:
+        """Switch to training, or to evaluation; frozen rows stay in evaluation."""
+        super().train(mode)
+        for name in self.frozen:
+            self.get_submodule(name).eval()
+        return self
 
     def activations(self, pictures: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
         """Return the output of each named row, e.g. ``("conv5", "fc7")``; stops after the last.

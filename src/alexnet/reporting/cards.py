@@ -9,6 +9,7 @@ from typing import Any
 
 from alexnet import recipe as recipes
 from alexnet.errors import CheckpointError, UnknownName
+from alexnet.exchange.torchvision import WEIGHTS
 from alexnet.models import rows, table, zoo
 from alexnet.models.table import Network, Traced
 from alexnet.recipe import Recipe
@@ -278,7 +279,7 @@ def _verdict_text(verdict: dict[str, Any]) -> str:
 
 
 def listing(kind: str) -> list[dict[str, str]]:
-    """Return name and one line about each of the ``models``, ``datasets`` or ``recipes``."""
+    """Return name and a line about each of the ``models``, ``datasets``, ``recipes``, ``weights``."""
     if kind == "models":
         found = [zoo.network(name) for name in sorted(zoo.NETWORKS)]
         return [{"name": n.name, "about": n.summary} for n in found]
@@ -286,5 +287,5 @@ def listing(kind: str) -> list[dict[str, str]]:
         from alexnet.data.sources import DATASETS
 
         return [{"name": name, "about": origin.about} for name, origin in sorted(DATASETS.items())]
-    loaded = [recipes.load(name) for name in recipes.names()]
-    return [{"name": r.name, "about": r.summary} for r in loaded]
+    about = WEIGHTS if kind == "weights" else {r: recipes.load(r).summary for r in recipes.names()}
+    return [{"name": name, "about": text} for name, text in about.items()]

@@ -14,8 +14,9 @@ import torch
 
 from alexnet.data.preprocess import Preprocessing
 from alexnet.errors import CheckpointError, UnknownName, UsageError
-from alexnet.models import zoo
+from alexnet.models import transfer, zoo
 from alexnet.models.build import AlexNet, build
+from alexnet.models.table import Network
 from alexnet.run import checkpoint
 
 
@@ -46,8 +47,13 @@ def card(
     views: str,
     keep: str,
     data: str,
+    *,
+    head: Sequence[int] | None = None,
 ) -> dict[str, Any]:
-    """Return what a checkpoint's model.json holds, so that ``load`` needs nothing else."""
+    """Return what a checkpoint's model.json holds, so that ``load`` needs nothing else.
+
+    ``head``: the hidden widths of a head of its own (``transfer.with_head``), None for none.
+    """
     return {
         "network": network,
         "classes": list(classes),
@@ -55,6 +61,7 @@ def card(
         "views": views,
         "keep": keep,
         "data": data,
+        "head": None if head is None else list(head),
     }
 
 
@@ -84,13 +91,19 @@ def restore(saved: checkpoint.Checkpoint) -> Classifier:
         described = saved.model
         classes = tuple(described["classes"])
         preprocessing = Preprocessing.from_json(described["preprocessing"], saved.input)
-        network = zoo.network(described["network"], classes=len(classes))
+        network = _network(described, len(classes))
         use = str(described["views"]), str(described["data"])
     except (KeyError, TypeError, UsageError) as error:
         raise CheckpointError(f"{saved.path / checkpoint.MODEL} does not fit: {error}") from None
     module = build(network, preprocessing.size)
     checkpoint.load_weights(module, saved.weights, str(saved.path))
     return _ready(module, classes, preprocessing, use, str(saved.path))
+
+
+def _network(described: dict[str, Any], classes: int) -> Network:
+    network = zoo.network(described["network"], classes=classes)
+    head = described.get("head")  # not in checkpoints of version 0.1
+    return network if head is None else transfer.with_head(network, tuple(map(int, head)))
 
 
 def fresh(name: str, *, classes: int = 10) -> Classifier:

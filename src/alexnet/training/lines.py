@@ -6,7 +6,6 @@ from typing import Any
 
 from alexnet.models import table
 from alexnet.run.log import minutes
-from alexnet.training import sides
 from alexnet.training.saving import Progress
 from alexnet.training.stage import Stage
 
@@ -21,10 +20,7 @@ def beforehand(stage: Stage, progress: Progress, step_seconds: float) -> str:
     total = table.totals(table.trace(stage.model.network, stage.model.size))
     left = stage.total - progress.step
     steps = range(progress.step, stage.total)
-    now, mean = (
-        sides.multiply_adds(stage.recipe, stage.model.network, which, stage.total)
-        for which in (steps[:1], steps)
-    )
+    now, mean = stage.multiply_adds(steps[:1]), stage.multiply_adds(steps)
     work = mean * left * stage.recipe.train.batch
     return (
         f"{stage.recipe.name}: {stage.model.network.name} ({total.trainable / 1e6:.1f} M weights) at "

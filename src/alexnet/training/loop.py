@@ -27,7 +27,16 @@ from alexnet.recipe import Duration, Recipe
 from alexnet.run import log
 from alexnet.run.device import Device
 from alexnet.run.ranks import ALONE, Ranks
-from alexnet.training import augmentation, guard, lines, optim, record, schedule, sides
+from alexnet.training import (
+    augmentation,
+    features,
+    guard,
+    lines,
+    optim,
+    record,
+    schedule,
+    sides,
+)
 from alexnet.training.saving import Progress, restore, save
 from alexnet.training.stage import Stage, set_up
 
@@ -176,7 +185,7 @@ def rehearse(stage: Stage, step: int = 0) -> float:
     for _ in range(3):  # the first maps memory and chooses kernels
         start = time.perf_counter()
         with device.autocast():
-            logits = model(x)
+            logits = model(x, stage.first) if stage.first else model(x)
         F.cross_entropy(logits.float(), batch.labels).backward()  # type: ignore[no-untyped-call]
         device.synchronise()
         seconds.append(time.perf_counter() - start)
@@ -186,11 +195,14 @@ def rehearse(stage: Stage, step: int = 0) -> float:
 def prepare(stage: Stage, batch: Batch, draw: torch.Generator, step: int) -> Tensor:
     """Augment and preprocess the training batch of a step: float32 ``(N, 3, side, side)``.
 
-    What is drawn is drawn for the whole batch, whatever part of it is here.
+    What is drawn is drawn for the whole batch, whatever part of it is here. Where frozen rows ran
+    once, what enters the first row behind them instead.
     """
     plan, epoch = stage.recipe.augment, step // stage.steps_per_epoch
     prepared = sides.at(stage.preprocessing, stage.recipe, step, stage.total)
     draws = augmentation.draw(plan, prepared, batch.everyone, epoch, draw).rows(batch.rows)
+    if stage.first:
+        return features.chosen_views(batch.pictures, draws.mirrored)
     return augmentation.apply(plan, prepared, stage.noise, batch.pictures, draws)
 
 

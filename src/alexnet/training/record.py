@@ -31,7 +31,7 @@ from alexnet.recipe import Recipe
 from alexnet.run import checkpoint, log
 from alexnet.run.device import environment, peak_memory
 from alexnet.run.files import read_json, write_text
-from alexnet.training import measured, sides
+from alexnet.training import measured
 from alexnet.training.saving import Progress
 from alexnet.training.stage import Stage
 
@@ -218,7 +218,7 @@ def today() -> str:
 
 
 def speed(stage: Stage, seconds: float, rate: float, steps: int) -> dict[str, Any]:
-    """Return what the training cost. ``table.Totals`` says which multiply-adds count.
+    """Return what the training cost; ``stage.multiply_adds`` says which multiply-adds count.
 
     ``rate``: the matrix rate of all ranks together.
     """
@@ -226,8 +226,7 @@ def speed(stage: Stage, seconds: float, rate: float, steps: int) -> dict[str, An
     full, rest = divmod(steps, stage.steps_per_epoch)
     per_epoch = min(len(stage.train), stage.steps_per_epoch * plan.batch)
     pictures = full * per_epoch + rest * plan.batch
-    each = sides.multiply_adds(stage.recipe, stage.model.network, range(steps), stage.total)
-    work = round(each * pictures)
+    work = round(stage.multiply_adds(range(steps)) * pictures)
     return {
         "training_seconds": seconds,
         "pictures": pictures,

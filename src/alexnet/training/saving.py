@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from alexnet.errors import CheckpointError, NotFinite
+from alexnet.exchange.filling import tensors_of
 from alexnet.run import checkpoint, log
 from alexnet.training import optim, schedule
 from alexnet.training.stage import Stage
@@ -131,7 +132,19 @@ def _restore_tensors(stage: Stage, saved: checkpoint.Checkpoint) -> None:
     own = stage.parallel.own
     live = own({k[5:]: v for k, v in saved.optimizer.items() if k.startswith("live/")})
     memory = own({k: v for k, v in saved.optimizer.items() if not k.startswith("live/")})
+    _refuse_other_frozen(stage, saved)
     checkpoint.load_weights(stage.predictor, own(saved.weights), str(saved.path))
     if live:
         checkpoint.load_weights(stage.model, live, str(saved.path))
     optim.restore_memory(stage.optimizer, stage.model, memory)
+
+
+def _refuse_other_frozen(stage: Stage, saved: checkpoint.Checkpoint) -> None:
+    """Frozen rows ran once, with the weights that the run began with: it goes on with no others."""
+    rows = [row.name for row in stage.model.network.rows[: stage.first]]
+    for name, value in tensors_of(stage.model, rows).items():
+        if name not in saved.weights or not torch.equal(value.cpu(), saved.weights[name]):
+            raise CheckpointError(
+                f"{saved.path} began with other weights in {name} than model.weights = "
+                f"{stage.recipe.model.weights!r} gives now; put back the file it began with"
+            )

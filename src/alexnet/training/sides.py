@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from alexnet.data.preprocess import Preprocessing
@@ -36,13 +36,11 @@ def at(prepared: Preprocessing, recipe: Recipe, step: int, total: int) -> Prepro
     return prepared if side == prepared.size else replace(prepared, size=side)
 
 
-def multiply_adds(recipe: Recipe, network: Network, steps: range, total: int) -> float:
-    """Return the training multiply-adds of one picture, the mean over ``steps`` of ``total``."""
+def mean(cost: Callable[[int], int], recipe: Recipe, steps: range, total: int) -> float:
+    """Return the mean over ``steps`` of ``total`` of what a picture costs at the side of each."""
     size = recipe.input.size
     counts = Counter(side_at(recipe.train.sides, size, step, total) for step in steps)
-    costs = {side: table.totals(table.trace(network, side)) for side in counts or {size: 1}}
-    work = sum(costs[side].training_multiply_adds * count for side, count in counts.items())
-    return work / max(1, len(steps))
+    return sum(cost(side) * count for side, count in counts.items()) / max(1, len(steps))
 
 
 def refuse_unfit(recipe: Recipe, network: Network) -> None:

@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from alexnet.data.splits import AUTO, part_of, settle
 from alexnet.data.statistics import Statistics
 from alexnet.errors import RecipeError, UnknownName, UsageError
 from alexnet.evaluation import Scores, evaluate
-from alexnet.models import zoo
+from alexnet.models import table, transfer
 from alexnet.models.build import AlexNet, build, whiten_first
 from alexnet.models.init import INITIALISATIONS
 from alexnet.models.towers import Tower
@@ -33,9 +34,10 @@ from alexnet.run import classifier
 from alexnet.run.device import Device
 from alexnet.run.log import Console
 from alexnet.run.ranks import ALONE, Ranks
-from alexnet.training import measured, optim, parallel, sides
+from alexnet.training import features, measured, optim, parallel, sides
 from alexnet.training.parallel import Parallel
 from alexnet.training.schedule import EarlyStopping, Plateau
+from alexnet.training.transfer import network_of, rows_run_once, run_once, start_from
 
 WHITENED = 2000  # pictures, the first of the training split, that whitening filters are made from
 
@@ -62,6 +64,7 @@ class Stage:
     stopping: EarlyStopping | None
     steps_per_epoch: int
     total: int  # optimiser steps of the whole run
+    first: int = 0  # the row that a step begins with: those before it ran once (features.py)
     parallel: Parallel = field(default_factory=Parallel)
     is_best: bool = field(default=False)
 
@@ -69,6 +72,17 @@ class Stage:
     def epochs(self) -> int:
         """Return the number of epochs, a last partial one counted as one."""
         return math.ceil(self.total / self.steps_per_epoch)
+
+    def multiply_adds(self, steps: range) -> float:
+        """Return the multiply-adds of training on one picture, the mean over ``steps``."""
+        network = self.model.network
+        frozen = transfer.frozen_rows(network, self.recipe.model.frozen)
+
+        def cost(side: int) -> int:
+            traced = table.trace(network, side)
+            return transfer.training_multiply_adds(traced, frozen, self.first)
+
+        return sides.mean(cost, self.recipe, steps, self.total)
 
     @property
     def predictor(self) -> AlexNet | Tower:
@@ -85,17 +99,26 @@ class Stage:
             self.recipe.evaluation.views,
             self.recipe.evaluation.keep,
             self.dataset.name,
+            head=self.recipe.model.head,
         )
 
     def score(self, source: Source | Resident, views: str | None = None) -> Scores:
         """Score the weights that the run would predict with, in the views of its recipe or others."""
         plan = self.recipe.evaluation
+        views = views or plan.views
+        if features.hold(source):
+            assert isinstance(self.model, AlexNet)
+            assert isinstance(self.predictor, AlexNet)
+            how = features.Plan(self.model, self.first, self.preprocessing, self.device)
+            return features.score(
+                how, self.predictor, source, views=views, batch=plan.batch, top=plan.top
+            )
         return evaluate(
             self.predictor,
             source,
             self.preprocessing,
             self.device,
-            views=views or plan.views,
+            views=views,
             batch=plan.batch,
             top=plan.top,
             ranks=self.parallel.ranks if self.parallel.divided else ALONE,
@@ -141,8 +164,13 @@ def set_up(
     weighs = recipe.train.balance == "loss"
     weights = weights_of_classes(parts["train"].targets, len(dataset.classes)) if weighs else None
     whole = _model(recipe, len(dataset.classes), parts["train"], prepared)
+    start_from(whole, recipe.model, root, console)
     shared = shared.of_classes(len(dataset.classes))
     model = shared.model(whole).to(device.torch)
+    first = rows_run_once(recipe, whole)
+    if first:
+        plan = features.Plan(whole, first, prepared, device)
+        parts = run_once(plan, recipe, dataset, parts, root, console)
     length = steps_per_epoch(
         len(parts["train"]), recipe.train.batch, drop_last=recipe.train.drop_last
     )
@@ -167,12 +195,13 @@ def set_up(
         class_weights=None if weights is None else weights.to(device.torch),
         model=model,
         averaged=copy.deepcopy(model) if recipe.train.average else None,
-        forward=_compiled(model) if recipe.train.compile else shared.forward(model),
+        forward=_forward(shared.forward(model), first, compiled=recipe.train.compile),
         optimizer=optim.make(model, o),
         plateau=plateau if s.name == "plateau" else None,
         stopping=EarlyStopping(stopping) if stopping else None,
         steps_per_epoch=length,
         total=max(1, total),
+        first=first,
         parallel=shared,
     )
 
@@ -209,13 +238,20 @@ def _refuse_early(
     recipe: Recipe, splits: dict[str, str], ranks: Ranks, *, resumed: bool
 ) -> Parallel:
     """Find what cannot be meant before a data set is fetched for it; return who does what."""
-    network = zoo.network(recipe.model.network).changed(init=recipe.model.init)
+    network = network_of(recipe.model, None)
     sides.refuse_unfit(recipe, network)
+    transfer.frozen_rows(network, recipe.model.frozen)
     if network.init not in INITIALISATIONS:
         raise UnknownName("initialisation", network.init, INITIALISATIONS)
     for expression in filter(None, splits.values()):
         part_of(expression)
-    return parallel.of(recipe, ranks, network, resumed=resumed)
+    shared = parallel.of(recipe, ranks, network, resumed=resumed)
+    if shared.two_towers and recipe.model.frozen:
+        raise RecipeError(
+            "model.frozen needs the whole network in each process, and train.parallel = 'towers' "
+            "halves it; set train.parallel = 'data'"
+        )
+    return shared
 
 
 def _refuse_overlap(parts: dict[str, Source], splits: dict[str, str]) -> None:
@@ -231,9 +267,7 @@ def _refuse_overlap(parts: dict[str, Source], splits: dict[str, str]) -> None:
 
 
 def _model(recipe: Recipe, classes: int, train: Source, prepared: Preprocessing) -> AlexNet:
-    network = zoo.network(recipe.model.network, classes=classes).changed(
-        init=recipe.model.init, dropout=recipe.model.dropout
-    )
+    network = network_of(recipe.model, classes)
     model = build(network, recipe.input.size, seed=fold(recipe.train.seed, "init"))
     if network.whitens:
         first = train.read(np.arange(min(len(train), WHITENED)), torch.device("cpu"))
@@ -241,7 +275,12 @@ def _model(recipe: Recipe, classes: int, train: Source, prepared: Preprocessing)
     return model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload, no-any-return]
 
 
-def _compiled(model: nn.Module) -> Callable[[Tensor], Tensor]:
+def _forward(model: nn.Module, first: int, *, compiled: bool) -> Callable[[Tensor], Tensor]:
+    forward = partial(model, first=first) if first else model
+    return _compiled(forward) if compiled else forward
+
+
+def _compiled(model: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     """Compile a model; a machine that cannot (no C++ compiler, say) is told so at the first step."""
     compiled = torch.compile(model)
 

@@ -1,0 +1,84 @@
+"""A table made ready for pretrained weights: another head, frozen rows, the part that runs once.
+
+No torch here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from fnmatch import fnmatchcase
+
+from alexnet.errors import RecipeError
+from alexnet.models.rows import Dense, Dropout, Flatten, ReLU, Row
+from alexnet.models.table import Network, Traced
+
+
+def with_head(network: Network, widths: Iterable[int], dropout: float | None = None) -> Network:
+    """Return the table with the dense layers behind its ``Flatten`` replaced by a new head.
+
+    ``widths`` are the outputs of the hidden layers, each with a ReLU; ``()`` is a linear classifier.
+    ``dropout`` is the rate before every dense layer (None or 0: no dropout). The rows are called
+    ``head1``, ``head2``, ..., so that no pretrained tensor is mistaken for theirs. Raises
+    ``RecipeError`` for a table without ``Flatten``.
+    """
+    body = _up_to_flatten(network)
+    head: list[Row] = []
+    for n, units in enumerate((*widths, network.classes), start=1):
+        head += [Dropout(f"headdrop{n}", p=dropout)] if dropout else []
+        head += [Dense(f"head{n}", units=units), ReLU(f"headrelu{n}")]
+    return replace(network, rows=(*body, *head[:-1]))
+
+
+def _up_to_flatten(network: Network) -> tuple[Row, ...]:
+    for n, row in enumerate(network.rows, start=1):
+        if isinstance(row, Flatten):
+            return network.rows[:n]
+    raise RecipeError(
+        f"model.head replaces the layers behind Flatten, but {network.name} has no such row"
+    )
+
+
+def frozen_rows(network: Network, patterns: Iterable[str]) -> frozenset[str]:
+    """Return the names of the rows that any of the patterns fits, e.g. ``conv*``.
+
+    Raises ``RecipeError`` for a pattern that fits none.
+    """
+    names = [row.name for row in network.rows]
+    found: set[str] = set()
+    for pattern in patterns:
+        fits = {name for name in names if fnmatchcase(name, pattern)}
+        if not fits:
+            raise RecipeError(
+                f"model.frozen = {pattern!r} fits no row of {network.name}; "
+                f"its rows are {', '.join(names)}"
+            )
+        found |= fits
+    return frozenset(found)
+
+
+def fixed_rows(steps: Iterable[Traced], frozen: frozenset[str]) -> int:
+    """Count the leading rows whose output for a picture never changes while the rest is trained.
+
+    Frozen rows, and between them rows that hold no values and draw no chance. 0 where none of them
+    is frozen: there is nothing to gain then.
+    """
+    count, gained = 0, False
+    for step in steps:
+        row = step.row
+        holds = step.parameters + step.buffers > 0 or isinstance(row, Dropout)
+        if holds and row.name not in frozen:
+            break
+        count, gained = count + 1, gained or step.parameters > 0
+    return count if gained else 0
+
+
+def training_multiply_adds(steps: Iterable[Traced], frozen: frozenset[str], first: int) -> int:
+    """Return the multiply-adds of training on one picture: forward and backward is three passes.
+
+    One where nothing is learned, none for the ``first`` rows, which ran once before.
+    """
+    return sum(
+        s.multiply_adds * (3 if s.parameters and s.row.name not in frozen else 1)
+        for s in list(steps)[first:]
+    )

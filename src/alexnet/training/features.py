@@ -1,0 +1,250 @@
+"""Frozen layers run once: what leaves them is kept on the disk and read like pictures.
+
+For every picture of a split, and its mirror image where the recipe flips, in the precision of the
+run: bfloat16 values as their bits, so that training from them is training through them. A folder
+``features/DATA-SPLIT-KEY`` is whole or not there; the key covers all that the values depend on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock
+from numpy.typing import NDArray
+from torch import Tensor
+
+from alexnet import evaluation
+from alexnet.data.cache import scratch, sweep
+from alexnet.data.loader import Batch, Resident, Source, in_order
+from alexnet.data.preprocess import Preprocessing
+from alexnet.errors import DataError
+from alexnet.exchange.filling import tensors_of
+from alexnet.exchange.pretrained import digest
+from alexnet.models import table
+from alexnet.models.build import AlexNet
+from alexnet.run.device import Device
+from alexnet.run.files import sync_file, sync_folder, write_text
+from alexnet.run.log import Console, minutes
+
+FORMAT = 1
+VIEWS = ("centre", "flip")  # the views that stored features can give
+BATCH = 128
+VALUES, MANIFEST = "values.npy", "manifest.json"
+
+
+@dataclass(frozen=True)
+class Features(Source):
+    """A split's outputs of the first rows, in place of its pictures.
+
+    ``images`` holds their bytes, uint8 ``(N, views, bytes)``, in the order of the split, and is
+    memory-mapped; a batch's ``pictures`` are ``(N, views, *shape)`` of ``dtype``.
+    """
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+    def read(self, positions: NDArray[np.int64], device: torch.device) -> Batch:
+        """Fetch the features at ``positions`` of the split."""
+        at = self.chosen[positions]
+        values = torch.from_numpy(self.images[positions]).view(self.dtype)
+        values = values.view(*values.shape[:2], *_stored(self.shape)).to(device)
+        maps = values.permute(0, 1, 4, 2, 3) if len(self.shape) == 3 else values
+        return Batch(torch.from_numpy(at), maps, torch.from_numpy(self.labels[at]).to(device))
+
+
+def _stored(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Maps lie on the disk as convolutions read them: rows, columns, channels."""
+    return (*shape[1:], shape[0]) if len(shape) == 3 else shape
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How features are made: by the first ``first`` rows of ``model``."""
+
+    model: AlexNet
+    first: int
+    preprocessing: Preprocessing
+    device: Device
+
+    @property
+    def rows(self) -> list[str]:
+        """Return the names of the rows that run once."""
+        return [row.name for row in self.model.network.rows[: self.first]]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Return the type of the values, that of the run's precision."""
+        return torch.bfloat16 if self.device.precision == "bf16" else torch.float32
+
+    def facts(
+        self, fingerprint: str, part: str, chosen: NDArray[np.int64], views: int
+    ) -> dict[str, Any]:
+        """Return all that the values depend on, as JSON has it; ``views``: 1, or 2 with mirrored."""
+        facts = {
+            "format": FORMAT,
+            "weights": digest(tensors_of(self.model, self.rows)),
+            "rows": [repr(row) for row in self.model.network.rows[: self.first]],
+            "preprocessing": self.preprocessing.to_json(),
+            "mean_picture": digest(self.preprocessing.tensors()),
+            "data": fingerprint,
+            "part": part,
+            "chosen": hashlib.sha256(np.ascontiguousarray(chosen).data).hexdigest(),
+            "views": views,
+            "precision": self.device.precision,
+            "device": self.device.torch.type,
+        }
+        return dict(json.loads(json.dumps(facts)))
+
+
+def once(
+    plan: Plan, source: Source, name: str, facts: dict[str, Any], root: Path, console: Console
+) -> Features:
+    """Return the features of a split, from the disk where they are, else computed and kept.
+
+    ``name`` is for people, e.g. ``imagenette-train``; ``facts`` are ``plan.facts`` of the split.
+    Raises ``DataError`` where they cannot be kept.
+    """
+    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    home = root / "features"
+    folder = home / f"{name}-{key}"
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with FileLock(home / ".lock"):
+            sweep(home)
+            if not _whole(folder, facts, console):
+                _compute(plan, source, folder, facts, console)
+        values = np.load(folder / VALUES, mmap_mode="r", allow_pickle=False)
+    except OSError as error:
+        raise DataError(
+            f"the features of {name} cannot be kept in {home}: {error.strerror or error}; make room "
+            "there (its folders can be deleted), or set ALEXNET_DATA"
+        ) from error
+    shape = _shape(plan)
+    return Features(np.asarray(values), source.labels, source.chosen, shape, plan.dtype)
+
+
+def _shape(plan: Plan) -> tuple[int, ...]:
+    return table.trace(plan.model.network, plan.model.size)[plan.first - 1].outputs
+
+
+def _whole(folder: Path, facts: dict[str, Any], console: Console) -> bool:
+    """Say whether the folder holds these features with the bits that were written."""
+    if not folder.is_dir():
+        return False
+    try:
+        noted = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        with (folder / VALUES).open("rb") as file:
+            actual = hashlib.file_digest(file, "sha256").hexdigest()
+        if noted["facts"] == facts and noted["sha256"] == actual:
+            return True
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    console.say(f"{folder} is damaged; computing these features again")
+    return False
+
+
+def _compute(
+    plan: Plan, source: Source, folder: Path, facts: dict[str, Any], console: Console
+) -> None:
+    names = plan.rows
+    console.say(f"{names[0]} to {names[-1]} run once: {len(source):,} pictures, {folder.name}")
+    began = time.perf_counter()
+    with scratch(folder.parent) as work, scratch(folder.parent) as aside:
+        sha256 = _write(plan, source, facts["views"], work / VALUES, console)
+        write_text(work / MANIFEST, json.dumps({"facts": facts, "sha256": sha256}, indent=1))
+        if folder.exists():
+            os.rename(folder, aside / folder.name)
+        os.rename(work, folder)
+        sync_folder(folder.parent)
+    console.say(f"  {minutes(time.perf_counter() - began)}, {_size(folder) / 1e6:,.0f} MB")
+
+
+def _size(folder: Path) -> int:
+    return (folder / VALUES).stat().st_size
+
+
+def _write(plan: Plan, source: Source, views: int, path: Path, console: Console) -> str:
+    """Write the values front to back, so that a full disk is an error and not a crash."""
+    width = int(np.prod(_shape(plan))) * plan.dtype.itemsize
+    header = {"descr": "|u1", "fortran_order": False, "shape": (len(source), views, width)}
+    digest_ = hashlib.sha256()
+    total = -(-len(source) // BATCH)
+    with path.open("w+b") as file, console.bar("features", total) as bar:
+        np.lib.format.write_array_header_1_0(file, header)
+        file.seek(0)
+        digest_.update(file.read())
+        for values in _values(plan, source, views):
+            digest_.update(values.data)
+            file.write(values.data)
+            bar.advance("")
+    sync_file(path)
+    return digest_.hexdigest()
+
+
+@torch.inference_mode()
+def _values(plan: Plan, source: Source, views: int) -> Iterator[NDArray[np.uint8]]:
+    """Yield the bytes of every batch, ``(N, views, bytes)``."""
+    last = plan.rows[-1]
+    was_training = plan.model.training
+    plan.model.eval()
+    try:
+        for part in in_order(source, BATCH, plan.device.torch):
+            x = plan.preprocessing(part.pictures)
+            with plan.device.autocast():
+                seen = [x, x.flip(3)][:views]
+                outputs = [plan.model.activations(view, [last])[last] for view in seen]
+            stacked = torch.stack([_plain(y, plan.dtype) for y in outputs], 1)
+            yield stacked.flatten(2).view(torch.uint8).numpy()
+    finally:
+        plan.model.train(was_training)
+
+
+def _plain(y: Tensor, dtype: torch.dtype) -> Tensor:
+    stored = y.permute(0, 2, 3, 1) if y.ndim == 4 else y
+    return stored.to("cpu", dtype).contiguous()
+
+
+def chosen_views(features: Tensor, mirrored: Tensor | None) -> Tensor:
+    """Return ``(N, *shape)`` of a batch's ``(N, views, *shape)``: of the mirror image where told so."""
+    which = torch.zeros(len(features), dtype=torch.int64) if mirrored is None else mirrored.long()
+    x = features[torch.arange(len(features)), which]
+    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
+
+
+def hold(source: Source | Resident) -> bool:
+    """Say whether a split holds features in place of pictures."""
+    resident = isinstance(source, Resident) and source.images.dtype != torch.uint8
+    return resident or isinstance(source, Features)
+
+
+@torch.inference_mode()
+def score(
+    plan: Plan,
+    module: AlexNet,
+    source: Source | Resident,
+    *,
+    views: str,
+    batch: int,
+    top: tuple[int, ...],
+) -> evaluation.Scores:
+    """Score the rows of ``module`` behind the frozen ones on a split's features, in ``VIEWS``."""
+    was_training = module.training
+    module.eval()
+    found, labels = [], []
+    for part in in_order(source, batch, plan.device.torch):
+        seen = part.pictures.unbind(1)[: 2 if views == "flip" else 1]
+        with plan.device.autocast():
+            logits = [module(view, plan.first) for view in seen]
+        found.append(torch.stack([x.float().softmax(1) for x in logits]).mean(0).cpu())
+        labels.append(part.labels.cpu())
+    module.train(was_training)
+    return evaluation.score(torch.cat(found), torch.cat(labels), views, top)

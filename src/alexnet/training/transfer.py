@@ -1,0 +1,88 @@
+"""Starting from pretrained weights, and training behind layers that run once."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from alexnet.data.cache import Dataset
+from alexnet.data.loader import Source
+from alexnet.data.sources import default_root
+from alexnet.errors import RecipeError
+from alexnet.exchange import filling, pretrained
+from alexnet.models import table, transfer, zoo
+from alexnet.models.build import AlexNet
+from alexnet.models.table import Network
+from alexnet.recipe import Augment, Model, Recipe
+from alexnet.run.log import Console
+from alexnet.training import features
+
+
+def network_of(plan: Model, classes: int | None) -> Network:
+    """Return the table that a recipe's ``[model]`` describes."""
+    network = zoo.network(plan.network, classes=classes)
+    if plan.head is not None:
+        network = transfer.with_head(network, plan.head, plan.dropout)
+    return network.changed(init=plan.init, dropout=plan.dropout)
+
+
+def start_from(model: AlexNet, plan: Model, root: Path | None, console: Console) -> AlexNet:
+    """Fill and freeze what the recipe says; which rows start fresh is said.
+
+    Raises ``RecipeError`` for a frozen row that the weights do not fill, or where nothing is left to
+    train; ``DataError`` or ``DownloadError`` where the weights cannot be had.
+    """
+    frozen = transfer.frozen_rows(model.network, plan.frozen)
+    if plan.weights:
+        weights = pretrained.load(plan.weights, root=root, say=console.say)
+        filled = filling.fill(model, weights.tensors, weights.origin)
+        console.say(f"weights from {weights.origin}: {filled.in_words()}")
+        if fresh := sorted(frozen & filled.fresh.keys()):
+            raise RecipeError(
+                f"model.frozen holds {fresh[0]} as it is, but model.weights = {plan.weights!r} does "
+                f"not fill it ({filled.fresh[fresh[0]]})"
+            )
+    model.freeze(frozen)
+    if not any(p.requires_grad for p in model.parameters()):
+        raise RecipeError(f"model.frozen = {list(plan.frozen)} leaves nothing to train")
+    return model
+
+
+def rows_run_once(recipe: Recipe, model: AlexNet) -> int:
+    """Count the frozen rows that can run once: only where no picture is changed but by mirroring.
+
+    A mean picture is not mirrored with the pictures, so that their features cannot be kept apart.
+    """
+    flips = recipe.augment.flip != "none" and recipe.input.mean == "picture"
+    moved = recipe.augment.model_copy(update={"flip": "none"}) != Augment()
+    if flips or moved or recipe.train.sides:
+        return 0
+    return transfer.fixed_rows(table.trace(model.network, model.size), model.frozen)
+
+
+def run_once(
+    plan: features.Plan,
+    recipe: Recipe,
+    dataset: Dataset,
+    parts: dict[str, Source],
+    root: Path | None,
+    console: Console,
+) -> dict[str, Source]:
+    """Put features in the place of pictures, in the splits that can be read from them."""
+    found = dict(parts)
+    for name, source in parts.items():
+        views = _views(recipe, name)
+        if views <= set(features.VIEWS):
+            part = next(p for p, of in dataset.parts.items() if of.images is source.images)
+            facts = plan.facts(dataset.fingerprint, part, source.chosen, 1 + ("flip" in views))
+            title = re.sub(r"[^\w.-]+", "_", dataset.name)[-40:] + f"-{name}"
+            found[name] = features.once(plan, source, title, facts, root or default_root(), console)
+    return found
+
+
+def _views(recipe: Recipe, name: str) -> set[str]:
+    """Return the views that a split is seen in."""
+    if name == "train":
+        return {"centre"} if recipe.augment.flip == "none" else {"centre", "flip"}
+    scored = recipe.evaluation
+    return {scored.views, *scored.also} if name == "test" else {scored.views}

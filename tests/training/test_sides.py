@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from alexnet import recipe
-from alexnet.errors import RecipeError
+from alexnet.errors import RecipeError, UsageError
 from alexnet.models import table, zoo
 from alexnet.models.build import AlexNet
 from alexnet.run.device import choose
@@ -21,7 +21,7 @@ SMALL: dict[str, Any] = {
     "data.validation": "train[60:90]",
     "data.test": "test[:30]",
     "data.split": "slice",
-    "data.size": 72,
+    "data.size": 96,
     "input.size": 64,
     "train.batch": 20,
     "train.sides": [64, 64],
@@ -85,7 +85,7 @@ def test_pictures_of_a_step_have_its_side(data_root: Path, tmp_path: Path, monke
 
 
 def test_a_network_for_one_size_is_refused():
-    fixed = plan(train__sides=[64, 96], model__network="one-tower", input__size=96, data__size=96)
+    fixed = plan(train__sides=[80, 96], model__network="one-tower")
     with pytest.raises(RecipeError, match=r"one-tower fit one size only .* weights\); leave out"):
         sides.refuse_unfit(fixed, zoo.network("one-tower"))
 
@@ -93,3 +93,10 @@ def test_a_network_for_one_size_is_refused():
 def test_one_side_alone_is_refused():
     with pytest.raises(RecipeError, match=r"train\.sides"):
         plan(train__sides=[64])
+
+
+def test_training_pictures_larger_than_the_stored_ones_are_refused(data_root: Path, tmp_path: Path):
+    asked = plan(train__sides=[64, 128])
+    with pytest.raises(UsageError, match="128 is more than the 96 pixels of the stored"):
+        loop.fit(asked, tmp_path / "run", device=choose("cpu", "float32"), root=data_root)
+    assert not list(tmp_path.glob("run/*"))

@@ -180,6 +180,7 @@ def set_up(
             "pictures, and train.drop_last leaves out the partial batch; lower train.batch"
         )
     total = recipe.train.epochs.steps(steps_per_epoch=length, batch=recipe.train.batch)
+    sides.at(prepared, recipe, total, total)  # the largest pictures: refused now, not at that step
     stopping, s, o = recipe.train.early_stopping, recipe.schedule, recipe.optim
     plateau = Plateau(o.lr, s.factor, s.patience, s.min_delta, s.cooldown, s.min_lr)
     return Stage(

@@ -59,11 +59,14 @@ def project(space: Embedding, components: int = 2) -> Projection:
     if not 1 <= components <= most:
         raise UsageError(f"{components} components of {_shape(space)}; choose 1 to {most}")
     solver = "full" if most <= _DENSE or components == most else "arpack"
+    centre = space.vectors.mean(0, dtype=np.float64)  # in float32 a sum of 10,000 loses two digits
+    centred = space.vectors - centre.astype(np.float32)
     with np.errstate(invalid="ignore", divide="ignore"):  # vectors that are all alike: no variance
-        found = PCA(components, svd_solver=solver, random_state=0).fit(space.vectors)
-    shares = np.nan_to_num(found.explained_variance_ratio_)
-    points = (space.vectors - found.mean_) @ found.components_.T
-    return Projection(points, found.components_, found.mean_, tuple(map(float, shares)))
+        found = PCA(components, svd_solver=solver, random_state=0).fit(centred)
+    shares = tuple(map(float, np.nan_to_num(found.explained_variance_ratio_)))
+    return Projection(
+        centred @ found.components_.T, found.components_, centre.astype(np.float32), shares
+    )
 
 
 def _shape(space: Embedding) -> str:

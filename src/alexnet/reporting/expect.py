@@ -18,7 +18,7 @@ SILENT = ("Activation", "ReLU", "Softmax", "InputLayer")
 # Our kinds of row by the names that Keras has for them, where it has another.
 _KERAS = {"AdaptiveAvgPool": "AdaptiveAveragePooling2D"}
 _LAYER = re.compile(
-    r"(?P<name>\S+)\s*\((?P<kind>\w+)\)?\s+\[?\((?P<shape>None[^)]*)\)\]?\s+(?P<count>[\d,]+)"
+    r"(?P<name>\S+)\s*\((?P<kind>\w+)\)?\s+\[?\((?P<shape>None[^)]*)\)\]?\s+(?P<count>[\d,]+)(?P<cut>…?)"
 )
 _TOTALS = {
     "total": re.compile(r"^\W*Total params:\s*([\d,]+)", re.MULTILINE),
@@ -29,14 +29,26 @@ _TOTALS = {
 
 @dataclass(frozen=True)
 class Line:
-    """One layer of a summary: its type, its output without the batch, its parameters."""
+    """One layer of a summary: its type, its output without the batch, its parameters.
+
+    ``cut``: the column was too narrow for the number, and ``count`` is only its first digits.
+    """
 
     kind: str
     shape: tuple[int, ...]
     count: int
+    cut: bool = False
 
     def __str__(self) -> str:
-        return f"{self.kind} ({', '.join(map(str, ('None', *self.shape)))}) {self.count:,}"
+        shape = ", ".join(map(str, ("None", *self.shape)))
+        return f"{self.kind} ({shape}) {self.count:,}{'…' * self.cut}"
+
+    def fits(self, whole: Line) -> bool:
+        """Say whether shape and count are those of ``whole``, as far as they can be read."""
+        digits, theirs = str(whole.count), str(self.count)
+        return (
+            self.shape == whole.shape and (digits[: len(theirs)] if self.cut else digits) == theirs
+        )
 
 
 @dataclass(frozen=True)
@@ -94,7 +106,7 @@ def parse(text: str) -> Summary:
     """Read a summary as Keras 2 or 3 prints it, cells that were wrapped included."""
     matches = (_LAYER.search(row) for row in _rows(text))
     layers = tuple(
-        Line(m["kind"], _numbers(m["shape"]), int(m["count"].replace(",", "")))
+        Line(m["kind"], _numbers(m["shape"]), int(m["count"].replace(",", "")), bool(m["cut"]))
         for m in matches
         if m and m["kind"] not in SILENT
     )
@@ -115,7 +127,6 @@ def _rows(text: str) -> Iterator[str]:
         longer = max(len(parts), len(cells))
         old, new = (x + [""] * (longer - len(x)) for x in (cells, parts))
         cells = [f"{a} {b}".strip() for a, b in zip(old, new, strict=True)]
-        cells[-1] = old[-1] + new[-1]  # a number that was too wide for its column
     yield " ".join(cells)
 
 
@@ -149,7 +160,7 @@ def _layers_apart(theirs: Sequence[Line], ours: Sequence[Line]) -> Iterator[str]
     for tag, a, b, c, d in SequenceMatcher(None, *kinds, autojunk=False).get_opcodes():
         if tag == "equal":
             for n, (x, y) in enumerate(zip(theirs[a:b], ours[c:d], strict=True), a + 1):
-                if (x.shape, x.count) != (y.shape, y.count):
+                if not x.fits(y):
                     yield f"layer {n}: {x} / {y}"
             continue
         yield from (f"layer {n}: {x} / absent" for n, x in enumerate(theirs[a:b], a + 1))

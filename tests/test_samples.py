@@ -83,7 +83,7 @@ def test_fresh_weights_take_the_names_of_the_data(data_root, shapes):
 
 def test_a_model_of_other_classes_is_refused(data_root):
     model = replace(fresh("alexnet-cifar"), data="shapes")
-    with pytest.raises(UsageError, match=r"the data set has the classes .* knows 0, 1"):
+    with pytest.raises(UsageError, match=r"shapes/test has the classes .* knows 0, 1"):
         look(data_root, model, "shapes/test")
 
 
@@ -104,6 +104,10 @@ def test_without_a_data_set_there_is_nothing_to_look_at():
 def test_a_model_and_a_data_set_are_told_apart(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs/a").mkdir(parents=True)
+    (tmp_path / "runs/a/recipe.toml").touch()
+    (tmp_path / "photos/cats").mkdir(parents=True)
+    assert samples.split_names("photos", None) == (None, "photos")
+    assert samples.split_names("photos/test", None) == (None, "photos/test")
     assert samples.split_names("cifar10/train", None) == (None, "cifar10/train")
     assert samples.split_names("cifar10", None) == (None, "cifar10")
     assert samples.split_names("runs/a", None) == ("runs/a", None)

@@ -11,6 +11,7 @@ from alexnet.data.loader import Source
 from alexnet.errors import DataError, UnknownName, UsageError
 from alexnet.exploration import embedding
 from alexnet.exploration.embedding import Embedding, embed, neighbours, some
+from alexnet.exploration.part import Part
 from alexnet.run.classifier import fresh
 from alexnet.run.device import Device
 
@@ -31,7 +32,7 @@ def source():
 
 
 def look(model, source, **how):
-    return embed(model, source, CPU, classes=CLASSES, data="made/up", **how)
+    return embed(model, Part("made/up", source, CLASSES), CPU, **how)
 
 
 def test_vectors_are_the_outputs_of_the_layer_in_the_order_of_the_split(model, source):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import time_ns
 from typing import Any
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from alexnet.data.folders import is_place
 from alexnet.data.loader import Source
 from alexnet.data.sources import DATASETS, named_split
-from alexnet.errors import UsageError
+from alexnet.errors import UnknownName, UsageError
 from alexnet.evaluation import predictions
 from alexnet.exploration.part import Part
 from alexnet.prediction import Ranked, rank

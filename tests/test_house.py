@@ -37,7 +37,7 @@ FLOORS = (
     {"training"},
     {"reporting", "serving", "benchmark"},
 )
-TOP = {"alexnet", "cli", "__main__", "terminal"}
+TOP = {"alexnet", "cli", "looking", "options", "__main__", "terminal"}
 WITHOUT_TORCH = {
     *("errors", "values", "schema", "recipe", "reporting.cards", "run.log", "run.launch"),
     *("models.rows", "models.table", "models.zoo", "models.split", "models.transfer"),

@@ -11,6 +11,7 @@ torch is imported when a verb needs it, not before.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,15 +23,27 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from alexnet.evaluation import Scores
+    from alexnet.exploration.embedding import Embedding
     from alexnet.prediction import Ranked
     from alexnet.recipe import Recipe
+    from alexnet.reporting.samples import Sample
     from alexnet.run.classifier import Classifier
     from alexnet.run.log import Console
     from alexnet.training.record import Result
 
     Model = Classifier | str | Path
 
-__all__ = ["AlexNetError", "__version__", "evaluate", "load", "predict", "resume", "train"]
+__all__ = [
+    "AlexNetError",
+    "__version__",
+    "embed",
+    "evaluate",
+    "load",
+    "predict",
+    "resume",
+    "sample",
+    "train",
+]
 __version__ = "0.1.0"
 
 
@@ -208,6 +221,7 @@ def evaluate(
 
     prepare_process()
     models, chosen = _loaded(model), choose(device, precision)
+    evaluation.check_top(top, len(models[0].classes) if models else 1)
     trained_on, side = stored_data(models)
     name, split = named_split(trained_on if data is None else data)
     root = Path(data_root) if data_root is not None else None
@@ -215,3 +229,62 @@ def evaluate(
     refuse_other_classes(models, dataset.classes, name)
     source = source_of(dataset, split)
     return evaluation.evaluate_together(models, source, chosen, views=views, batch=batch, top=top)
+
+
+def embed(
+    model: Model,
+    data: str | None = None,
+    *,
+    layer: str = "fc7",
+    pool: str = "flatten",
+    count: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "auto",
+    batch: int = 100,
+    data_root: str | Path | None = None,
+) -> Embedding:
+    """Return a layer's outputs for part of a data set: float32 vectors ``(N, D)``, labels, indices.
+
+    ``data``: as for ``evaluate``. ``layer``: any row of the network's table. ``pool``: ``flatten``
+    keeps every value of a map, ``mean`` one for each map. ``count``: so many pictures, drawn by
+    ``seed``; None: all. ``exploration.projection`` and ``exploration.embedding.neighbours`` go on
+    from here. Raises as ``exploration.embedding.embed`` does.
+    """
+    from alexnet.exploration import embedding
+    from alexnet.exploration.part import open_part
+    from alexnet.run.device import choose, prepare_process
+
+    prepare_process()
+    (loaded,), chosen = _loaded(model), choose(device, precision)
+    part = open_part(data, loaded, data_root)
+    few = replace(part, source=embedding.some(part.source, count, seed))
+    return embedding.embed(loaded, few, chosen, layer=layer, pool=pool, batch=batch)
+
+
+def sample(
+    model: Model | None,
+    data: str | None = None,
+    *,
+    index: int | None = None,
+    count: int = 1,
+    seed: int | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    data_root: str | Path | None = None,
+) -> list[Sample]:
+    """Return pictures of a data set with their classes and, with a model, what it takes them for.
+
+    ``data``: as for ``evaluate``; needed without a model. ``index``: the picture of that number in
+    the split, and ``count`` - 1 after it; None: ``count`` pictures drawn by ``seed``, or by the
+    clock. Raises ``UsageError`` for numbers that the split does not have.
+    """
+    from alexnet.exploration.part import open_part
+    from alexnet.reporting import samples
+    from alexnet.run.device import choose, prepare_process
+
+    prepare_process()
+    loaded = None if model is None else _loaded(model)[0]
+    part = open_part(data, loaded, data_root)
+    few = samples.pick(part, count, seed, index)
+    return samples.samples(few, loaded, choose(device, precision))

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from alexnet import __version__
+from alexnet import __version__, looking
+from alexnet.options import DeviceName, Json, Root
 from alexnet.terminal import run, say, write
 
 app = typer.Typer(
@@ -23,30 +24,15 @@ app = typer.Typer(
 )
 
 
-class Kind(StrEnum):
-    """What can be listed."""
-
-    models = "models"
-    datasets = "datasets"
-    recipes = "recipes"
-    weights = "weights"
-
-
 class Suite(StrEnum):
     """What can be measured."""
 
     step = "step"
 
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe key, e.g. optim.lr=0.02."),
-]
-DeviceName = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
-Root = Annotated[
-    Path | None,
-    typer.Option("--data", metavar="DIR", help="Where data sets are kept. [env: ALEXNET_DATA]"),
 ]
 Views = Annotated[
     str | None,
@@ -63,16 +49,7 @@ Others = Annotated[
 ]
 
 
-@app.command("list")
-def list_(
-    kind: Annotated[Kind, typer.Argument(help="What to list.")], as_json: Json = False
-) -> None:
-    """List the networks, data sets, recipes or pretrained weights, a line each."""
-    from alexnet.reporting.cards import listing
-    from alexnet.reporting.text import summary_table
-
-    rows = listing(kind.value)
-    write(rows if as_json else summary_table(rows))
+app.command("list")(looking.list_)
 
 
 @app.command()
@@ -89,12 +66,18 @@ def show(
     picture: Annotated[
         Path | None, typer.Option(metavar="FILE.png", help="Draw the network into this picture.")
     ] = None,
+    expect: Annotated[
+        Path | None, typer.Option(help="Compare with a Keras summary pasted into this file.")
+    ] = None,
     data: Root = None,
     as_json: Json = False,
 ) -> None:
     """Show a network's table (or two side by side), a recipe, a data set, or a run."""
     from alexnet.reporting import cards
 
+    if expect is not None:
+        looking.compare_summary(expect, name, size, as_json)
+        return
     if other and (drawing or picture):
         raise typer.BadParameter("--drawing and --picture are of one network, not of two")
     one = partial(cards.show, size=size, sums=sums, drawing=drawing, root=data)
@@ -195,6 +178,10 @@ def eval_(
     others: Others = None,
     views: Views = None,
     device: DeviceName = "auto",
+    top: Annotated[
+        list[int] | None,
+        typer.Option(metavar="K", help="Top-K, may be given again. [default: 1 and 3]"),
+    ] = None,
     picture: Annotated[
         Path | None, typer.Option(help="Draw the confusion matrix into this .png.")
     ] = None,
@@ -206,7 +193,9 @@ def eval_(
     from alexnet.reporting import scores
 
     models = [alexnet.load(name, say=say) for name in (model, *(others or []))]
-    found = alexnet.evaluate(models, split, views=views, device=device, data_root=data)
+    found = alexnet.evaluate(
+        models, split, views=views, device=device, data_root=data, top=tuple(top or (1, 3))
+    )
     classes = models[0].classes
     if picture is not None:
         title = split or models[0].data
@@ -240,22 +229,6 @@ def predict(
 
 
 @app.command()
-def results(
-    folder: Annotated[Path, typer.Argument(help="A folder of recorded result.json files.")] = Path(
-        "results"
-    ),
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Collect recorded runs into one table: a row a recipe, over its seeds."""
-    from alexnet.reporting.results import collect, markdown_table
-    from alexnet.reporting.text import summary_table
-
-    rows = collect(folder)
-    write(rows if as_json else markdown_table(rows) if markdown else summary_table(rows))
-
-
-@app.command()
 def bench(
     suite: Annotated[Suite, typer.Argument(help="What to measure.")] = Suite.step,
     network: Annotated[str, typer.Option(help="A network.")] = "keras-lab",
@@ -278,6 +251,10 @@ def bench(
     assert suite is Suite.step
     found = step_speed(network, chosen, batch=batch, size=size, rounds=rounds, optimizer=optimizer)
     write(found.to_json() if as_json else step_text(found))
+
+
+for command in (looking.embed, looking.sample, looking.results, looking.env):
+    app.command()(command)
 
 
 @app.callback(invoke_without_command=True)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from alexnet.data.loader import Resident, Source, in_order
 from alexnet.data.preprocess import Preprocessing
-from alexnet.errors import DataError
+from alexnet.errors import DataError, UsageError
 from alexnet.run.classifier import Classifier
 from alexnet.run.device import Device
 from alexnet.run.ranks import ALONE, Ranks
@@ -128,6 +128,13 @@ def evaluate_together(
         total = total + p
     each = dict.fromkeys(views or model.views for model in models)
     return score(total / len(models), labels, " + ".join(each), top)
+
+
+def check_top(top: tuple[int, ...], classes: int) -> None:
+    """Raise ``UsageError`` for a k below 1, or above the number of classes."""
+    for k in top:
+        if not 1 <= k <= classes:
+            raise UsageError(f"top-{k} of {classes} classes; choose k from 1 to {classes}")
 
 
 def score(p: Tensor, labels: Tensor, views: str, top: tuple[int, ...]) -> Scores:

@@ -1,0 +1,1 @@
+"""What a network makes of pictures: the outputs of any layer as vectors, and how they lie."""

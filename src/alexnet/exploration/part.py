@@ -1,0 +1,39 @@
+"""Which pictures are looked at: part of a data set, opened as a model sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from alexnet.data.loader import Source, source_of
+from alexnet.data.sources import named_split, open_dataset
+from alexnet.errors import UsageError
+from alexnet.run.classifier import Classifier
+
+
+@dataclass(frozen=True)
+class Part:
+    """Part of a data set: its name, e.g. ``cifar10/test``, its pictures, its class names."""
+
+    name: str
+    source: Source
+    classes: tuple[str, ...]
+
+
+def open_part(
+    data: str | None, model: Classifier | None, data_root: str | Path | None = None
+) -> Part:
+    """Open what ``data`` names; None: the test part of what the model was trained on.
+
+    Pictures are stored in the size that the model was trained on, or their own without a trained
+    model. Raises ``UsageError`` where there is nothing to open, ``UnknownName`` for what is not there.
+    """
+    trained = model if model is not None and model.data else None
+    named = data or (trained.data if trained else "")
+    if not named:
+        raise UsageError("there is no data set to look at; name one, e.g. cifar10/test")
+    name, split = named_split(named)
+    root = Path(data_root) if data_root is not None else None
+    side = trained.preprocessing.picture_size if trained else None
+    dataset = open_dataset(name, root=root, size=side)
+    return Part(f"{name}/{split}", source_of(dataset, split), dataset.classes)

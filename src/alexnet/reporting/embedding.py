@@ -1,0 +1,243 @@
+"""An embedding as files and in words: scatter plots, coordinates, and why classes overlap."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alexnet.errors import DataError, UsageError
+from alexnet.exploration.embedding import Embedding, Neighbour, neighbours
+from alexnet.exploration.projection import (
+    Projection,
+    Separation,
+    need_scikit_learn,
+    project,
+    separation,
+)
+from alexnet.reporting.scatter import plot_scatter
+from alexnet.reporting.scatter3d import write_scatter3d
+from alexnet.reporting.style import percent
+from alexnet.run.files import write_text
+
+SUMMARY = "embedding.json"  # written last: it marks a folder as one of ours
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """An embedding seen in few dimensions, with how far its classes lie apart there and before."""
+
+    space: Embedding
+    projection: Projection
+    seen: Separation | None  # in the components
+    whole: Separation | None  # in all values of the layer
+    model: str
+
+    @property
+    def components(self) -> int:
+        """Return the number of dimensions that it is seen in."""
+        return len(self.projection.shares)
+
+    @property
+    def title(self) -> str:
+        """Name it above a picture."""
+        return f"{self.space.layer} of {self.model} on {self.space.data}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values: everything but the vectors and coordinates themselves."""
+        return {
+            "model": self.model,
+            "data": self.space.data,
+            "layer": self.space.layer,
+            "pool": self.space.pool,
+            "pictures": len(self.space),
+            "values": self.space.vectors.shape[1],
+            "classes": list(self.space.classes),
+            "components": self.components,
+            "variance_shares": list(self.projection.shares),
+            "separation_in_components": self.seen.to_json() if self.seen else None,
+            "separation_in_all_values": self.whole.to_json() if self.whole else None,
+        }
+
+
+def view(space: Embedding, components: int, model: str) -> View:
+    """Project an embedding and measure its classes. Raises as ``projection.project`` does."""
+    found = project(space, components)
+    seen = separation(found.points, space.labels, space.classes)
+    whole = separation(space.vectors, space.labels, space.classes)
+    return View(space, found, seen, whole, model)
+
+
+def text(seen: View) -> str:
+    """Say what the components carry, how far the classes lie apart, and what would spread them."""
+    shares, space = seen.projection.shares, seen.space
+    each = ", ".join(percent(share) for share in shares)
+    lines = [
+        f"{len(space):,} pictures of {space.data}, {space.vectors.shape[1]:,} values each at "
+        f"{space.layer} of {seen.model}",
+        f"The first {len(shares)} components carry {percent(sum(shares))} of the variance ({each}).",
+    ]
+    if seen.seen is None or seen.whole is None:
+        return "\n".join([*lines, "There are no two classes with pictures enough to compare."])
+    return "\n".join(
+        [
+            *lines,
+            f"In {len(shares)} components: {_words(seen.seen)}",
+            f"In all {space.vectors.shape[1]:,} values: {_words(seen.whole)}",
+            _reason(seen.seen, seen.whole, sum(shares)),
+        ]
+    )
+
+
+def _words(found: Separation) -> str:
+    a, b = found.nearest
+    return (
+        f"{_structure(found.silhouette)} (silhouette {found.silhouette:.2f} over "
+        f"{found.compared:,} pictures; between-class variance {found.ratio:.2f} times the "
+        f"within-class variance); nearest pair {a} and {b}, their centres "
+        f"{found.nearest_spreads:.2f} spreads apart."
+    )
+
+
+def _structure(silhouette: float) -> str:
+    """Kaufman and Rousseeuw's reading of a silhouette (Finding Groups in Data, 1990, table 4)."""
+    if silhouette > 0.7:
+        return "classes lie well apart"
+    if silhouette > 0.5:
+        return "classes lie apart"
+    return "classes lie apart weakly" if silhouette > 0.25 else "classes overlap"
+
+
+def _reason(seen: Separation, whole: Separation, carried: float) -> str:
+    if seen.silhouette > 0.5:
+        return "The picture shows classes that the layer keeps apart."
+    if whole.ratio > 1.2 * seen.ratio and whole.silhouette > seen.silhouette:
+        return (
+            f"The picture hides part of it: {percent(1 - carried)} of the variance lies along "
+            "other components, and there the classes lie further apart. More components show more."
+        )
+    return (
+        "The layer itself does not keep the classes apart: a later layer (fc8, say), longer "
+        "training, or a network that was trained on these classes spreads them; principal "
+        "components follow variance, whatever its cause, and know no classes."
+    )
+
+
+def write(seen: View, folder: Path) -> list[Path]:
+    """Write scatter.png, scatter.html (of three components or more), embedding.npz, embedding.json.
+
+    Files of an earlier embedding are replaced, each whole. Raises ``UsageError`` for a folder that
+    holds anything else (``refuse_taken``) and for fewer than two components, ``DataError`` where a
+    file cannot be written.
+    """
+    refuse_taken(folder)
+    space, found = seen.space, seen.projection
+    what = found.points, space.labels
+    how: dict[str, Any] = {"shares": found.shares, "title": seen.title}
+    written = [plot_scatter(*what, space.classes, folder / "scatter.png", **how)]
+    if seen.components >= 3:
+        page = folder / "scatter.html"
+        written.append(write_scatter3d(*what, space.indices, space.classes, page, **how))
+    try:
+        written.append(_write_arrays(seen, folder / "embedding.npz"))
+        write_text(
+            folder / SUMMARY, json.dumps(seen.to_json(), indent=1, ensure_ascii=False) + "\n"
+        )
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be written: {error.strerror or error}") from error
+    return [*written, folder / SUMMARY]
+
+
+def refuse_taken(folder: Path) -> None:
+    """Raise ``UsageError`` for a folder that holds anything but an earlier embedding."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; choose another --out")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / SUMMARY).is_file():
+        raise UsageError(f"{folder} holds other files already; choose another --out")
+
+
+def _write_arrays(seen: View, path: Path) -> Path:
+    """Write vectors and coordinates; ``numpy.load`` reads them without unpickling."""
+    space, found = seen.space, seen.projection
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with beside.open("wb") as file:
+            np.savez(
+                file,
+                vectors=space.vectors,
+                labels=space.labels,
+                indices=space.indices,
+                classes=np.array(space.classes),
+                points=found.points,
+                axes=found.axes,
+                centre=found.centre,
+                shares=np.array(found.shares),
+            )
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return path
+
+
+@dataclass(frozen=True, eq=False)
+class Near:
+    """The pictures nearest to one, as text and as plain values."""
+
+    space: Embedding
+    position: int
+    found: Sequence[Neighbour]
+
+    @property
+    def text(self) -> str:
+        """Say which they are: their numbers, classes and distances."""
+        same = sum(self._name(n.position) == self._name(self.position) for n in self.found)
+        head = (
+            f"Nearest to picture {self.space.indices[self.position]}, {self._name(self.position)} "
+            f"({same} of {len(self.found)} are of its class):"
+        )
+        lines = [
+            f"  picture {self.space.indices[n.position]}, {self._name(n.position)}, at {n.distance:.4g}"
+            for n in self.found
+        ]
+        return "\n".join([head, *lines])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values; pictures by their numbers within the part of the data set."""
+        each = [
+            {
+                "index": int(self.space.indices[n.position]),
+                "class": self._name(n.position),
+                "distance": n.distance,
+            }
+            for n in self.found
+        ]
+        return {"index": int(self.space.indices[self.position]), "neighbours": each}
+
+    def _name(self, position: int) -> str:
+        return self.space.classes[int(self.space.labels[position])]
+
+
+def near(space: Embedding, index: int, count: int = 10) -> Near:
+    """Find the ``count`` pictures (or all, where there are fewer) nearest to picture ``index``.
+
+    ``index`` counts within the part of the data set. Raises ``UsageError`` where it is not among
+    the pictures embedded, or is the only one.
+    """
+    places = np.flatnonzero(space.indices == index)
+    if not len(places):
+        raise UsageError(f"picture {index} is not among the {len(space):,} of {space.data}")
+    position = int(places[0])
+    return Near(space, position, neighbours(space, position, min(count, len(space) - 1)))
+
+
+def refuse_impossible(components: int, folder: Path) -> None:
+    """Raise ``UsageError`` for what would fail after minutes of work, before any is done."""
+    if components < 2:
+        raise UsageError(f"{components} components; a picture of them needs 2 or more")
+    need_scikit_learn()
+    refuse_taken(folder)

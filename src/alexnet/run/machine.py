@@ -1,0 +1,132 @@
+"""The machine that a figure was measured on: system, processor, memory, accelerators, versions."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import sys
+from typing import Any
+
+import torch
+
+from alexnet.run.device import PACKAGES, Device, environment
+
+PACKAGE = "alexnet"
+
+
+def machine(device: Device) -> dict[str, Any]:
+    """Describe this machine, and what would be computed on, in JSON-able values.
+
+    Sizes are in bytes; None where the system does not tell. ``packages`` are the installed ones
+    that this package depends on, directly or through others, with their versions.
+    """
+    known = environment(device)
+    accelerators = accelerators_found()
+    return {
+        "system": known["system"],
+        "python": known["python"],
+        "processor": known["hardware"] if device.torch.type == "cpu" else platform.processor(),
+        "cores": os.cpu_count(),
+        "cores_usable": _cores_usable(),
+        "memory_bytes": memory(),
+        "accelerator_count": len(accelerators),
+        "accelerators": accelerators,
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
+        "device": known["device"],
+        "precision": known["precision"],
+        "threads": known["threads"],
+        "packages": versions(),
+    }
+
+
+def accelerators_found() -> list[dict[str, Any]]:
+    """Return every accelerator with the name that ``--device`` knows it by."""
+    found = [_cuda(number) for number in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        found.append({"device": "mps", "name": platform.processor(), "memory_bytes": None})
+    return found
+
+
+def _cuda(number: int) -> dict[str, Any]:
+    properties = torch.cuda.get_device_properties(number)
+    return {
+        "device": f"cuda:{number}",
+        "name": properties.name,
+        "memory_bytes": properties.total_memory,
+        "capability": f"{properties.major}.{properties.minor}",
+    }
+
+
+def memory() -> int | None:
+    """Return the bytes of memory that this process may use, a container's limit included."""
+    limits = [limit for limit in (_physical_memory(), _container_limit()) if limit]
+    return min(limits) if limits else None
+
+
+def _physical_memory() -> int | None:
+    if sys.platform == "win32":
+        return _windows_memory()
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return None
+
+
+def _windows_memory() -> int | None:
+    """Ask GlobalMemoryStatusEx: a structure of 64 bytes whose second eight are the total."""
+    import ctypes
+
+    status = (ctypes.c_uint64 * 8)()
+    status[0] = ctypes.sizeof(status)  # dwLength, a 32-bit number, little-endian
+    ask = getattr(ctypes, "windll").kernel32.GlobalMemoryStatusEx  # noqa: B009 (Windows alone)
+    return int(status[1]) if ask(ctypes.byref(status)) else None
+
+
+def _container_limit() -> int | None:
+    """Read the limit of a Linux control group, version 2 or 1; a group without one says none."""
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            with open(path, encoding="ascii") as file:
+                text = file.read().strip()
+        except OSError:
+            continue
+        return int(text) if text.isdigit() and int(text) < 2**60 else None
+    return None
+
+
+def _cores_usable() -> int | None:
+    """Count the cores that this process may run on, where the system tells."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count()
+
+
+def versions() -> dict[str, str]:
+    """Return name and version of every installed package that this one needs, in order of name.
+
+    Direct needs count with all extras; theirs without. Without our own metadata (a source tree that
+    was never installed) it is ``device.PACKAGES``.
+    """
+    waiting, found = [*PACKAGES, *_needs(PACKAGE, extras=True)], dict[str, str]()
+    while waiting:
+        name = waiting.pop()
+        try:
+            version = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        if name not in found:
+            found[name] = version
+            waiting += _needs(name)
+    return dict(sorted(found.items()))
+
+
+def _needs(package: str, *, extras: bool = False) -> list[str]:
+    """Return the names that a package's metadata requires, in their normal spelling (PEP 503)."""
+    try:
+        lines = importlib.metadata.requires(package) or []
+    except importlib.metadata.PackageNotFoundError:
+        return []
+    names = [re.match(r"[\w.-]+", line) for line in lines if extras or "extra ==" not in line]
+    return [re.sub(r"[-_.]+", "-", name[0]).lower() for name in names if name]

@@ -1,0 +1,76 @@
+"""The environment page against other ways to ask the same."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import io
+import json
+from types import SimpleNamespace
+
+import psutil
+import pytest
+import torch
+
+from alexnet.reporting import environment
+from alexnet.run import machine
+from alexnet.run.device import Device
+
+CPU = Device(torch.device("cpu"), "float32")
+
+
+def test_memory_and_cores_are_what_psutil_finds():
+    found = machine.machine(CPU)
+    assert found["cores"] == psutil.cpu_count()
+    assert 0 < found["cores_usable"] <= found["cores"]
+    assert 0 < found["memory_bytes"] <= psutil.virtual_memory().total
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"), [("max\n", None), ("1073741824\n", 1 << 30), (f"{2**63 - 4096}", None)]
+)
+def test_a_containers_limit_counts(monkeypatch, text, limit):
+    monkeypatch.setattr("builtins.open", lambda *_, **__: io.StringIO(text))
+    assert machine._container_limit() == limit
+    monkeypatch.setattr(machine, "_physical_memory", lambda: 1 << 34)
+    assert machine.memory() == (limit or 1 << 34)
+
+
+def test_packages_are_those_that_are_needed_with_their_versions():
+    found = machine.versions()
+    assert {"torch", "numpy", "typer", "click" if "click" in found else "rich"} <= found.keys()
+    assert list(found) == sorted(found)
+    for name, version in found.items():
+        assert importlib.metadata.version(name) == version
+    assert "markupsafe" in found  # of jinja2, of torch
+    assert "pip" not in found
+
+
+def test_a_source_tree_that_was_never_installed(monkeypatch):
+    monkeypatch.setattr(machine, "PACKAGE", "no-such-package")
+    assert {"torch", "numpy", "matplotlib"} <= machine.versions().keys()
+
+
+def test_accelerators_are_counted_and_named(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    card = SimpleNamespace(name="A card", total_memory=80 << 30, major=9, minor=0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: card)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    found = machine.machine(CPU)
+    assert found["accelerator_count"] == 2
+    assert found["accelerators"][1]["device"] == "cuda:1"
+    text = environment.text(found)
+    assert "cuda:1" in text
+    assert "A card, 80.0 GiB, compute capability 9.0" in text
+
+
+def test_the_page_as_text_json_and_markdown(monkeypatch):
+    found = machine.machine(CPU)
+    json.dumps(found)
+    text, marked = environment.text(found), environment.markdown(found)
+    for page in (text, marked):
+        assert found["system"] in page
+        assert found["packages"]["torch"] in page
+        assert "float32, 1 threads" in page
+    tables = marked.split("\n\n")
+    assert [len({line.count("|") for line in table.splitlines()}) for table in tables] == [1, 1]
+    assert f"| torch | {found['packages']['torch']} |" in tables[1]

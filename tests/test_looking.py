@@ -1,0 +1,184 @@
+"""The commands that look: what they write, what they refuse before any work, and their JSON."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from alexnet import cli
+
+GOLDEN = Path(__file__).parent / "golden"
+pytestmark = pytest.mark.usefixtures("denormals")
+FEW = ("--count", "40", "--device", "cpu", "--layer", "fc7")
+
+
+@pytest.fixture
+def run(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    data_root: Path,
+    tmp_path: Path,
+) -> Callable[..., tuple[int, str, str]]:
+    """Run the command line in this process, in an empty folder."""
+    monkeypatch.setenv("ALEXNET_DATA", str(data_root))
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["alexnet", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        said = capsys.readouterr()
+        return int(end.value.code or 0), said.out, said.err
+
+    return call
+
+
+def result(found: tuple[int, str, str]) -> Any:
+    assert found[0] == 0, found[2]
+    return json.loads(found[1], parse_constant=pytest.fail)
+
+
+def test_embed_writes_pictures_numbers_and_words(run):
+    status, out, err = run(
+        "embed", "alexnet-cifar", "shapes/test[:300]", *FEW, "--count", 300, "--near", 3
+    )
+    assert status == 0, err
+    assert {path.name for path in Path("embedding").iterdir()} == {
+        *("scatter.png", "scatter.html", "embedding.npz", "embedding.json")
+    }
+    assert "300 pictures of shapes/test[:300], 512 values each at fc7 of alexnet-cifar" in out
+    assert "The first 3 components carry" in out
+    assert "nearest pair" in out
+    assert "Nearest to picture 3" in out
+    with np.load("embedding/embedding.npz", allow_pickle=False) as kept:
+        assert kept["vectors"].shape == (300, 512)
+        centred = kept["vectors"] - kept["centre"]
+        np.testing.assert_allclose(centred @ kept["axes"].T, kept["points"], atol=1e-4)
+        assert len(kept["classes"]) > kept["labels"].max()
+
+
+def test_embed_as_json_says_what_it_wrote_down(run):
+    found = result(
+        run(
+            "embed", "alexnet-cifar", "shapes/test", *FEW, "--components", 2, "--json", "--out", "a"
+        )
+    )
+    assert found.pop("near") is None
+    assert found == json.loads(Path("a/embedding.json").read_text(encoding="utf-8"))
+    assert (found["pictures"], found["values"], found["components"]) == (40, 512, 2)
+    assert len(found["variance_shares"]) == 2
+    assert -1 <= found["separation_in_components"]["silhouette"] <= 1
+    assert not Path("a/scatter.html").exists()  # two components cannot be turned
+
+
+def test_embed_of_one_picture_a_class_says_so(run):
+    status, out, err = run(
+        "embed", "alexnet-cifar", "shapes/test", *FEW, "--count", 2, "--components", 2
+    )
+    assert status == 0, err
+    assert "There are no two classes with pictures enough to compare." in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("--components 1", "1 components; a picture of them needs 2 or more"),
+        ("--components 41", "41 components of 40 pictures of 512 values; choose 1 to 40"),
+        ("--layer fc77", "did you mean 'fc7'"),
+        ("--pool max", "known: flatten, mean"),
+        ("--count 0", "choose 1 to"),
+        ("--near 99999", "picture 99999 is not among the 40 of shapes/test"),
+        ("--out taken", "taken holds other files already"),
+        ("--out taken/mine.txt", "mine.txt is a file"),
+    ],
+)
+def test_embed_refuses_and_writes_nothing(run, arguments, said):
+    Path("taken").mkdir()
+    Path("taken/mine.txt").write_text("keep me")
+    status, out, err = run("embed", "alexnet-cifar", "shapes/test", *FEW, *arguments.split())
+    assert status == 2
+    assert said in err
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert [str(p) for p in Path().rglob("*")] == ["taken", "taken/mine.txt"]
+
+
+def test_embed_again_replaces_its_own_and_leaves_the_rest(run):
+    call = ("embed", "alexnet-cifar", "shapes/test", *FEW)
+    assert run(*call, "--count", 30)[0] == 0
+    Path("embedding/notes.txt").write_text("keep me")
+    assert run(*call)[0] == 0
+    assert (
+        json.loads(Path("embedding/embedding.json").read_text(encoding="utf-8"))["pictures"] == 40
+    )
+    assert Path("embedding/notes.txt").read_text() == "keep me"
+
+
+def test_sample_of_a_data_set(run):
+    status, out, _ = run("sample", "shapes/train", "--index", 5)
+    assert status == 0
+    assert out.startswith("picture 5 of shapes/train: 32 x 32 x 3, uint8, label ")
+    assert "The picture is " in out
+    assert "[[[" in run("sample", "shapes/train", "--index", 5, "--values")[1]
+
+
+def test_sample_with_a_model_in_a_grid(run):
+    what = ("sample", "alexnet-cifar", "shapes/test", "--count", 6, "--seed", 1, "--device", "cpu")
+    status, out, err = run(*what, "--picture", "그림.png")
+    assert status == 0, err
+    assert out.count("My prediction is ") == out.count("Actual image is ") == 6
+    with Image.open("그림.png") as drawn:
+        drawn.load()
+    found = result(run(*what, "--json"))
+    assert [each["data"] for each in found] == ["shapes/test"] * 6
+    assert all(len(each["ranked"]) == 5 for each in found)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("shapes/tset", "did you mean 'test'?"),
+        ("shapess/test", "did you mean 'shapes'?"),
+        ("shapes/test --index 100000", "numbered from 0 to"),
+        ("alexnet-cifra shapes/test", "did you mean 'alexnet-cifar'?"),
+    ],
+)
+def test_sample_of_what_is_not_there(run, arguments, said):
+    status, out, err = run("sample", *arguments.split(), "--device", "cpu")
+    assert (status, out) == (2, "")
+    assert said in err
+
+
+def test_env(run):
+    found = result(run("env", "--json"))
+    assert found["accelerator_count"] == len(found["accelerators"])
+    assert found["packages"]["torch"]
+    assert run("env")[1].startswith("system ")
+    assert run("env", "--markdown")[1].startswith("| environment | value |")
+    assert "device 'tpu' is not on this machine" in run("env", "--device", "tpu")[2]
+
+
+def test_show_expect(run):
+    shutil.copy(GOLDEN / "keras3-summary.txt", "a.txt")
+    assert run("show", "keras-lab", "--expect", "a.txt")[:2] == (
+        0,
+        "the table matches keras-lab: 17 layers, shapes, parameters, totals\n",
+    )
+    status, out, _ = run("show", "keras-bn5", "--expect", "a.txt", "--json")
+    assert status == 1
+    assert len(json.loads(out)["differences"]) == 5
+    assert "missing.txt cannot be read" in run("show", "keras-lab", "--expect", "missing.txt")[2]
+
+
+@pytest.mark.parametrize("k", [0, 11])
+def test_eval_refuses_a_k_that_there_is_not(run, k):
+    status, _, err = run("eval", "alexnet-cifar", "shapes/test", "--top", 1, "--top", k)
+    assert status == 2
+    assert f"top-{k} of 10 classes; choose k from 1 to 10" in err

@@ -88,7 +88,7 @@ def train(
 
 def _is_photographs(name: str) -> bool:
     from alexnet import recipe as recipes
-    from alexnet.data.folders import is_place
+    from alexnet.data.photos.folders import is_place
 
     return name not in recipes.names() and is_place(Path(name).expanduser())
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from alexnet.data import folders
-from alexnet.data.intake import Plan, take_in
-from alexnet.data.listing import Entry, Listing, Supply
+from alexnet.data.photos import folders
+from alexnet.data.photos.intake import Plan, take_in
+from alexnet.data.photos.listing import Entry, Listing, Supply
 from alexnet.errors import UsageError
 
 

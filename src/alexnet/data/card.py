@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from alexnet.data import report_text
 from alexnet.data.cache import Dataset, Pictures
-from alexnet.data.listing import some
+from alexnet.data.photos import report_text
+from alexnet.data.photos.listing import some
 
 _CHUNK = 4_000_000  # bytes of pixels at a time; their float64 copy takes eight times as much
 

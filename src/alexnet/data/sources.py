@@ -11,11 +11,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from alexnet.data import cifar10, folders, imagenet, imagenette, shapes
+from alexnet.data import cifar10, shapes
 from alexnet.data.cache import Contents, Dataset, read_cache, read_key, sweep, write_cache
-from alexnet.data.intake import Plan, key_of, take_in
-from alexnet.data.listing import Supply, digest
-from alexnet.data.report import refuse
+from alexnet.data.photos import folders, imagenet, imagenette
+from alexnet.data.photos.intake import Plan, key_of, take_in
+from alexnet.data.photos.listing import Supply, digest
+from alexnet.data.photos.report import refuse
 from alexnet.errors import DataError, UnknownName, UsageError
 
 Say = Callable[[str], None]

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from alexnet.data.folders import is_place
 from alexnet.data.loader import Source
+from alexnet.data.photos.folders import is_place
 from alexnet.data.sources import DATASETS, named_split
 from alexnet.errors import UnknownName, UsageError
 from alexnet.evaluation import predictions

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet import recipe as recipes
-from alexnet.data import report_text
+from alexnet.data.photos import report_text
 from alexnet.errors import CheckpointError, DataError, UsageError
 from alexnet.evaluation import Scores
 from alexnet.recipe import Recipe

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from alexnet import recipe as recipes
-from alexnet.data import report_text
 from alexnet.data.cache import Dataset
 from alexnet.data.loader import Resident, Source, fold, source_of, steps_per_epoch
 from alexnet.data.loader import class_weights as weights_of_classes
+from alexnet.data.photos import report_text
 from alexnet.data.preprocess import Preprocessing
 from alexnet.data.sources import open_dataset
 from alexnet.data.splits import AUTO, part_of, settle

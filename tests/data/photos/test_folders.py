@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from alexnet.data import trees
-from alexnet.data.folders import arrange, is_place, supply
-from alexnet.data.listing import Listing
-from alexnet.data.trees import read_folder, read_tar
+from alexnet.data.photos import trees
+from alexnet.data.photos.folders import arrange, is_place, supply
+from alexnet.data.photos.listing import Listing
+from alexnet.data.photos.trees import read_folder, read_tar
 from alexnet.errors import DataError, UsageError
 
 TWO = ["cat/a.jpg", "cat/b.JPEG", "dog/c.png"]

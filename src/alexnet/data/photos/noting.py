@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 from PIL import Image
 
-from alexnet.data.records import STORED, of_bytes
+from alexnet.data.photos.records import STORED, of_bytes
 from alexnet.data.squares import Look
 
 

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alexnet.data import archives, wordnet
-from alexnet.data.folders import arrange
-from alexnet.data.listing import Entry, Listing, Supply, digest, listing_of
-from alexnet.data.trees import Tree, members_within, read_folder, read_tar
+from alexnet.data import archives
+from alexnet.data.photos import wordnet
+from alexnet.data.photos.folders import arrange
+from alexnet.data.photos.listing import Entry, Listing, Supply, digest, listing_of
+from alexnet.data.photos.trees import Tree, members_within, read_folder, read_tar
 from alexnet.errors import DataError, DownloadError, UsageError
 
 ABOUT = "1,281,167 + 50,000 photographs in 1000 classes (ILSVRC2012); you need the files"

@@ -1,4 +1,4 @@
-"""Several decoding processes at once, each fed by a thread: ``alexnet.data.worker``.
+"""Several decoding processes at once, each fed by a thread: ``alexnet.data.photos.worker``.
 
 Processes of our own rather than ``multiprocessing``: they start the same way on every system, need
 no guard in the script that calls us, and one that dies names the pictures that it died of.
@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from alexnet.data.records import RECORD
+from alexnet.data.photos.records import RECORD
 from alexnet.errors import DataError
 
 # glibc keeps the memory of one picture for the next: page faults were a tenth of the time.
@@ -95,7 +95,7 @@ def _in_any_order(tasks: Iterable[Task], submit: Any, most: int) -> Iterator[Ans
 class _Worker:
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "alexnet.data.worker"],
+            [sys.executable, "-m", "alexnet.data.photos.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": _path_of_ours(), **_KEEP_PAGES},

@@ -17,13 +17,13 @@ import pytest
 from own_folder import UNREADABLE, build, jpeg
 from PIL import Image
 
-from alexnet.data import folders, growing, intake, pool
 from alexnet.data.cache import Dataset
 from alexnet.data.card import card, channel_statistics, render
-from alexnet.data.intake import Plan, tasks_of
+from alexnet.data.photos import folders, growing, intake, pool
+from alexnet.data.photos.intake import Plan, tasks_of
+from alexnet.data.photos.report_text import columns
+from alexnet.data.photos.report_text import render as report_text
 from alexnet.data.pictures import fit_square, read_picture
-from alexnet.data.report_text import columns
-from alexnet.data.report_text import render as report_text
 from alexnet.data.sources import open_dataset
 from alexnet.errors import DataError, UnknownName, UsageError
 
@@ -303,7 +303,7 @@ def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from alexnet.data import journal
+from alexnet.data.photos import journal
 from alexnet.data.sources import open_dataset
 
 real, calls = journal.Journal.note, 0
@@ -444,7 +444,7 @@ def test_the_number_of_workers_changes_nothing(
 
 
 def test_a_worker_needs_no_torch() -> None:
-    code = "import sys, alexnet.data.worker; assert 'torch' not in sys.modules"
+    code = "import sys, alexnet.data.photos.worker; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

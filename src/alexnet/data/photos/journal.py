@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from alexnet.data.records import RECORD, STORED, UNREADABLE, WAITING
+from alexnet.data.photos.records import RECORD, STORED, UNREADABLE, WAITING
 
 RECORDS, FAULTS = "records.bin", "faults.jsonl"
 

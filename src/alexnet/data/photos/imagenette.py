@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from alexnet.data import folders
 from alexnet.data.archives import check_md5
 from alexnet.data.download import download
-from alexnet.data.listing import Listing, Supply
+from alexnet.data.photos import folders
+from alexnet.data.photos.listing import Listing, Supply
 from alexnet.errors import DataError, DownloadError
 
 ABOUT = "9,469 + 3,925 photographs of ten classes of ImageNet (fast.ai, version 2)"

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from alexnet.data import wordnet
-from alexnet.data.trees import Member
+from alexnet.data.photos import wordnet
+from alexnet.data.photos.trees import Member
 from alexnet.errors import DataError
 
 PARTS = ("train", "validation", "test")

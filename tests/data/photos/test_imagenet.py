@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from own_folder import jpeg, shared_tar
 
-from alexnet.data import imagenet, imagenette, wordnet
-from alexnet.data.imagenette import ARCHIVES, IDS
+from alexnet.data.photos import imagenet, imagenette, wordnet
+from alexnet.data.photos.imagenette import ARCHIVES, IDS
 from alexnet.data.sources import DATASETS, open_dataset
 from alexnet.data.splits import select
 from alexnet.errors import DataError, DownloadError, UsageError
@@ -60,7 +60,7 @@ def meta() -> bytes:
 def three(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let ImageNet have three classes."""
     known = {key: wordnet.names()[key] for key in CLASSES}
-    monkeypatch.setattr("alexnet.data.wordnet.names", lambda: known)
+    monkeypatch.setattr("alexnet.data.photos.wordnet.names", lambda: known)
 
 
 @pytest.fixture

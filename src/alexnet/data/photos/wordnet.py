@@ -13,6 +13,8 @@ def names() -> Mapping[str, str]:
 
     In the order of the ids, which is the order of the classes; no name stands twice.
     """
-    text = (resources.files("alexnet") / "data" / "wordnet-names.tsv").read_text(encoding="utf-8")
+    text = (resources.files("alexnet") / "data" / "photos" / "wordnet-names.tsv").read_text(
+        encoding="utf-8"
+    )
     rows = (line.partition("\t") for line in text.splitlines() if not line.startswith("#"))
     return {key: name for key, _, name in rows}

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from alexnet.data import journal, pool, report
 from alexnet.data.cache import (
     REPORT,
     Dataset,
@@ -27,11 +26,12 @@ from alexnet.data.cache import (
     write_flushed,
     write_manifest,
 )
-from alexnet.data.growing import Growing
-from alexnet.data.journal import Journal
-from alexnet.data.listing import Listing, Supply, digest
+from alexnet.data.photos import journal, pool, report
+from alexnet.data.photos.growing import Growing
+from alexnet.data.photos.journal import Journal
+from alexnet.data.photos.listing import Listing, Supply, digest
+from alexnet.data.photos.records import STORED, UNREADABLE, of_bytes
 from alexnet.data.progress import counting
-from alexnet.data.records import STORED, UNREADABLE, of_bytes
 from alexnet.errors import DataError
 
 RULES = 1  # counts up when the same files would give other pixels: pictures.py, squares.py

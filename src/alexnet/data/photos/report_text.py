@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from unicodedata import east_asian_width
 
-from alexnet.data.listing import some
-from alexnet.data.report import pair_text
+from alexnet.data.photos.listing import some
+from alexnet.data.photos.report import pair_text
 
 MOST_LINES = 20  # of a kind
 MOST_CLASSES = 40

@@ -14,9 +14,9 @@ from dataclasses import astuple
 from functools import partial
 from pathlib import Path
 
-from alexnet.data.listing import Entry, Listing, Supply, digest, listing_of, some
-from alexnet.data.lists import is_list, read_list
-from alexnet.data.trees import LISTS, Member, Tree, is_archive, read_folder, read_tar
+from alexnet.data.photos.listing import Entry, Listing, Supply, digest, listing_of, some
+from alexnet.data.photos.lists import is_list, read_list
+from alexnet.data.photos.trees import LISTS, Member, Tree, is_archive, read_folder, read_tar
 from alexnet.errors import DataError, UsageError
 
 SPLITS = {

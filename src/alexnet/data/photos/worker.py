@@ -1,6 +1,6 @@
 """A process that decodes pictures: tasks come in by standard input, pixels go to files.
 
-``python -m alexnet.data.worker`` is started by ``alexnet.data.pool``; it ends with its input, so
+``python -m alexnet.data.photos.worker`` is started by ``alexnet.data.photos.pool``; it ends with its input, so
 none outlives the program that started it. One line of JSON says what to do::
 
     {"size": 256, "start": 128, "files": {"train": "..."}}         once
@@ -21,8 +21,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from alexnet.data.noting import of_picture
-from alexnet.data.records import RECORD, UNREADABLE, of_bytes
+from alexnet.data.photos.noting import of_picture
+from alexnet.data.photos.records import RECORD, UNREADABLE, of_bytes
 from alexnet.data.squares import look
 from alexnet.errors import BadPicture
 

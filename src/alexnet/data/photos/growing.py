@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from alexnet.data.cache import array_header
-from alexnet.data.journal import Journal
-from alexnet.data.listing import Listing
+from alexnet.data.photos.journal import Journal
+from alexnet.data.photos.listing import Listing
 from alexnet.errors import DataError
 
 Say = Callable[[str], None]

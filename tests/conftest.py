@@ -12,10 +12,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from alexnet.data.sources import open_dataset
 
 torch.set_num_threads(1)
+
+# An example that takes long on a busy machine is no fault; pytest-timeout ends one that hangs.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")

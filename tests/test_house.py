@@ -10,7 +10,6 @@ import shlex
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from functools import cache
 from itertools import chain
@@ -156,7 +155,7 @@ def unfinished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("arguments", QUICK, ids=" ".join)
-def test_answers_at_once_without_torch(arguments, unfinished_run, record_property):
+def test_answers_at_once_without_torch(arguments, unfinished_run):
     arguments = [str(unfinished_run) if a == "RUN" else a for a in arguments]
     code = (
         "import sys\n"
@@ -166,21 +165,22 @@ def test_answers_at_once_without_torch(arguments, unfinished_run, record_propert
         "finally:\n"
         f"    print(*[m for m in {HEAVY} if m in sys.modules], file=sys.stderr)\n"
     )
-    times = []
-    for _ in range(3):  # the quickest of three: the machine may be busy
-        start = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, "-c", code, *arguments], capture_output=True, encoding="utf-8"
-        )
-        times.append(time.perf_counter() - start)
-        assert done.returncode == 0, done.stderr
-        assert done.stderr.split() == [], "imported for nothing"
-        assert done.stdout
-        if times[-1] < 1.5:
-            break
-    record_property("seconds", times[-1])
-    print(f"alexnet {' '.join(arguments)}: {times[-1]:.2f} s")
-    assert times[-1] < 1.5
+    before = processor_seconds()
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, encoding="utf-8"
+    )
+    seconds = processor_seconds() - before
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.split() == [], "imported for nothing"
+    assert done.stdout
+    print(f"alexnet {' '.join(arguments)}: {seconds:.2f} s of a processor")
+    assert seconds < 1.5
+
+
+def processor_seconds() -> float:
+    """Seconds that processes started from here have computed: a busy machine adds none of them."""
+    spent = os.times()
+    return spent.children_user + spent.children_system
 
 
 # --- complete lists --------------------------------------------------------------------------
@@ -440,6 +440,7 @@ def test_the_readme_has_commands():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(500)
 @pytest.mark.usefixtures("denormals")
 def test_the_commands_of_the_readme_run(tmp_path, monkeypatch, capsys):
     """In order, each as it is written; a data set that is not shapes becomes a little of shapes."""

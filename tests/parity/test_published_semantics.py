@@ -76,8 +76,6 @@ def test_what_fit_and_evaluate_call_the_loss(name: str) -> None:
     ours = loss.item() + optim.penalty(model, rule)
     assert ours == pytest.approx(case["evaluate"], rel=2e-6)
     assert ours == pytest.approx(case["train_on_batch"], rel=2e-6)
-    p = model(inputs).softmax(1).detach()
-    assert float(cross_entropy(p, labels).mean()) == pytest.approx(loss.item(), rel=1e-5)
     loss.backward()  # type: ignore[no-untyped-call]
     optim.make(model, rule).step()
     for kernel, expected in zip(model.parameters(), case["after"], strict=True):
@@ -133,8 +131,8 @@ def test_resizing_of_bytes_is_that_of_opencv_to_the_last_bit(case: dict[str, Any
 def test_bytes_are_rounded_before_they_are_scaled() -> None:
     pictures = torch.from_numpy(formula.pixels(1, 32, 32))
     whole, real = (Preprocessing(32, 128, resize=kind)(pictures) for kind in ("uint8", "float"))
-    assert torch.equal((whole * 255).round() / 255, whole)
-    assert not torch.equal((real * 255).round() / 255, real)
+    off = [((x * 255) - (x * 255).round()).abs().max().item() for x in (whole, real)]
+    assert off[0] < 1e-4 < 0.4 < off[1]
     assert (whole - real).abs().max() < 1.01 / 255
 
 

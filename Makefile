@@ -38,9 +38,9 @@ $(VENV)/ready: pyproject.toml constraints.txt
 parity: .venv-parity/ready
 	.venv-parity/bin/python tools/keras_golden.py --check
 
-.venv-parity/ready: tools/keras_golden.py
+.venv-parity/ready: tools/keras_golden.py tools/keras_fit.py
 	$(PYTHON) -m venv .venv-parity
-	.venv-parity/bin/python -m pip install --quiet --disable-pip-version-check tensorflow-cpu keras
+	.venv-parity/bin/python -m pip install --quiet --disable-pip-version-check tensorflow-cpu keras opencv-python-headless
 	@touch $@
 
 clean:

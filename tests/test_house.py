@@ -43,7 +43,10 @@ WITHOUT_TORCH = {
     *("models.paper", "models.modern", "models.cuda_convnet"),
     "exchange.torchvision",
 }
-DATA_WITH_TORCH = {"data.augment", "data.colour", "data.preprocess", "data.loader"}
+DATA_WITH_TORCH = {
+    *("data.augment", "data.colour", "data.preprocess", "data.loader"),
+    "data.whole_levels",
+}
 
 
 @cache

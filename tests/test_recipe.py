@@ -83,6 +83,139 @@ def test_the_training_of_2012_is_what_the_paper_and_the_program_say():
     }
 
 
+# The systems as their authors published them: split, input, rule, schedule, length.
+PUBLISHED = {
+    "keras-lab": {
+        "data.split": "slice",
+        "model.network": "keras-lab",
+        "optim.name": "keras-adam",
+        "optim.lr": 0.001,
+        "train.epochs": "10 epochs",
+        "train.batch": 64,
+        "train.shuffle_window": 256,
+        "schedule.name": "constant",
+        "published.test_accuracy": 0.7081,
+        "published.test_loss": 0.8757,
+    },
+    "tf-sgd": {
+        "data.split": "sklearn",
+        "data.split_seed": 42,
+        "input.scale": "0..255",
+        "model.network": "keras-bn5",
+        "optim.name": "keras-sgd",
+        "optim.lr": 0.01,
+        "optim.momentum": 0.9,
+        "optim.weight_decay": 0.0,
+        "schedule.name": "plateau",
+        "schedule.factor": 0.1,
+        "schedule.patience": 1,
+        "schedule.min_delta": 1e-4,
+        "schedule.min_lr": 1e-5,
+        "train.epochs": "50 epochs",
+        "train.batch": 32,
+        "train.shuffle": "never",
+        "train.drop_last": True,
+        "evaluation.batch": 32,
+        "evaluation.drop_last": True,
+    },
+    "torch-lrn": {
+        "data.train": "train",
+        "data.validation": "test",
+        "input.mean": [0.5, 0.5, 0.5],
+        "input.std": [0.5, 0.5, 0.5],
+        "model.network": "torch-lrn",
+        "optim.name": "sgd",
+        "optim.lr": 0.001,
+        "optim.momentum": 0.9,
+        "train.epochs": "10 epochs",
+        "train.batch": 64,
+        "train.log_every": "100 steps",
+        "schedule.name": "constant",
+        "evaluation.keep": "last",
+        "evaluation.dropout": True,
+        "published.test_accuracy": 0.4795,
+    },
+    "keras-functional": {
+        "data.split": "sklearn",
+        "data.split_seed": 2021,
+        "input.size": 128,
+        "input.resize": "uint8",
+        "model.network": "keras-bn5",
+        "optim.name": "keras-adam",
+        "optim.lr": 0.001,
+        "optim.weight_decay": 0.0,
+        "schedule.name": "plateau",
+        "schedule.factor": 0.2,
+        "schedule.patience": 5,
+        "schedule.min_delta": 1e-4,
+        "schedule.min_lr": 0.0,
+        "train.epochs": "30 epochs",
+        "train.batch": 64,
+        "train.shuffle": "after-first",
+        "train.early_stopping": 10,
+        "evaluation.keep": "last",
+        "evaluation.penalty": True,
+        "published.test_accuracy": 0.81,
+    },
+}
+# What else differs between a corrected recipe and its sibling, and is no fault.
+ALLOWED = {"name", "summary", "fault", "published.protocol", "evaluation.batch", "train.drop_last"}
+
+
+def flat(plan: Recipe) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for name, value in recipe.to_tree(plan).items():
+        found |= {f"{name}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {name: value}  # fmt: skip
+    return found
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_published_system_is_what_was_published(name):
+    keys = flat(recipe.load(f"{name}-as-published"))
+    expected = {"data.name": "cifar10", "data.test": "test", "input.size": 227} | PUBLISHED[name]
+    if name != "torch-lrn":
+        expected |= {"data.train": "train[:80%]", "data.validation": "train[80%:]"}
+    assert {key: keys[key] for key in expected} == expected
+    assert (keys["augment.flip"], keys["augment.crop"], keys["evaluation.views"]) == (
+        *("none", 0),
+        "centre",
+    )
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_corrected_and_as_published_differ_by_their_faults_alone(name):
+    corrected, kept = flat(recipe.load(name)), flat(recipe.load(f"{name}-as-published"))
+    faults = {fault.key for fault in recipe.load(name).fault if fault.key}
+    differing = {k for k in corrected.keys() | kept.keys() if corrected.get(k) != kept.get(k)}
+    assert faults
+    assert faults <= differing
+    assert differing - faults <= ALLOWED
+    assert kept["fault"] == []
+
+
+def test_the_penalty_of_the_functional_program_is_on_four_kernels():
+    """l2(1e-4) has the gradient 2e-4 w."""
+    for name in ("", "-1e-4", "-as-published"):
+        (group,) = recipe.load(f"keras-functional{name}").optim.group
+        assert (group.match, group.weight_decay) == ("conv[2-5].weight", 2e-4)
+    slow, fast = flat(recipe.load("keras-functional-1e-4")), flat(recipe.load("keras-functional"))
+    differing = {k for k in fast if fast[k] != slow.get(k)}
+    assert {k for k in differing if not k.startswith("published.")} == {"optim.lr", "name", "summary", "fault"}  # fmt: skip
+    assert slow["optim.lr"] == 1e-4
+
+
+def test_a_split_that_chooses_is_not_the_one_that_tests():
+    both = {"data.validation": "test", "data.test": "test"}
+    recipe.override(recipe.load("cifar10-quick"), both)
+    for chooser in ({"evaluation.keep": "best"}, {"train.early_stopping": 3}):
+        assert "chosen by the test split" in refusal(both | chooser)
+
+
+def test_orders_that_contradict():
+    assert "draws its own order" in refusal({"train.balance": "sampling", "train.shuffle": "never"})
+    assert "resizes nothing" in refusal({"input.resize": "uint8", "input.fit": "crop"})
+
+
 # --- the defaults ----------------------------------------------------------------------------
 
 
@@ -109,9 +242,11 @@ def test_every_key_can_be_written_and_is_listed():
             "source": "s",
             "protocol": "p",
             "test_accuracy": 0.5,
+            "test_top3": 0.9,
             "test_loss": 1.0,
             "seconds_per_epoch": 82,
         },
+        "fault": [{"published": "it errs", "corrected": "it does not"}],
     }
     tree = recipe.to_tree(recipe.check(full))
     written = set()
@@ -119,6 +254,7 @@ def test_every_key_can_be_written_and_is_listed():
         inner = value.keys() if isinstance(value, dict) else [""]
         written |= {f"{name}.{key}" if key else name for key in inner}
     written = written - {"optim.group"} | {f"optim.group.{k}" for k in tree["optim"]["group"][0]}
+    written = written - {"fault"} | {f"fault.{k}" for k in tree["fault"][0]}
     assert written == set(recipe.keys())
 
 
@@ -155,6 +291,8 @@ def test_an_unknown_key_with_the_closest(key, meant):
         ("data.split", "stratify", "stratified"),
         ("input.scale", "0..2555", "0..255"),
         ("input.fit", "corp", "crop"),
+        ("input.resize", "unit8", "uint8"),
+        ("train.shuffle", "after-frist", "after-first"),
         ("augment.window", "chunks", "chunk"),
         ("augment.colour_reading", "varience", "variance"),
         ("train.balance", "sample", "sampling"),

@@ -1,9 +1,9 @@
 """Ask Keras for the numbers that the package must reproduce, or check the ones committed.
 
-    python tools/keras_golden.py --check    recompute and compare with tests/golden/keras-*.json
+    python tools/keras_golden.py --check    recompute and compare with tests/golden/*.json
     python tools/keras_golden.py --write    recompute and rewrite them
 
-Needs TensorFlow and Keras 3, in an environment of their own (``make parity``); the package itself
+Needs TensorFlow, Keras 3 and OpenCV, in an environment of their own (``make parity``); the package itself
 is not imported, so that the two implementations stay strangers. About one minute and 4 GB of
 memory, most of it for ``keras-network`` in float64.
 """
@@ -51,6 +51,7 @@ def tidy(value: Any, digits: int) -> Any:
 
 def goldens() -> dict[str, Callable[[], dict[str, Any]]]:
     """Return what to make: file name -> maker. Imports TensorFlow."""
+    import keras_fit
     import keras_network
     import keras_semantics
 
@@ -61,6 +62,9 @@ def goldens() -> dict[str, Callable[[], dict[str, Any]]]:
         "keras-layers": keras_semantics.layers,
         "keras-callbacks": keras_semantics.callbacks,
         "keras-resize": keras_semantics.resize,
+        "keras-losses": keras_fit.losses,
+        "keras-restored": keras_fit.restored,
+        "opencv-resize": keras_fit.resize,
     }
 
 

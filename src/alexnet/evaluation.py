@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from alexnet.data.loader import Resident, Source, in_order
 from alexnet.data.preprocess import Preprocessing
 from alexnet.errors import DataError, UsageError
+from alexnet.models.build import keep_dropping
 from alexnet.run.classifier import Classifier
 from alexnet.run.device import Device
 from alexnet.run.ranks import ALONE, Ranks
@@ -66,15 +67,19 @@ def predictions(
     views: str = "centre",
     batch: int = 500,
     ranks: Ranks = ALONE,
+    dropout: int | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield ``(probabilities, labels)`` on the CPU for every batch of a split, in its order.
 
-    Of several ranks, each gets its own part of the split.
+    Of several ranks, each gets its own part of the split. ``dropout``: the seed of masks that stay
+    active, a function of it and of the pictures; None: no dropout, as it should be.
     """
     was_training = module.training
     module.eval()
     try:
         for part in in_order(source, batch, device.torch, rank=ranks.rank, world=ranks.world):
+            if dropout is not None and len(part.indices):
+                keep_dropping(module, seed=dropout, step=int(part.indices[0]))
             p = probabilities(module, part.pictures, preprocessing, device, views=views)
             yield p.cpu(), part.labels.cpu()
     finally:
@@ -91,15 +96,24 @@ def evaluate(
     batch: int = 500,
     top: tuple[int, ...] = (1, 3),
     ranks: Ranks = ALONE,
+    dropout: int | None = None,
 ) -> Scores:
     """Score a network on a split; the module's mode is left as it was found.
 
-    Several ranks divide the split, and each returns the scores of all of it. Raises ``DataError`` for an empty split.
+    Several ranks divide the split, and each returns the scores of all of it. ``dropout``: see
+    ``predictions``. Raises ``DataError`` for an empty split.
     """
     if not len(source):
         raise DataError("the split to evaluate holds no pictures")
     found = predictions(
-        module, source, preprocessing, device, views=views, batch=batch, ranks=ranks
+        module,
+        source,
+        preprocessing,
+        device,
+        views=views,
+        batch=batch,
+        ranks=ranks,
+        dropout=dropout,
     )
     p, labels = (ranks.gather_rows(torch.cat(parts)) for parts in zip(*found, strict=True))
     return score(p, labels, views, top)
@@ -149,7 +163,7 @@ def score(p: Tensor, labels: Tensor, views: str, top: tuple[int, ...]) -> Scores
         recall = matrix.diagonal() / matrix.sum(1)
     return Scores(
         count=count,
-        loss=float(-chosen.double().clamp_min(1e-12).log().mean()),
+        loss=float(cross_entropy(p, labels).mean()),
         accuracy=right / count,
         top={k: int((rank < k).sum()) / count for k in top},
         balanced_accuracy=float(np.nanmean(recall)),
@@ -160,6 +174,17 @@ def score(p: Tensor, labels: Tensor, views: str, top: tuple[int, ...]) -> Scores
         interval=wilson(right, count),
         views=views,
     )
+
+
+def cross_entropy(p: Tensor, labels: Tensor, smallest: float = 1e-12) -> Tensor:
+    """Return each picture's cross-entropy ``(N,)``, float64, from probabilities ``(N, classes)``.
+
+    They are divided by their sum, and the true class's is kept from ``smallest`` to 1 - ``smallest``.
+    Keras does the same with 1e-7 where it is given probabilities alone; of a network that ends in a
+    softmax its fit and evaluate take the logits instead (``keras-losses.json``), as we do in training.
+    """
+    share = p.double() / p.double().sum(1, keepdim=True)
+    return -share.gather(1, labels[:, None])[:, 0].clamp(smallest, 1 - smallest).log()
 
 
 def confusion(

@@ -17,12 +17,13 @@ import tomli_w
 from pydantic import BaseModel, ValidationError
 
 from alexnet.errors import RecipeError, UnknownName, did_you_mean
-from alexnet.schema import Augment, Group, Input, Model, Optim, Recipe, Schedule, Section
+from alexnet.schema import Augment, Fault, Group, Input, Model, Optim, Recipe, Schedule, Section
 from alexnet.values import Duration
 
 __all__ = [
     "Augment",
     "Duration",
+    "Fault",
     "Group",
     "Input",
     "Model",
@@ -128,7 +129,7 @@ def to_tree(recipe: Recipe) -> dict[str, Any]:
 
 
 def changes(recipe: Recipe) -> dict[str, Any]:
-    """Return the dotted keys, but for the seed, that differ from the built-in recipe of that name.
+    """Return the dotted keys, but for the seed and prose on faults, that differ from the built-in recipe of that name.
 
     Empty where there is none of that name. A key that the recipe has and the other has not counts.
     """
@@ -136,7 +137,7 @@ def changes(recipe: Recipe) -> dict[str, Any]:
         return {}
     own, built_in = (dict(_flat(to_tree(r))) for r in (recipe, load(recipe.name)))
     differing = {k for k in own.keys() | built_in.keys() if own.get(k) != built_in.get(k)}
-    return {key: own.get(key) for key in sorted(differing - {"train.seed"})}
+    return {key: own.get(key) for key in sorted(differing - {"train.seed", "fault"})}
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -60,6 +60,7 @@ class Input(Section):
 
     size: Annotated[int, Field(ge=1)] = 32
     fit: Literal["resize", "crop"] = "resize"  # the stored picture, or the window at its centre
+    resize: Literal["float", "uint8"] = "float"  # uint8: to whole levels, as OpenCV does
     scale: Literal["0..1", "0..255"] = "0..1"
     # Subtracted after scaling; "channel", "picture": the mean of the training split.
     mean: Annotated[Triple | MeanName, PlainValidator(values.mean)] = (0.0, 0.0, 0.0)
@@ -156,6 +157,9 @@ class Train(Section):
     drop_last: bool = False  # leave out the last, smaller batch of an epoch
     # First and last side of the training pictures (training/sides.py); (): input.size throughout.
     sides: tuple[()] | tuple[Side, Side] = ()
+    shuffle: Literal["every", "after-first", "never"] = "every"  # of the epochs
+    shuffle_window: Annotated[int, Field(ge=0)] = 0  # as tf.data's buffer; 0: the whole split
+    log_every: ADuration = Duration(0, "epochs")  # a line about a batch so often; 0: none
     balance: Literal["none", "sampling", "loss"] = "none"  # what makes up for rare classes
     # Several processes divide the batch, or two of them the two towers of the network.
     parallel: Literal["data", "towers"] = "data"
@@ -168,6 +172,9 @@ class Evaluation(Section):
     also: tuple[Views, ...] = ()  # views that the test part is scored in besides
     batch: Annotated[int, Field(ge=1)] = 500
     top: tuple[Annotated[int, Field(ge=1)], ...] = (1, 3)
+    drop_last: bool = False  # leave out the pictures of a last, smaller batch
+    dropout: bool = False  # stays active while scoring, by masks of train.seed
+    penalty: bool = False  # losses include that of optim's weight decay, as Keras's do
     every: ADuration = Duration(1, "epochs")
     keep: Literal["best", "last"] = "last"  # which weights the test scores and `load` gives
 
@@ -186,10 +193,21 @@ class Published(Section):
     protocol: str
     hardware: str = ""
     test_accuracy: Probability | None = None
+    test_top3: Probability | None = None
+    tolerance: Probability = 0.0  # what ours may fall short by and still meet theirs
     test_loss: NotNegative | None = None
     val_accuracy: tuple[float, ...] = ()  # per epoch
     val_loss: tuple[float, ...] = ()
     seconds_per_epoch: NotNegative | None = None
+
+
+class Fault(Section):
+    """A fault of a published program: ``NAME`` corrects it, ``NAME-as-published`` keeps it."""
+
+    key: str = ""  # by which the two recipes differ; empty: corrected in both
+    published: str  # what the program does
+    corrected: str  # what is done here
+    effect: str = ""  # measured, in words; empty: not measured yet
 
 
 class Recipe(Section):
@@ -208,6 +226,7 @@ class Recipe(Section):
     evaluation: Evaluation = Evaluation()
     checkpoint: Checkpoint = Checkpoint()
     published: Published | None = None
+    fault: tuple[Fault, ...] = ()
 
     @model_validator(mode="after")
     def _rules_agree(self) -> Recipe:
@@ -222,14 +241,32 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Recipe:
-        needs_validation = self.evaluation.keep == "best" or self.schedule.name == "plateau"
-        if not self.data.validation and (needs_validation or self.train.early_stopping):
+        best, plateau = self.evaluation.keep == "best", self.schedule.name == "plateau"
+        chooses = best or plateau or self.train.early_stopping
+        if not self.data.validation and chooses:
             raise ValueError(
                 "data.validation is empty, but evaluation.keep = 'best', schedule.name = 'plateau' "
                 "and train.early_stopping choose by it; name a split, e.g. 'train[80%:]'"
             )
+        if chooses and self.data.validation == self.data.test != "auto":
+            raise ValueError(
+                "data.validation: what is chosen by the test split is not tested by it"
+            )
         if 0.0 in self.input.std:
             raise ValueError(f"input.std divides, so none of it may be 0; got {self.input.std}")
+        return self
+
+    @model_validator(mode="after")
+    def _orders_agree(self) -> Recipe:
+        order = self.train.shuffle, self.train.shuffle_window
+        if self.train.balance == "sampling" and order != ("every", 0):
+            raise ValueError("train.balance = 'sampling' draws its own order; drop train.shuffle*")
+        if (self.input.resize, self.input.fit) == ("uint8", "crop"):
+            raise ValueError("input.fit = 'crop' resizes nothing, so drop input.resize = 'uint8'")
+        if self.evaluation.penalty and self.train.parallel == "towers":
+            raise ValueError(
+                "evaluation.penalty is of all weights, train.parallel = 'towers' of half"
+            )
         return self
 
     @model_validator(mode="after")

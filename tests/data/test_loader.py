@@ -13,8 +13,10 @@ from alexnet.data.loader import (
     generator,
     in_order,
     order,
+    shuffled,
     steps_per_epoch,
     training_batches,
+    windowed,
 )
 
 CPU = torch.device("cpu")
@@ -145,3 +147,47 @@ def test_class_weights_are_inverse_and_one_on_average():
     assert weights[torch.from_numpy(RARE)].mean() == pytest.approx(1.0, rel=1e-5)
     sums = [float(weights[k]) * n for k, n in ((0, 700), (1, 50), (3, 13))]
     assert sums == pytest.approx([len(RARE) / 3] * 3)  # every class counts as much in all
+
+
+def test_an_order_that_is_shuffled_never_or_after_the_first_epoch():
+    plain, first = list(range(50)), {"shuffle": "after-first"}
+    assert [shuffled(50, 0, epoch, shuffle="never").tolist() for epoch in (0, 3)] == [plain] * 2
+    assert shuffled(50, 0, 0, **first).tolist() == plain
+    for epoch in (1, 2):
+        assert shuffled(50, 0, epoch, **first).tolist() == order(50, 0, epoch).tolist() != plain
+    assert shuffled(50, 0, 0).tolist() == order(50, 0, 0).tolist()
+
+
+@pytest.mark.parametrize("window", [1, 7, 256, 1000])
+def test_a_window_shuffles_as_a_buffer_does(window):
+    """Nothing comes more than a window early; what is late is late by chance: mean delay = window."""
+    count = 1000
+    found = windowed(count, window, 3, 5)
+    assert sorted(found.tolist()) == list(range(count))
+    early = found - np.arange(count)
+    assert early.max() < window
+    if window == 1:
+        assert not early.any()
+    if window == 7:  # a buffer gives each place away with probability 1/7: late ones are unbounded
+        assert early.min() < -7
+    assert found.tolist() == windowed(count, window, 3, 5).tolist()
+    if window > 1:
+        assert found.tolist() != windowed(count, window, 3, 6).tolist()
+
+
+def test_the_order_of_a_recipe_reaches_the_batches(source):
+    seen = torch.cat([b.indices for b in batches(source, shuffle="never")])
+    assert seen.tolist() == source.chosen.tolist()
+    seen = torch.cat([b.indices for b in batches(source, window=1)])
+    assert seen.tolist() == source.chosen.tolist()
+
+
+def test_the_first_pictures_of_a_split(source):
+    resident = Resident.of(source, CPU)
+    for split in (source, resident):
+        some = split.first(4)
+        assert len(some) == 4
+        assert some.targets.tolist() == split.targets[:4].tolist()
+        read = some.read(np.arange(4), CPU)
+        assert read.indices.tolist() == [3, 5, 7, 11]
+        assert read.pictures[:, 0, 0, 0].tolist() == [3, 5, 7, 11]

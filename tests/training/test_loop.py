@@ -409,6 +409,7 @@ def test_result_holds_what_was_measured_and_on_what(finished):
         "changed",
         "test",
         "test_views",
+        "scored",
         "verdict",
         "speed",
         "environment",
@@ -489,8 +490,27 @@ def test_verdict_sets_ours_beside_the_published(finished):
 def test_an_unchanged_recipe_meets_its_number_or_does_not(finished, published):
     block = {"source": "a test", "protocol": "none", "test_accuracy": published}
     unchanged = recipes.check({"name": "mine", "summary": "", "published": block})
-    scores = SimpleNamespace(accuracy=0.25, interval=(0.2, 0.3), loss=1.0)
+    scores = SimpleNamespace(accuracy=0.25, interval=(0.2, 0.3), loss=1.0, top={})
     assert record.verdict(unchanged, scores)["met"] is (published == 0.2)
+
+
+@pytest.mark.parametrize(
+    ("keys", "met"),
+    [
+        ({"test_accuracy": 0.26}, False),
+        ({"test_accuracy": 0.26, "tolerance": 0.02}, True),
+        ({"test_accuracy": 0.25, "test_top3": 0.50}, True),
+        ({"test_accuracy": 0.25, "test_top3": 0.51}, False),
+        ({"test_accuracy": 0.26, "test_top3": 0.51, "tolerance": 0.02}, True),
+    ],
+)
+def test_a_tolerance_and_the_top_three(keys, met):
+    block = {"source": "a test", "protocol": "none", **keys}
+    unchanged = recipes.check({"name": "mine", "summary": "", "published": block})
+    scores = SimpleNamespace(accuracy=0.25, interval=(0.2, 0.3), loss=1.0, top={1: 0.25, 3: 0.5})
+    found = record.verdict(unchanged, scores)
+    assert (found["met"], found["tolerance"]) == (met, keys.get("tolerance", 0.0))
+    assert (found["published_top3"], found["measured_top3"]) == (keys.get("test_top3"), 0.5)
 
 
 def test_the_best_weights_are_those_that_were_validated_and_are_tested(finished, data_root):

@@ -86,6 +86,10 @@ class Source:
             _moved(torch.from_numpy(self.labels[at]), device),
         )
 
+    def first(self, count: int) -> Source:
+        """Return the first ``count`` pictures of the split."""
+        return replace(self, chosen=self.chosen[:count])
+
     def resident(self, device: torch.device) -> Source | Resident:
         """Return the split with its pictures on the device, where they fit beside a network.
 
@@ -139,6 +143,10 @@ class Resident:
         """Return the labels of the split, in its order."""
         return self.labels.cpu().numpy()
 
+    def first(self, count: int) -> Resident:
+        """Return the first ``count`` pictures of the split."""
+        return Resident(self.chosen[:count], self.images[:count], self.labels[:count])
+
     def read(self, positions: NDArray[np.int64], device: torch.device) -> Batch:
         """Fetch the pictures at ``positions`` of the split."""
         at = torch.from_numpy(positions).to(device, non_blocking=True)
@@ -148,6 +156,35 @@ class Resident:
 def order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
     """Return a permutation of ``0..count-1`` that depends on seed and epoch alone."""
     return np.random.Generator(np.random.PCG64(fold(seed, "order", epoch))).permutation(count)
+
+
+def shuffled(
+    count: int, seed: int, epoch: int, *, shuffle: str = "every", window: int = 0
+) -> NDArray[np.int64]:
+    """Return the order of an epoch, of positions ``0..count-1``, by seed and epoch alone.
+
+    ``shuffle``: ``every`` epoch; ``after-first``: the first one in the split's own order; ``never``.
+    ``window``: as a buffer of tf.data of that many pictures shuffles (``windowed``); 0: all.
+    """
+    if shuffle == "never" or (shuffle == "after-first" and epoch == 0):
+        return np.arange(count)
+    return windowed(count, window, seed, epoch) if window else order(count, seed, epoch)
+
+
+def windowed(count: int, window: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """Return the order in which a buffer of ``window`` positions gives them away.
+
+    Each one given is drawn from the buffer, and the next in line takes its place: position ``i`` of
+    the split cannot come before place ``i - window + 1`` (tf.data's ``Dataset.shuffle``).
+    """
+    draw = np.random.Generator(np.random.PCG64(fold(seed, "order", epoch)))
+    size = min(window, count)
+    buffer, given = np.arange(size), np.empty(count, np.int64)
+    streaming = count - size
+    for place, at in enumerate(draw.integers(0, size, streaming)):
+        given[place], buffer[at] = buffer[at], size + place
+    given[streaming:] = draw.permutation(buffer)
+    return given
 
 
 def balanced_order(labels: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
@@ -198,17 +235,21 @@ def training_batches(
     balanced: bool = False,
     rank: int = 0,
     world: int = 1,
+    shuffle: str = "every",
+    window: int = 0,
     device: torch.device,
 ) -> Iterator[Batch]:
     """Yield one epoch's batches in that epoch's order, from batch number ``first`` on.
 
-    ``balanced``: every class equally often. Skipped batches are never read. ``batch`` is that of all
-    ``world`` processes together; of each one, only the ``portion`` of process ``rank`` is read, which
-    may be none of it.
+    ``balanced``: every class equally often. ``shuffle``, ``window``: see ``shuffled``. Skipped batches
+    are never read. ``batch`` is that of all ``world`` processes together; of each one, only the
+    ``portion`` of process ``rank`` is read, which may be none of it.
     """
     count = len(source)
     sequence = (
-        balanced_order(source.targets, seed, epoch) if balanced else order(count, seed, epoch)
+        balanced_order(source.targets, seed, epoch)
+        if balanced
+        else shuffled(count, seed, epoch, shuffle=shuffle, window=window)
     )
     for step in range(first, steps_per_epoch(len(source), batch, drop_last=drop_last)):
         yield read_portion(source, sequence[step * batch : (step + 1) * batch], rank, world, device)

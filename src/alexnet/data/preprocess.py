@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from alexnet.data.whole_levels import resized
 from alexnet.errors import UnknownName, UsageError
 
 Triple = tuple[float, float, float]
 FITS = ("resize", "crop")
+RESIZES = ("float", "uint8")
 MEAN_PICTURE = "mean_picture"
 
 
@@ -27,7 +29,8 @@ class Preprocessing:
     ``picture_size`` is the side of the stored square pictures: a photograph is brought to it first
     (``pictures.fit_square``). ``fit``: ``resize`` shows the whole picture, bilinear on floats with
     half-pixel centres and no antialias, which is what ``tf.image.resize`` does; ``crop`` shows the
-    ``size`` x ``size`` window at its centre.
+    ``size`` x ``size`` window at its centre. ``resize`` = ``uint8`` interpolates to whole levels, as
+    OpenCV does (``whole_levels.resized``), before they are scaled.
 
     ``mean`` is subtracted after scaling. ``mean_picture``, float32 ``(picture_size, picture_size,
     3)`` in levels 0..255, is subtracted besides: its central window whatever window a picture is,
@@ -43,10 +46,13 @@ class Preprocessing:
     std: Triple = (1.0, 1.0, 1.0)
     fit: str = "resize"
     mean_picture: Tensor | None = field(default=None, compare=False, repr=False)
+    resize: str = "float"
 
     def __post_init__(self) -> None:
         if self.fit not in FITS:
             raise UnknownName("input.fit", self.fit, FITS)
+        if self.resize not in RESIZES:
+            raise UnknownName("input.resize", self.resize, RESIZES)
         if self.fit == "crop" and self.size > self.picture_size:
             raise UsageError(
                 f"input.size = {self.size} is more than the {self.picture_size} pixels of the stored "
@@ -61,6 +67,8 @@ class Preprocessing:
         """
         if self.fit == "crop":
             pictures = centre(pictures, self.size)
+        elif self.resize == "uint8":
+            pictures = resized(pictures, self.size)
         x = self._normalised(pictures).permute(0, 3, 1, 2)  # NHWC memory is channels-last
         if x.shape[-2:] != (self.size, self.size):
             x = F.interpolate(x, (self.size, self.size), mode="bilinear", align_corners=False)

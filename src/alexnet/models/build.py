@@ -187,6 +187,14 @@ def begin_step(
             layer.begin(int.from_bytes(digest[:8], "little") >> 1, first, total)
 
 
+def keep_dropping(model: nn.Module, *, seed: int, step: int) -> None:
+    """Let dropout alone behave as in training, with the masks of this step (``begin_step``)."""
+    for layer in model.modules():
+        if isinstance(layer, Dropout):
+            layer.train()
+    begin_step(model, seed=seed, step=step)
+
+
 def build(network: Network, size: int | None = None, *, seed: int = 0) -> AlexNet:
     """Build and initialise a network; the same seed gives the same weights.
 

@@ -15,6 +15,7 @@ from alexnet.models.table import Network, Traced
 from alexnet.recipe import Recipe
 from alexnet.reporting.compare import compare
 from alexnet.reporting.drawing import draw, network_of
+from alexnet.reporting.published import faults_text, scored_text, verdict_text
 from alexnet.reporting.text import summary_table
 from alexnet.run.files import read_json
 from alexnet.run.log import minutes, read_metrics, resume_command
@@ -136,8 +137,10 @@ def _arithmetic(step: Traced) -> str:
 
 
 def recipe_text(recipe: Recipe) -> str:
-    """Write a recipe: what it is, its keys as TOML, and what was published."""
-    return f"{recipe.name}: {recipe.summary}\n\n{recipes.to_toml(recipe)}".rstrip()
+    """Write a recipe: what it is, its keys as TOML, what was published, and the faults of that."""
+    keys = recipes.to_toml(recipe.model_copy(update={"fault": ()})).replace("fault = []\n", "")
+    parts = [f"{recipe.name}: {recipe.summary}", keys.strip(), faults_text(recipe)]
+    return "\n\n".join(filter(None, parts))
 
 
 @dataclass(frozen=True)
@@ -229,9 +232,10 @@ def result_text(folder: Path, record: dict[str, Any]) -> str:
         f"peak memory {speed['peak_memory_bytes'] / 2**20:.0f} MiB{_of_ranks(speed)}",
         f"  on {record['environment']['hardware']}, torch {record['environment']['packages']['torch']}",
     ]
+    lines += scored_text(record.get("scored", {}))
     lines += _balance_text(test) + _views_text(record.get("test_views", {}), test["views"])
     if verdict:
-        lines.append(_verdict_text(verdict))
+        lines.append(verdict_text(verdict))
     if record["changed"]:
         changes = ", ".join(f"{key} = {value}" for key, value in record["changed"].items())
         lines.append(f"  changed from the recipe of that name: {changes}")
@@ -262,20 +266,6 @@ def _of_ranks(speed: dict[str, Any]) -> str:
     waited = f", {speed['waiting_share']:.1%} waiting for data" if "waiting_share" in speed else ""
     many = speed.get("ranks", 1)
     return waited + (f", {many} processes" if many > 1 else "")
-
-
-def _verdict_text(verdict: dict[str, Any]) -> str:
-    words = {True: "met", False: "not met", None: "another protocol, so no verdict"}
-    text = (
-        f"  published {verdict['published']:.2%}, measured {verdict['measured']:.2%}, difference "
-        f"{verdict['difference'] * 100:+.2f} points: {words[verdict['met']]}"
-    )
-    if verdict["published_loss"] is not None:
-        text += f"; loss published {verdict['published_loss']:.4f}, measured {verdict['measured_loss']:.4f}"
-    if verdict["published_seconds_per_epoch"] is not None:
-        seconds = verdict["published_seconds_per_epoch"]
-        text += f"; published {seconds:.0f} s an epoch on {verdict['published_hardware']}"
-    return text
 
 
 def listing(kind: str) -> list[dict[str, str]]:

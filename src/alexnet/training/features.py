@@ -30,7 +30,7 @@ from alexnet.errors import DataError
 from alexnet.exchange.filling import tensors_of
 from alexnet.exchange.pretrained import digest
 from alexnet.models import table
-from alexnet.models.build import AlexNet
+from alexnet.models.build import AlexNet, keep_dropping
 from alexnet.run.device import Device
 from alexnet.run.files import sync_file, sync_folder, write_text
 from alexnet.run.log import Console, minutes
@@ -235,12 +235,15 @@ def score(
     views: str,
     batch: int,
     top: tuple[int, ...],
+    dropout: int | None = None,
 ) -> evaluation.Scores:
     """Score the rows of ``module`` behind the frozen ones on a split's features, in ``VIEWS``."""
     was_training = module.training
     module.eval()
     found, labels = [], []
     for part in in_order(source, batch, plan.device.torch):
+        if dropout is not None:
+            keep_dropping(module, seed=dropout, step=int(part.indices[0]))
         seen = part.pictures.unbind(1)[: 2 if views == "flip" else 1]
         with plan.device.autocast():
             logits = [module(view, plan.first) for view in seen]

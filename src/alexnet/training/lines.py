@@ -44,6 +44,15 @@ def bar(stage: Stage, progress: Progress, sums: list[float], seconds: float, don
     )
 
 
+def step(stage: Stage, progress: Progress, loss: float, accuracy: float, seconds: float) -> str:
+    """Write the line about one batch that has just been trained on."""
+    number, of = (progress.step - 1) % stage.steps_per_epoch + 1, stage.steps_per_epoch
+    return (
+        f"epoch {(progress.step - 1) // of + 1}/{stage.epochs}  batch {number}/{of}  "
+        f"loss {loss:.4f}  acc {accuracy:.4f}  {minutes(seconds)}"
+    )
+
+
 def epoch(stage: Stage, line: dict[str, Any]) -> str:
     """Write the line that stays when an epoch is over."""
     width = len(str(stage.epochs))

@@ -35,6 +35,7 @@ from alexnet.training import (
     optim,
     record,
     schedule,
+    scoring,
     sides,
 )
 from alexnet.training.saving import Progress, restore, save
@@ -104,6 +105,8 @@ def _train_epoch(
         balanced=plan.balance == "sampling",
         rank=rank,
         world=world,
+        shuffle=plan.shuffle,
+        window=plan.shuffle_window,
         device=stage.device.torch,
     )
     title, waited = f"epoch {epoch + 1}/{stage.epochs}", progress.waited
@@ -117,6 +120,8 @@ def _train_epoch(
             if bar.live:
                 seconds = clock.read() - begun
                 bar.advance(lines.bar(stage, progress, progress.sums, seconds, done))
+            if _batch_due(stage, progress):
+                console.say(lines.step(stage, progress, loss, right / count, clock.read()))
             if progress.step % stage.steps_per_epoch == 0 or _over(stage, progress):
                 break
             stop = stage.parallel.ranks.asked(asked)
@@ -148,6 +153,7 @@ def train_step(stage: Stage, batch: Batch, step: int) -> tuple[float, int]:
     if not math.isfinite(value):
         raise NotFinite(_not_finite(stage, batch, step, value))
     loss.backward()  # type: ignore[no-untyped-call]
+    value += scoring.penalty(stage)
     optim.set_rate(stage.optimizer, rate_factor(stage, step))
     optim.freeze(stage.optimizer, step, steps_per_epoch=stage.steps_per_epoch, batch=plan.batch)
     stage.optimizer.step()
@@ -262,6 +268,14 @@ def _let_rules_see(stage: Stage, progress: Progress, loss: float) -> None:
 def _due(stage: Stage, progress: Progress, every: Duration) -> bool:
     steps = every.steps(steps_per_epoch=stage.steps_per_epoch, batch=stage.recipe.train.batch)
     return steps > 0 and progress.step % steps == 0
+
+
+def _batch_due(stage: Stage, progress: Progress) -> bool:
+    """Say whether a line about this batch is due; they are counted within the epoch."""
+    plan = stage.recipe.train
+    every = plan.log_every.steps(steps_per_epoch=stage.steps_per_epoch, batch=plan.batch)
+    number = (progress.step - 1) % stage.steps_per_epoch + 1
+    return every > 0 and number % every == 0
 
 
 def _over(stage: Stage, progress: Progress) -> bool:

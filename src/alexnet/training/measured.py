@@ -90,7 +90,9 @@ def preprocessing(plan: Input, picture_size: int, found: Statistics | None) -> P
             if mean == "channel"
             else ((0.0, 0.0, 0.0), torch.from_numpy(found.mean_picture))
         )
-    return Preprocessing(picture_size, plan.size, plan.scale, mean, plan.std, plan.fit, picture)
+    return Preprocessing(
+        picture_size, plan.size, plan.scale, mean, plan.std, plan.fit, picture, plan.resize
+    )
 
 
 def noise(plan: Augment, prepared: Preprocessing, found: Statistics | None) -> Tensor | None:

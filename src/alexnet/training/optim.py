@@ -76,6 +76,21 @@ def _kind(name: str, parameter: Tensor, optim: Optim, head: str) -> Kind:
     return lr, decay, orthogonal, None
 
 
+@torch.no_grad()
+def penalty(model: nn.Module, optim: Optim) -> float:
+    """Return what a model's weight decay adds to the loss: half of decay times the sum of squares.
+
+    A decay of ``2c`` has the gradient of Keras's ``l2(c)``, and this is that penalty.
+    """
+    *_, (head, _) = model.named_children()
+    total = torch.zeros(())
+    for name, parameter in model.named_parameters():
+        decay = _kind(name, parameter, optim, f"{head}.weight")[1]
+        if decay and parameter.requires_grad:
+            total = total + decay / 2 * parameter.square().sum().to(total)
+    return float(total)
+
+
 def set_rate(optimizer: Optimizer, factor: float) -> None:
     """Set every group's learning rate to its peak times ``factor``."""
     for group in optimizer.param_groups:

@@ -20,6 +20,7 @@ import json
 import subprocess
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import ge
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from alexnet.recipe import Recipe
 from alexnet.run import checkpoint, log
 from alexnet.run.device import environment, peak_memory
 from alexnet.run.files import read_json, write_text
-from alexnet.training import measured
+from alexnet.training import measured, scoring
 from alexnet.training.saving import Progress
 from alexnet.training.stage import Stage
 
@@ -174,6 +175,7 @@ def _record(
         "changed": recipes.changes(stage.recipe),
         "test": scores.to_json(),
         "test_views": views,
+        "scored": scoring.peculiarities(stage, scores),
         "verdict": verdict(stage.recipe, scores),
         "speed": {
             **speed(stage, progress.seconds, rate, progress.step),
@@ -241,16 +243,26 @@ def speed(stage: Stage, seconds: float, rate: float, steps: int) -> dict[str, An
 def verdict(recipe: Recipe, scores: Scores) -> dict[str, Any] | None:
     """Set our test accuracy beside the published one, where the recipe names one.
 
-    ``met`` is None for a run whose recipe was changed: that is not the published protocol.
+    ``met``: whether ours falls short of theirs, top-1 and top-3 where it was published, by no more
+    than the tolerance; None for a run whose recipe was changed: that is not the published protocol.
     """
     published = recipe.published
     if published is None or published.test_accuracy is None:
         return None
+    least = [
+        theirs - published.tolerance
+        for theirs in (published.test_accuracy, published.test_top3)
+        if theirs is not None
+    ]
+    ours = (scores.accuracy, scores.top.get(3, 0.0))
     return {
         "published": published.test_accuracy,
         "measured": scores.accuracy,
         "difference": scores.accuracy - published.test_accuracy,
-        "met": None if recipes.changes(recipe) else scores.accuracy >= published.test_accuracy,
+        "tolerance": published.tolerance,
+        "published_top3": published.test_top3,
+        "measured_top3": scores.top.get(3),
+        "met": None if recipes.changes(recipe) else all(map(ge, ours, least)),
         "interval": list(scores.interval),  # as JSON gives it back
         "published_loss": published.test_loss,
         "measured_loss": scores.loss,

@@ -24,7 +24,7 @@ from alexnet.data.sources import open_dataset
 from alexnet.data.splits import AUTO, part_of, settle
 from alexnet.data.statistics import Statistics
 from alexnet.errors import RecipeError, UnknownName, UsageError
-from alexnet.evaluation import Scores, evaluate
+from alexnet.evaluation import Scores
 from alexnet.models import table, transfer
 from alexnet.models.build import AlexNet, build, whiten_first
 from alexnet.models.init import INITIALISATIONS
@@ -34,7 +34,7 @@ from alexnet.run import classifier
 from alexnet.run.device import Device
 from alexnet.run.log import Console
 from alexnet.run.ranks import ALONE, Ranks
-from alexnet.training import features, measured, optim, parallel, sides
+from alexnet.training import features, measured, optim, parallel, scoring, sides
 from alexnet.training.parallel import Parallel
 from alexnet.training.schedule import EarlyStopping, Plateau
 from alexnet.training.transfer import network_of, rows_run_once, run_once, start_from
@@ -104,25 +104,7 @@ class Stage:
 
     def score(self, source: Source | Resident, views: str | None = None) -> Scores:
         """Score the weights that the run would predict with, in the views of its recipe or others."""
-        plan = self.recipe.evaluation
-        views = views or plan.views
-        if features.hold(source):
-            assert isinstance(self.model, AlexNet)
-            assert isinstance(self.predictor, AlexNet)
-            how = features.Plan(self.model, self.first, self.preprocessing, self.device)
-            return features.score(
-                how, self.predictor, source, views=views, batch=plan.batch, top=plan.top
-            )
-        return evaluate(
-            self.predictor,
-            source,
-            self.preprocessing,
-            self.device,
-            views=views,
-            batch=plan.batch,
-            top=plan.top,
-            ranks=self.parallel.ranks if self.parallel.divided else ALONE,
-        )
+        return scoring.score(self, source, views)
 
     def restore_rules(
         self, plateau: dict[str, Any] | None, stopping: dict[str, Any] | None

@@ -1,0 +1,76 @@
+"""How a run scores itself: in its views, over its ranks, with the peculiarities that it was asked for.
+
+A published program may leave pictures out, keep dropout active, or count the weights' penalty as
+loss. Each is a key of ``[evaluation]``, off by default; ``peculiarities`` goes into the record.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from alexnet.data.loader import Resident, Source, fold
+from alexnet.evaluation import Scores, evaluate
+from alexnet.models.build import AlexNet
+from alexnet.run.ranks import ALONE
+from alexnet.training import features, optim
+
+if TYPE_CHECKING:
+    from alexnet.training.stage import Stage
+
+
+def score(stage: Stage, source: Source | Resident, views: str | None) -> Scores:
+    """Score the weights that the run would predict with; ``views``: None: those of its recipe."""
+    plan = stage.recipe.evaluation
+    whole = len(source) // plan.batch * plan.batch
+    found = _score(stage, source.first(whole) if plan.drop_last else source, views or plan.views)
+    return replace(found, loss=found.loss + penalty(stage, averaged=True))
+
+
+def _score(stage: Stage, source: Source | Resident, views: str) -> Scores:
+    plan = stage.recipe.evaluation
+    masks = fold(stage.recipe.train.seed, "scoring") if plan.dropout else None
+    if features.hold(source):
+        assert isinstance(stage.model, AlexNet)
+        assert isinstance(stage.predictor, AlexNet)
+        how = features.Plan(stage.model, stage.first, stage.preprocessing, stage.device)
+        return features.score(
+            how,
+            stage.predictor,
+            source,
+            views=views,
+            batch=plan.batch,
+            top=plan.top,
+            dropout=masks,
+        )
+    return evaluate(
+        stage.predictor,
+        source,
+        stage.preprocessing,
+        stage.device,
+        views=views,
+        batch=plan.batch,
+        top=plan.top,
+        ranks=stage.parallel.ranks if stage.parallel.divided else ALONE,
+        dropout=masks,
+    )
+
+
+def penalty(stage: Stage, *, averaged: bool = False) -> float:
+    """Return what weight decay adds to the run's losses, 0 where it is not asked for.
+
+    Of the weights in training, or of their running average where ``averaged`` and there is one.
+    """
+    if not stage.recipe.evaluation.penalty:
+        return 0.0
+    return optim.penalty(stage.predictor if averaged else stage.model, stage.recipe.optim)
+
+
+def peculiarities(stage: Stage, scores: Scores) -> dict[str, Any]:
+    """Return what a reader of the test's figures must know about them."""
+    return {
+        "pictures": scores.count,
+        "of": len(stage.test),
+        "dropout": stage.recipe.evaluation.dropout,
+        "penalty": penalty(stage, averaged=True),
+    }

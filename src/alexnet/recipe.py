@@ -17,8 +17,9 @@ import tomli_w
 from pydantic import BaseModel, ValidationError
 
 from alexnet.errors import RecipeError, UnknownName, did_you_mean
-from alexnet.schema import Augment, Fault, Group, Input, Model, Optim, Recipe, Schedule, Section
-from alexnet.values import Duration
+from alexnet.published import Fault
+from alexnet.schema import Augment, Group, Input, Model, Optim, Recipe, Schedule
+from alexnet.values import Duration, Section
 
 __all__ = [
     "Augment",

@@ -8,9 +8,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PlainSerializer,
     PlainValidator,
@@ -18,6 +16,7 @@ from pydantic import (
 )
 
 from alexnet import values
+from alexnet.published import Fault, Published
 from alexnet.values import (
     ADuration,
     Duration,
@@ -26,6 +25,7 @@ from alexnet.values import (
     Positive,
     Probability,
     Range,
+    Section,
     Side,
     Triple,
     some,
@@ -33,14 +33,6 @@ from alexnet.values import (
 )
 
 Views = Literal["centre", "flip", "shift", "ten"]  # run/views.py
-
-
-class Section(BaseModel):
-    """What all sections share: frozen, no unknown keys, no silent conversion of types."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True, allow_inf_nan=False
-    )
 
 
 class Data(Section):
@@ -184,30 +176,6 @@ class Checkpoint(Section):
 
     every: ADuration = Duration(1, "epochs")
     keep: Annotated[int, Field(ge=2)] = 2  # newest ones kept, besides the best
-
-
-class Published(Section):
-    """What somebody else measured, to stand beside our own numbers."""
-
-    source: str
-    protocol: str
-    hardware: str = ""
-    test_accuracy: Probability | None = None
-    test_top3: Probability | None = None
-    tolerance: Probability = 0.0  # what ours may fall short by and still meet theirs
-    test_loss: NotNegative | None = None
-    val_accuracy: tuple[float, ...] = ()  # per epoch
-    val_loss: tuple[float, ...] = ()
-    seconds_per_epoch: NotNegative | None = None
-
-
-class Fault(Section):
-    """A fault of a published program: ``NAME`` corrects it, ``NAME-as-published`` keeps it."""
-
-    key: str = ""  # by which the two recipes differ; empty: corrected in both
-    published: str  # what the program does
-    corrected: str  # what is done here
-    effect: str = ""  # measured, in words; empty: not measured yet
 
 
 class Recipe(Section):

@@ -1,4 +1,4 @@
-"""The kinds of values that stand in a recipe: durations, shares, ranges. No torch here."""
+"""The kinds of values that stand in a recipe, and what its sections share. No torch here."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 Unit = Literal["epochs", "steps", "examples"]
 UNITS: dict[str, Unit] = {"epoch": "epochs", "step": "steps", "example": "examples"}
@@ -81,3 +81,11 @@ def ascending(pair: tuple[float, float]) -> tuple[float, float]:
 
 Range = Annotated[tuple[Positive, Positive], AfterValidator(ascending)]
 ADuration = Annotated[Duration, BeforeValidator(Duration.parse), PlainSerializer(str)]
+
+
+class Section(BaseModel):
+    """What all sections share: frozen, no unknown keys, no silent conversion of types."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True, allow_inf_nan=False
+    )

@@ -209,32 +209,28 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Recipe:
-        best, plateau = self.evaluation.keep == "best", self.schedule.name == "plateau"
-        chooses = best or plateau or self.train.early_stopping
+        chooses = self.evaluation.keep == "best" or self.schedule.name == "plateau"
+        chooses = chooses or self.train.early_stopping > 0
         if not self.data.validation and chooses:
             raise ValueError(
                 "data.validation is empty, but evaluation.keep = 'best', schedule.name = 'plateau' "
                 "and train.early_stopping choose by it; name a split, e.g. 'train[80%:]'"
             )
         if chooses and self.data.validation == self.data.test != "auto":
-            raise ValueError(
-                "data.validation: what is chosen by the test split is not tested by it"
-            )
+            raise ValueError("data.validation = data.test: what a split chooses it cannot test")
         if 0.0 in self.input.std:
             raise ValueError(f"input.std divides, so none of it may be 0; got {self.input.std}")
         return self
 
     @model_validator(mode="after")
     def _orders_agree(self) -> Recipe:
-        order = self.train.shuffle, self.train.shuffle_window
-        if self.train.balance == "sampling" and order != ("every", 0):
+        plan = self.train
+        if plan.balance == "sampling" and (plan.shuffle, plan.shuffle_window) != ("every", 0):
             raise ValueError("train.balance = 'sampling' draws its own order; drop train.shuffle*")
         if (self.input.resize, self.input.fit) == ("uint8", "crop"):
             raise ValueError("input.fit = 'crop' resizes nothing, so drop input.resize = 'uint8'")
         if self.evaluation.penalty and self.train.parallel == "towers":
-            raise ValueError(
-                "evaluation.penalty is of all weights, train.parallel = 'towers' of half"
-            )
+            raise ValueError("evaluation.penalty: two towers each hold half of the weights")
         return self
 
     @model_validator(mode="after")

@@ -42,7 +42,7 @@ from alexnet.training import loop
 fault, real = os.environ["FAULT"], loop.train_step
 
 
-def step(stage, batch, number, epoch):
+def step(stage, batch, number):
     if fault == "slow":
         time.sleep(0.3)
     if number == 4 and os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
@@ -53,7 +53,7 @@ def step(stage, batch, number, epoch):
         if fault == "error":
             from alexnet.errors import DataError
             raise DataError("the disk of rank 1 is gone")
-    return real(stage, batch, number, epoch)
+    return real(stage, batch, number)
 
 
 loop.train_step = step

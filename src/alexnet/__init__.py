@@ -197,7 +197,7 @@ def evaluate(
     views: str | None = None,
     device: str = "auto",
     precision: str = "auto",
-    top: tuple[int, ...] = (1, 3),
+    top: tuple[int, ...] | None = None,
     batch: int = 500,
     data_root: str | Path | None = None,
 ) -> Scores:
@@ -208,7 +208,8 @@ def evaluate(
     were trained on; photographs are named by their path, ``photos/cats`` or ``photos/cats/test``.
 
     ``views``: ``centre``; ``flip``, the mean of a picture and its mirror image; ``shift``; ``ten``
-    (``run.views``); None: as each model was scored when it was trained.
+    (``run.views``); None: as each model was scored when it was trained. ``top``: which k to count
+    right answers among; None: 1 and 3, or 1 and 2 of two classes.
 
     Raises ``UnknownName`` or ``UsageError`` for a data set or split that is not there, or whose
     classes are not the model's, and for models that do not go together.
@@ -221,8 +222,8 @@ def evaluate(
 
     prepare_process()
     models, chosen = _loaded(model), choose(device, precision)
-    evaluation.check_top(top, len(models[0].classes) if models else 1)
     trained_on, side = stored_data(models)
+    top = evaluation.tops(top, len(models[0].classes))
     name, split = named_split(trained_on if data is None else data)
     root = Path(data_root) if data_root is not None else None
     dataset = open_dataset(name, root=root, size=side)

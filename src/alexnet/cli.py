@@ -194,7 +194,7 @@ def eval_(
 
     models = [alexnet.load(name, say=say) for name in (model, *(others or []))]
     found = alexnet.evaluate(
-        models, split, views=views, device=device, data_root=data, top=tuple(top or (1, 3))
+        models, split, views=views, device=device, data_root=data, top=tuple(top) if top else None
     )
     classes = models[0].classes
     if picture is not None:

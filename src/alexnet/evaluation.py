@@ -144,11 +144,16 @@ def evaluate_together(
     return score(total / len(models), labels, " + ".join(each), top)
 
 
-def check_top(top: tuple[int, ...], classes: int) -> None:
-    """Raise ``UsageError`` for a k below 1, or above the number of classes."""
+def tops(asked: tuple[int, ...] | None, classes: int) -> tuple[int, ...]:
+    """Return the k to score, by default 1 and 3 (as far as classes go).
+
+    Raises ``UsageError`` for a k below 1, or above the number of classes.
+    """
+    top = (1, min(3, classes)) if asked is None else asked
     for k in top:
         if not 1 <= k <= classes:
             raise UsageError(f"top-{k} of {classes} classes; choose k from 1 to {classes}")
+    return top
 
 
 def score(p: Tensor, labels: Tensor, views: str, top: tuple[int, ...]) -> Scores:

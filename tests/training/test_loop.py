@@ -209,8 +209,8 @@ def test_weights_that_are_none_are_not_saved(tmp_path, fit, monkeypatch, value):
     """The loss of a step is found before its update; the update itself may go wrong."""
     step = loop.train_step
 
-    def spoils(stage, batch, number, epoch):
-        found = step(stage, batch, number, epoch)
+    def spoils(stage, batch, number):
+        found = step(stage, batch, number)
         if number == 2:
             with torch.no_grad():
                 stage.model.fc8.bias[3] = value
@@ -232,11 +232,11 @@ def signalled(monkeypatch):
     def at(number, count=1, step=2):
         real = loop.train_step
 
-        def interrupted(stage, batch, done, epoch):
+        def interrupted(stage, batch, done):
             if done == step:
                 for _ in range(count):
                     signal.raise_signal(number)
-            return real(stage, batch, done, epoch)
+            return real(stage, batch, done)
 
         monkeypatch.setattr(loop, "train_step", interrupted)
 
@@ -297,6 +297,13 @@ def test_a_folder_of_another_run_is_refused(tmp_path, fit, signalled):
         fit(tmp_path / "run")
     with pytest.raises(UsageError, match="holds another run; choose another --out"):
         fit(tmp_path / "run", train__seed=1)
+
+
+def test_a_batch_of_one_picture_before_a_batch_norm_is_refused_before_the_run(tmp_path, fit):
+    with pytest.raises(RecipeError, match="leaves a batch of one of 40 training pictures"):
+        fit(tmp_path / "run", train__batch=13)  # 39 and one
+    assert not (tmp_path / "run" / record.RECIPE).exists()
+    fit(tmp_path / "run", train__batch=13, train__drop_last=True, train__epochs="1 epochs")
 
 
 @pytest.mark.parametrize("key", ["model", "weights", "memory"])

@@ -87,8 +87,8 @@ def noting(folder) -> None:
     rank, losses, read = place().rank, [], []
     step, finish, source = loop.train_step, record.finish, Source.read
 
-    def noted(stage, batch, number, epoch):
-        found = step(stage, batch, number, epoch)
+    def noted(stage, batch, number):
+        found = step(stage, batch, number)
         losses.append(found[0])
         return found
 
@@ -248,10 +248,10 @@ def signalled(rank, number, step) -> None:
 
     real = loop.train_step
 
-    def interrupted(stage, batch, done, epoch):
+    def interrupted(stage, batch, done):
         if done == step and place().rank == rank:
             signal.raise_signal(number)
-        return real(stage, batch, done, epoch)
+        return real(stage, batch, done)
 
     replace("alexnet.training.loop", "train_step", with_=interrupted)
 

@@ -258,10 +258,10 @@ def _script(losses: dict[int, float]) -> None:
     real, take = loop.validate, loop.train_step
     at = 0
 
-    def step(stage, batch, number, epoch):
+    def step(stage, batch, number):
         nonlocal at
         at = number + 1
-        return take(stage, batch, number, epoch)
+        return take(stage, batch, number)
 
     replace("alexnet.training.loop", "train_step", with_=step)
     replace(

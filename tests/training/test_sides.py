@@ -85,7 +85,7 @@ def test_pictures_of_a_step_have_its_side(data_root: Path, tmp_path: Path, monke
 
 
 def test_a_network_for_one_size_is_refused():
-    fixed = plan(train__sides=[80, 96], input__size=96, model__network="one-tower")
+    fixed = plan(train__sides=[80, 128], input__size=96, model__network="one-tower")
     with pytest.raises(RecipeError, match=r"one-tower fit one size only .* weights\); leave out"):
         sides.refuse_unfit(fixed, zoo.network("one-tower"))
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from alexnet.errors import UsageError
 from alexnet.models.rows import (
     AdaptiveAvgPool,
+    BatchNorm,
     Conv,
     Dense,
     Dropout,
@@ -50,6 +51,12 @@ class Network:
     def whitens(self) -> bool:
         """Say whether a row takes its filters from the training pictures."""
         return any(isinstance(row, Conv) and row.whitening for row in self.rows)
+
+    @property
+    def norms_vectors(self) -> bool:
+        """Say whether a batch norm stands behind the maps, where a picture is one value a channel."""
+        kinds = [type(row) for row in self.rows]
+        return BatchNorm in kinds[kinds.index(Flatten) :]
 
     def with_classes(self, classes: int) -> Network:
         """Return the same table with ``classes`` outputs."""

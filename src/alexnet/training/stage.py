@@ -28,6 +28,7 @@ from alexnet.evaluation import Scores
 from alexnet.models import table, transfer
 from alexnet.models.build import AlexNet, build, whiten_first
 from alexnet.models.init import INITIALISATIONS
+from alexnet.models.table import Network
 from alexnet.models.towers import Tower
 from alexnet.recipe import Recipe
 from alexnet.run import classifier
@@ -153,14 +154,7 @@ def set_up(
     if first:
         plan = features.Plan(whole, first, prepared, device)
         parts = run_once(plan, recipe, dataset, parts, root, console)
-    length = steps_per_epoch(
-        len(parts["train"]), recipe.train.batch, drop_last=recipe.train.drop_last
-    )
-    if not length:
-        raise RecipeError(
-            f"train.batch = {recipe.train.batch} is more than the {len(parts['train'])} training "
-            "pictures, and train.drop_last leaves out the partial batch; lower train.batch"
-        )
+    length = _length(recipe, len(parts["train"]), whole.network)
     total = recipe.train.epochs.steps(steps_per_epoch=length, batch=recipe.train.batch)
     sides.at(prepared, recipe, total, total)  # the largest pictures: refused now, not at that step
     stopping, s, o = recipe.train.early_stopping, recipe.schedule, recipe.optim
@@ -187,6 +181,25 @@ def set_up(
         first=first,
         parallel=shared,
     )
+
+
+def _length(recipe: Recipe, count: int, network: Network) -> int:
+    """Count the steps of an epoch; refuse an epoch, or a batch in it, that cannot be trained on."""
+    batch, drop_last = recipe.train.batch, recipe.train.drop_last
+    length = steps_per_epoch(count, batch, drop_last=drop_last)
+    if not length:
+        raise RecipeError(
+            f"train.batch = {batch} is more than the {count} training pictures, and "
+            "train.drop_last leaves out the partial batch; lower train.batch"
+        )
+    alone = batch == 1 or (count % batch == 1 and not drop_last)
+    if alone and network.norms_vectors:
+        raise RecipeError(
+            f"train.batch = {batch} leaves a batch of one of {count} training pictures, which has no "
+            f"variance for the batch norm behind {network.name}'s dense layers; set "
+            "train.drop_last=true or another train.batch"
+        )
+    return length
 
 
 def _splits(recipe: Recipe) -> dict[str, str]:

@@ -74,6 +74,9 @@ def train(
     changes = dict(override or {})
     if isinstance(recipe, str) and _is_photographs(recipe):
         changes, recipe = {"data.name": str(Path(recipe).resolve()), **changes}, "photos"
+    console = console or Console()
+    if isinstance(recipe, str) and recipe in recipes.names() and Path(recipe).is_dir():
+        console.say(f"the recipe {recipe}; for the folder of that name, write {recipe}/")
     plan = recipes.load(recipe) if isinstance(recipe, str) else recipe
     plan = recipes.override(plan, changes)
 
@@ -83,7 +86,7 @@ def train(
             record.refuse_taken(folder)
         return str(folder)
 
-    return _fit(plan, choose, device, data_root, console or Console(), command)
+    return _fit(plan, choose, device, data_root, console, command)
 
 
 def _is_photographs(name: str) -> bool:

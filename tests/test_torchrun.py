@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -174,6 +175,6 @@ def test_a_signal_to_torchrun_saves_at_one_step(tmp_path, data_root):
     _, _, err = run.end(60)
     assert gone(ranks, 5)
     assert err.count("saved at step") == 1
-    assert 'Traceback (most recent call last):\n  File "<' not in err
+    assert not re.search(r'File ".*alexnet', err), "torchrun itself says what it was sent"
     saved = checkpoint.newest(run.folder, print)
     assert saved.state["progress"]["step"] == steps(run.folder)

@@ -153,7 +153,7 @@ def finish(
         best = checkpoint.best(folder)
         checkpoint.load_weights(stage.predictor, stage.parallel.own(best.weights), str(best.path))
     scores = stage.score(stage.test)
-    views = test_views(stage, scores)
+    views = scored_views(stage, scores)
     if ranks.main:
         _write_json(folder / RESULT, _record(stage, folder, scores, views, progress, rate))
     ranks.wait()
@@ -189,7 +189,7 @@ def _record(
     }
 
 
-def test_views(stage: Stage, scores: Scores) -> dict[str, dict[str, Any]]:
+def scored_views(stage: Stage, scores: Scores) -> dict[str, dict[str, Any]]:
     """Return the test part's figures by views: the recipe's own, ``scores``, and those besides."""
     own, also = stage.recipe.evaluation.views, stage.recipe.evaluation.also
     found = {views: stage.score(stage.test, views) for views in also if views != own}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 
-from alexnet.recipe import Schedule
+from alexnet.recipe import Recipe, Schedule
 
 
 def factor(schedule: Schedule, step: int, total: int, *, steps_per_epoch: int, batch: int) -> float:
@@ -86,6 +86,14 @@ class EarlyStopping:
         self.best = min(self.best, loss)
         self.epochs += 1
         return self.wait >= self.patience and self.epochs > 1
+
+
+def rules(recipe: Recipe) -> tuple[Plateau | None, EarlyStopping | None]:
+    """Return what watches the validation loss, where the recipe asks for it."""
+    s, patience = recipe.schedule, recipe.train.early_stopping
+    plateau = Plateau(recipe.optim.lr, s.factor, s.patience, s.min_delta, s.cooldown, s.min_lr)
+    stopping = EarlyStopping(patience) if patience else None
+    return plateau if s.name == "plateau" else None, stopping
 
 
 def memory(of: Plateau | EarlyStopping | None) -> dict[str, float] | None:

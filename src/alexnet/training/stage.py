@@ -37,7 +37,7 @@ from alexnet.run.log import Console
 from alexnet.run.ranks import ALONE, Ranks
 from alexnet.training import features, measured, optim, parallel, scoring, sides
 from alexnet.training.parallel import Parallel
-from alexnet.training.schedule import EarlyStopping, Plateau
+from alexnet.training.schedule import EarlyStopping, Plateau, rules
 from alexnet.training.transfer import network_of, rows_run_once, run_once, start_from
 
 WHITENED = 2000  # pictures, the first of the training split, that whitening filters are made from
@@ -137,10 +137,7 @@ def set_up(
     with ranks.first_of_machine("data"):
         dataset = _open(recipe, root, console)
     recipe = _settled(recipe, dataset)
-    data, splits = recipe.data, _splits(recipe)
-    how: dict[str, Any] = {"method": data.split, "seed": data.split_seed}
-    parts = {name: source_of(dataset, text, **how) for name, text in splits.items() if text}
-    _refuse_overlap(parts, splits)
+    parts = _parts(recipe, dataset)
     found = measured.statistics_of(recipe, parts["train"], folder, console)
     prepared = measured.preprocessing(recipe.input, parts["train"].images.shape[1], found)
     noise = measured.noise(recipe.augment, prepared, found)
@@ -157,8 +154,7 @@ def set_up(
     length = _length(recipe, len(parts["train"]), whole.network)
     total = recipe.train.epochs.steps(steps_per_epoch=length, batch=recipe.train.batch)
     sides.at(prepared, recipe, total, total)  # the largest pictures: refused now, not at that step
-    stopping, s, o = recipe.train.early_stopping, recipe.schedule, recipe.optim
-    plateau = Plateau(o.lr, s.factor, s.patience, s.min_delta, s.cooldown, s.min_lr)
+    plateau, stopping = rules(recipe)
     return Stage(
         recipe=recipe,
         device=device,
@@ -173,14 +169,23 @@ def set_up(
         model=model,
         averaged=copy.deepcopy(model) if recipe.train.average else None,
         forward=_forward(shared.forward(model), first, compiled=recipe.train.compile),
-        optimizer=optim.make(model, o),
-        plateau=plateau if s.name == "plateau" else None,
-        stopping=EarlyStopping(stopping) if stopping else None,
+        optimizer=optim.make(model, recipe.optim),
+        plateau=plateau,
+        stopping=stopping,
         steps_per_epoch=length,
         total=max(1, total),
         first=first,
         parallel=shared,
     )
+
+
+def _parts(recipe: Recipe, dataset: Dataset) -> dict[str, Source]:
+    """Return the pictures of each split that the recipe names; none is trained on and scored."""
+    data, splits = recipe.data, _splits(recipe)
+    how: dict[str, Any] = {"method": data.split, "seed": data.split_seed}
+    parts = {name: source_of(dataset, text, **how) for name, text in splits.items() if text}
+    _refuse_overlap(parts, splits)
+    return parts
 
 
 def _length(recipe: Recipe, count: int, network: Network) -> int:

@@ -85,6 +85,7 @@ class Model(Section):
     weights: str = ""  # pretrained: a name (exchange/pretrained.py) or a file; empty: none
     frozen: tuple[str, ...] = ()  # patterns of rows that are not trained, e.g. "conv*"
     head: tuple[Annotated[int, Field(ge=1)], ...] | None = None  # hidden widths behind Flatten
+    head_norm: bool = False  # a batch norm in each hidden layer of the head
 
 
 class Group(Section):

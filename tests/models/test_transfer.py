@@ -32,6 +32,13 @@ def test_the_rows_of_a_head():
         Dropout("headdrop2", p=0.2),
         Dense("head2", units=3),
     )
+    normed = transfer.with_head(zoo.network("owt", classes=3), (5,), norm=True).rows[-4:]
+    assert normed == (
+        Dense("head1", units=5, bias=False),
+        BatchNorm("headnorm1"),
+        ReLU("headrelu1"),
+        Dense("head2", units=3),
+    )
     plain = transfer.with_head(zoo.network("keras-lab"), (7,)).rows[-4:]
     assert [row.name for row in plain] == ["flatten", "head1", "headrelu1", "head2"]
     assert transfer.with_head(zoo.network("owt", classes=3), ()).classes == 3

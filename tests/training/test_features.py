@@ -129,6 +129,16 @@ def test_what_is_loaded_takes_pictures_and_scores_the_same(tmp_path, root, weigh
     assert found.loss == pytest.approx(result.record["test"]["loss"], rel=1e-4)
 
 
+def test_a_head_with_norms_is_saved_and_loaded(tmp_path, root, weights):
+    _, saved = fit(tmp_path / "run", root, weights, **{"model.head_norm": True})
+    assert {"headnorm1.weight", "headnorm1.running_var"} <= saved.weights.keys()
+    loaded = classifier.load(tmp_path / "run").module
+    assert [row.name for row in loaded.network.rows][-3:] == ["headnorm1", "headrelu1", "head2"]
+    assert torch.equal(
+        loaded.state_dict()["headnorm1.running_var"], saved.weights["headnorm1.running_var"]
+    )
+
+
 @pytest.mark.parametrize("device", [CPU, BF16], ids=["float32", "bf16"])
 def test_features_have_the_bits_that_the_rows_give(root, weights, device):
     stage = staged(root, weights, device)

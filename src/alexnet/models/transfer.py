@@ -10,24 +10,34 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from alexnet.errors import RecipeError
-from alexnet.models.rows import Dense, Dropout, Flatten, ReLU, Row
+from alexnet.models.rows import BatchNorm, Dense, Dropout, Flatten, ReLU, Row
 from alexnet.models.table import Network, Traced
 
 
-def with_head(network: Network, widths: Iterable[int], dropout: float | None = None) -> Network:
+def with_head(
+    network: Network, widths: Iterable[int], dropout: float | None = None, *, norm: bool = False
+) -> Network:
     """Return the table with the dense layers behind its ``Flatten`` replaced by a new head.
 
     ``widths`` are the outputs of the hidden layers, each with a ReLU; ``()`` is a linear classifier.
-    ``dropout`` is the rate before every dense layer (None or 0: no dropout). The rows are called
-    ``head1``, ``head2``, ..., so that no pretrained tensor is mistaken for theirs. Raises
-    ``RecipeError`` for a table without ``Flatten``.
+    ``dropout`` is the rate before every dense layer (None or 0: no dropout); ``norm`` puts a batch
+    norm before every ReLU, in place of that dense layer's bias. The rows are called ``head1``,
+    ``head2``, ..., so that no pretrained tensor is mistaken for theirs. Raises ``RecipeError`` for a
+    table without ``Flatten``.
     """
-    body = _up_to_flatten(network)
+    *hidden, last = (*widths, network.classes)
     head: list[Row] = []
-    for n, units in enumerate((*widths, network.classes), start=1):
-        head += [Dropout(f"headdrop{n}", p=dropout)] if dropout else []
-        head += [Dense(f"head{n}", units=units), ReLU(f"headrelu{n}")]
-    return replace(network, rows=(*body, *head[:-1]))
+    for n, units in enumerate(hidden, start=1):
+        head += [*_drop(n, dropout), Dense(f"head{n}", units=units, bias=not norm)]
+        head += [BatchNorm(f"headnorm{n}")] if norm else []
+        head += [ReLU(f"headrelu{n}")]
+    n = len(hidden) + 1
+    head += [*_drop(n, dropout), Dense(f"head{n}", units=last)]
+    return replace(network, rows=(*_up_to_flatten(network), *head))
+
+
+def _drop(n: int, rate: float | None) -> list[Row]:
+    return [Dropout(f"headdrop{n}", p=rate)] if rate else []
 
 
 def _up_to_flatten(network: Network) -> tuple[Row, ...]:

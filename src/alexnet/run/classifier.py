@@ -49,10 +49,12 @@ def card(
     data: str,
     *,
     head: Sequence[int] | None = None,
+    head_norm: bool = False,
 ) -> dict[str, Any]:
     """Return what a checkpoint's model.json holds, so that ``load`` needs nothing else.
 
-    ``head``: the hidden widths of a head of its own (``transfer.with_head``), None for none.
+    ``head``, ``head_norm``: the widths and ``norm`` of a head of its own (``transfer.with_head``);
+    None for none.
     """
     return {
         "network": network,
@@ -62,6 +64,7 @@ def card(
         "keep": keep,
         "data": data,
         "head": None if head is None else list(head),
+        "head_norm": head_norm,
     }
 
 
@@ -102,8 +105,11 @@ def restore(saved: checkpoint.Checkpoint) -> Classifier:
 
 def _network(described: dict[str, Any], classes: int) -> Network:
     network = zoo.network(described["network"], classes=classes)
-    head = described.get("head")  # not in checkpoints of version 0.1
-    return network if head is None else transfer.with_head(network, tuple(map(int, head)))
+    head = described.get("head")  # not in checkpoints of version 0.1, nor is head_norm
+    if head is None:
+        return network
+    norm = bool(described.get("head_norm", False))
+    return transfer.with_head(network, tuple(map(int, head)), norm=norm)
 
 
 def fresh(name: str, *, classes: int = 10) -> Classifier:

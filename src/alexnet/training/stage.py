@@ -101,6 +101,7 @@ class Stage:
             self.recipe.evaluation.keep,
             self.dataset.name,
             head=self.recipe.model.head,
+            head_norm=self.recipe.model.head_norm,
         )
 
     def score(self, source: Source | Resident, views: str | None = None) -> Scores:

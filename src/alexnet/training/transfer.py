@@ -22,7 +22,7 @@ def network_of(plan: Model, classes: int | None) -> Network:
     """Return the table that a recipe's ``[model]`` describes."""
     network = zoo.network(plan.network, classes=classes)
     if plan.head is not None:
-        network = transfer.with_head(network, plan.head, plan.dropout)
+        network = transfer.with_head(network, plan.head, plan.dropout, norm=plan.head_norm)
     return network.changed(init=plan.init, dropout=plan.dropout)
 
 

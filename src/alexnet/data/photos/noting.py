@@ -19,7 +19,7 @@ def of_picture(data: bytes, seen: Look, pixels: bytes) -> np.void:
     record["width"], record["height"] = seen.width, seen.height
     record["crc"] = zlib.crc32(pixels)
     record["likeness"] = likeness(seen.image)
-    counts = np.fromiter(seen.image.histogram(), np.uint64, 768).reshape(3, 256)
+    counts = np.array(seen.image.histogram(), np.uint64).reshape(3, 256)
     record["sums"], record["squares"] = counts @ _VALUES, counts @ _SQUARES
     return record
 

@@ -15,6 +15,7 @@ from alexnet.errors import TrainingError, UsageError
 from alexnet.options import DeviceName, Json, Root
 from alexnet.recipe import parse_assignment
 from alexnet.reporting.text import summary_table
+from alexnet.run.launch import place
 from alexnet.run.log import Console
 from alexnet.studies import plan
 from alexnet.studies.cells import Cell, cells, chosen, refuse_others
@@ -62,6 +63,8 @@ def study(
         record = tables.read(Path(name))
         write(record if as_json else tables.text(record))
         return
+    if place().world > 1:
+        raise UsageError("a study is one process; let torchrun run its runs one by one")
     loaded, numbers = plan.load(name), _numbers(seeds)
     folder = out or Path("runs") / "studies" / loaded.name
     settings = dict(parse_assignment(text) for text in changes or [])

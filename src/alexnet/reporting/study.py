@@ -42,7 +42,7 @@ def markdown(record: dict[str, Any]) -> str:
 
 
 def _written(record: dict[str, Any], head: str, write: Callable[[Table], str]) -> str:
-    tables = [f"top-{k}\n\n{write(table(record, k))}" for k in tops(record)]
+    tables = [write(table(record, k)) for k in tops(record)]
     if record["grid"]:
         tables.insert(0, write(grid(record)))
     said = "\n".join(f"- {line}" for line in sentences(record))
@@ -99,9 +99,7 @@ def _sentence(row: dict[str, Any], base: str) -> str:
     else:
         low, high = (100 * end for end in gap["interval"])
         zero = (
-            "contains zero: no difference is shown"
-            if low <= 0 <= high
-            else "does not contain zero"
+            "contains zero: no difference is shown" if low <= 0 <= high else "does not contain zero"
         )
         said = (
             f"{_points(gap)} points against {base}, 95 % interval {low:+.2f} to {high:+.2f} "

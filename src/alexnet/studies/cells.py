@@ -97,9 +97,7 @@ def chosen(
     return [c for c in every if c.seed in numbers and (c.row in rows or not rows)]
 
 
-def planned(
-    study: Study, row: Line, seed: int, changes: Mapping[str, Any] | None = None
-) -> Recipe:
+def planned(study: Study, row: Line, seed: int, changes: Mapping[str, Any] | None = None) -> Recipe:
     """Return the recipe of one row and seed. Raises ``RecipeError`` naming the row."""
     settings = {**dict(recipes.flat(study.set)), **dict(recipes.flat(row.set)), **(changes or {})}
     if "train.seed" in settings:

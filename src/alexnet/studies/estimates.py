@@ -48,8 +48,8 @@ def difference(
     seeds = [seed for seed in row if seed in base]
     pairs = [row[seed] - base[seed] for seed in seeds]
     if len(pairs) == 1:
-        (seed,) = seeds
-        return Estimate(pairs[0], newcombe(row[seed], base[seed], pictures), 1, NEWCOMBE)
+        right = (round(each[seeds[0]] * pictures) for each in (row, base))
+        return Estimate(pairs[0], newcombe(*((n, pictures) for n in right)), 1, NEWCOMBE)
     return _student(pairs, PAIRS) if pairs else None
 
 
@@ -59,16 +59,18 @@ def _student(values: Sequence[float], how: str) -> Estimate:
     return Estimate(centre, (centre - half, centre + half), n, how)
 
 
-def newcombe(first: float, second: float, pictures: int) -> tuple[float, float]:
-    """Return the 95 % interval of ``first`` - ``second``, two shares of ``pictures`` each.
+def newcombe(first: tuple[int, int], second: tuple[int, int]) -> tuple[float, float]:
+    """Return the 95 % interval of the first share less the second, each as (right, pictures).
 
     Newcombe (1998), Statistics in Medicine 17: 873-890, method 10, from two Wilson intervals.
     """
-    (low1, high1), (low2, high2) = (wilson(round(p * pictures), pictures) for p in (first, second))
-    gap = first - second
-    return gap - math.hypot(first - low1, high2 - second), gap + math.hypot(
-        high1 - first, second - low2
+    (low1, high1), (low2, high2) = wilson(*first), wilson(*second)
+    share1, share2 = first[0] / first[1], second[0] / second[1]
+    below, above = (
+        math.hypot(share1 - low1, high2 - share2),
+        math.hypot(high1 - share1, share2 - low2),
     )
+    return share1 - share2 - below, share1 - share2 + above
 
 
 def t_quantile(freedom: int, level: float = LEVEL) -> float:

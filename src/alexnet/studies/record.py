@@ -40,8 +40,8 @@ def record_of(
         "seconds": sum(r["speed"]["training_seconds"] for r in results.values()),
         "environment": next((r["environment"] for r in results.values()), None),
         "recipe": recipes.to_tree(planned(study, study.base_row, study.seeds[0], changes)),
-        "set": dict(recipes.flat(study.set)),
-        "changes": dict(changes or {}),
+        "set": _settings(study.set),
+        "changes": _settings(changes or {}),
         "seeds": sorted({cell.seed for cell in every}),
         "missing": len(every) - len(done),
         "base": study.base_row.name,
@@ -68,12 +68,18 @@ def _about(study: Study, row: Line) -> dict[str, Any]:
         "name": row.name,
         "title": row.title or row.name,
         "recipe": row.recipe or study.recipe,
-        "set": dict(recipes.flat(row.set)),
+        "set": _settings(row.set),
         "of": row.of,
         "views": row.views or study.views,
         "at": list(row.at) if row.at else None,
         "published": row.published.model_dump() if row.published else None,
     }
+
+
+def _settings(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings by dotted key, as JSON gives them back."""
+    plain: dict[str, Any] = json.loads(json.dumps(dict(recipes.flat(tree))))
+    return plain
 
 
 def _shares(
@@ -97,7 +103,9 @@ def _figures(shares: Shares, base: Shares, pictures: int) -> dict[str, Any]:
     """Return mean and difference to the base row for each k of top-k."""
     found: dict[str, Any] = {}
     for k in next(iter(shares.values()), {}):
-        own, other = ({s: tops[k] for s, tops in each.items() if k in tops} for each in (shares, base))
+        own, other = (
+            {s: tops[k] for s, tops in each.items() if k in tops} for each in (shares, base)
+        )
         gap = difference(own, other, pictures)
         found[k] = {
             **_plain(mean(own, pictures)),

@@ -42,7 +42,8 @@ def figure(value, low, high, n=3, difference=None):
 
 
 def row(name, top, **more):
-    plain = {"of": "", "views": None, "at": None, "published": None}
+    base = None if name == "paper" else "paper"
+    plain = {"base": base, "of": "", "views": None, "at": None, "published": None}
     return {"name": name, "title": name, "top": top, **plain, **more}
 
 
@@ -52,7 +53,6 @@ def record(*rows, grid=None, missing=0):
     about = {"study": "pools", "summary": "do pools help?", "command": "alexnet study pools"}
     return {
         **about,
-        "base": rows[0]["name"],
         "rows": list(rows),
         "grid": grid,
         "cells": [cell] * 6,
@@ -82,9 +82,9 @@ WORSE = row(
 def test_a_line_has_mean_difference_intervals_and_what_was_published():
     found = tables.table(record(BASE, WORSE), "1")
     assert list(found[1].values()) == [
-        *("no-lrn", "3", "68.00 %", "66.00 to 70.00", "-2.00", "-3.50 to -0.50", "-1.4")
+        *("no-lrn", "3", "68.00 %", "66.00 to 70.00", "-2.00", "paper", "-3.50 to -0.50", "-1.4")
     ]
-    assert list(found[0].values()) == ["paper", "3", "70.00 %", "69.00 to 71.00", "", "", ""]
+    assert list(found[0].values()) == ["paper", "3", "70.00 %", "69.00 to 71.00", "", "", "", ""]
     assert tables.tops(record(BASE, WORSE)) == ["1", "5"]
 
 
@@ -104,9 +104,9 @@ def test_sentences_say_whether_zero_is_inside():
 def test_rows_without_runs_are_said_to_have_none():
     found = record(BASE, row("later", {}), missing=3)
     assert tables.table(found, "1")[1]["n"] == "0"
-    assert tables.sentences(found) == ["later: not measured beside the base row yet."]
+    assert tables.sentences(found) == ["later: not measured beside paper yet."]
     assert "6 runs, 3 more to run, 2:05 of training on two cores" in tables.text(found)
-    nothing = {**record(row("a", {}), missing=2), "cells": [], "environment": None}
+    nothing = {**record(row("paper", {}), missing=2), "cells": [], "environment": None}
     assert "No run is finished; `alexnet study pools` runs 2." in tables.markdown(nothing)
 
 
@@ -117,7 +117,7 @@ def test_two_factors_are_a_grid_with_the_published_cells():
         return row(name, top, at=at, published=published)
 
     found = record(
-        cell("a", ["no", "low"], 0.7, {"top1": 0.7865, "top3": 0.9483}),
+        cell("paper", ["no", "low"], 0.7, {"top1": 0.7865, "top3": 0.9483}),
         cell("b", ["no", "high"], 0.8),
         {**cell("c", ["yes", "low"], 0.6), "top": {}},
         grid={"rows": "skip", "columns": "epochs"},

@@ -20,7 +20,7 @@ from alexnet.run.log import Console
 from alexnet.studies import plan
 from alexnet.studies.cells import Cell, cells, chosen, refuse_others
 from alexnet.studies.running import Verbs, run_missing
-from alexnet.terminal import say, write
+from alexnet.terminal import write
 
 
 def study(

@@ -150,7 +150,7 @@ def test_prose_and_splits_that_the_data_settles_do_not_differ(tmp_path):
     begin(every[0], changes=found)
     cells.refuse_others(every)
     begin(every[1], changes={"train.batch": 3})
-    with pytest.raises(UsageError, match="train.batch is 3 there"):
+    with pytest.raises(UsageError, match=r"train\.batch is 3 there"):
         cells.refuse_others(every)
 
 

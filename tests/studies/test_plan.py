@@ -58,6 +58,8 @@ def test_the_first_row_is_the_base_unless_another_is_named():
         (('"slow"', '"slow"\nof = "plan"'), "of = 'plan' is no row.*did you mean 'plain'"),
         (('"slow"', '"slow"\nof = "plain"'), "give it `views`, and neither `set` nor `recipe`"),
         (('"slow"', '"slow"\nat = ["a", "b"]'), "`at` and the study's `grid` belong together"),
+        (('"slow"', '"slow"\nbase = "slow"'), "row slow: base = 'slow' is the row itself"),
+        (('"slow"', '"slow"\nbase = "pln"'), "base = 'pln' is no row; did you mean 'plain'"),
         (('recipe = "cifar10-quick"', 'recipe = "x"\nbase = "slw"'), "did you mean 'slow'"),
         (("[set]", "[set"), "is not valid TOML"),
     ],
@@ -68,6 +70,12 @@ def test_what_does_not_fit_is_named(change, message):
     with pytest.raises(RecipeError, match=message) as refused:
         parsed(text)
     assert str(refused.value).startswith("pools.toml")
+
+
+def test_a_row_may_have_a_base_of_its_own():
+    study = parsed(TEXT + '\n[[row]]\nname = "c"\nbase = "slow"\n')
+    bases = [study.compared_with(row) for row in study.row]
+    assert [base.name if base else None for base in bases] == [None, "plain", "slow"]
 
 
 def test_a_row_scored_again_is_of_one_that_is_trained():

@@ -12,7 +12,7 @@ from alexnet.reporting.results import markdown_table
 from alexnet.reporting.text import summary_table
 from alexnet.run.log import minutes
 
-NEEDED = {"study", "command", "rows", "base", "cells", "missing", "grid", "environment"}
+NEEDED = {"study", "command", "rows", "cells", "missing", "grid", "environment"}
 Table = list[dict[str, str]]
 
 
@@ -63,7 +63,8 @@ def table(record: dict[str, Any], k: str) -> Table:
             "n": str(row["top"][k]["n"]) if row["top"] else "0",
             f"top-{k}": _share(row["top"].get(k)),
             "95 % interval": _interval(row["top"].get(k)),
-            f"difference to {_title(record, record['base'])}": _points(_gap(row, k)),
+            "difference": _points(_gap(row, k)),
+            "to": _title(record, row["base"]) if row["base"] else "",
             "95 % interval of it": _interval(_gap(row, k), sign="+"),
             "published": _claim(row["published"], k),
         }
@@ -87,15 +88,15 @@ def _in_grid(row: dict[str, Any], ks: Sequence[str]) -> str:
 
 
 def sentences(record: dict[str, Any]) -> list[str]:
-    """Say of every row whether its difference to the base row can be told from none, top-1."""
-    rows = [row for row in record["rows"] if row["name"] != record["base"]]
-    return [_sentence(row, _title(record, record["base"])) for row in rows]
+    """Say of every row whether its difference to its base row can be told from none, top-1."""
+    rows = [row for row in record["rows"] if row["base"]]
+    return [_sentence(row, _title(record, row["base"])) for row in rows]
 
 
 def _sentence(row: dict[str, Any], base: str) -> str:
     gap, published = _gap(row, "1"), row["published"] or {}
     if gap is None:
-        said = "not measured beside the base row yet"
+        said = f"not measured beside {base} yet"
     else:
         low, high = (100 * end for end in gap["interval"])
         zero = (

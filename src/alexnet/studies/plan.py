@@ -57,9 +57,11 @@ Seed = Annotated[int, Field(ge=0)]
 class Claim(Section):
     """What somebody published about a row. Accuracies are fractions."""
 
-    accuracy: Annotated[dict[str, Probability], AfterValidator(_figures)] = {}
+    accuracy: Annotated[dict[str, Probability], AfterValidator(_figures)] = Field(
+        default_factory=dict
+    )
     # Percentage points of accuracy that the row lies above the base row; below it: negative.
-    points: Annotated[dict[str, float], AfterValidator(_figures)] = {}
+    points: Annotated[dict[str, float], AfterValidator(_figures)] = Field(default_factory=dict)
     note: str = ""  # what a figure alone does not say
     source: str = ""
 
@@ -70,7 +72,8 @@ class Line(Section):
     name: Slug
     title: str = ""  # for people; empty: the name
     recipe: str = ""  # empty: the study's
-    set: dict[str, Any] = {}  # recipe keys, as --set
+    set: dict[str, Any] = Field(default_factory=dict)  # recipe keys, as --set
+    base: str = ""  # the row that it is compared with; empty: the study's
     of: str = ""  # the row whose runs are scored here in other views; nothing is trained
     views: Views | None = None  # None: the study's
     at: tuple[str, str] | None = None  # its place in the grid: the row's label, the column's
@@ -94,7 +97,7 @@ class Study(Section):
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0, 1, 2)
     base: str = ""  # the row that the others are compared with; empty: the first
     views: Views | None = None  # that all rows are compared in; None: those of the recipe
-    set: dict[str, Any] = {}
+    set: dict[str, Any] = Field(default_factory=dict)
     row: Annotated[tuple[Line, ...], Field(min_length=1)]
     grid: Grid | None = None
 
@@ -103,8 +106,9 @@ class Study(Section):
         names = [row.name for row in self.row]
         _refuse_twice("seeds", self.seeds)
         _refuse_twice("the names of rows", names)
-        if self.base and self.base not in names:
-            raise ValueError(f"base = {self.base!r} is no row{did_you_mean(self.base, names)}")
+        for base in filter(None, (self.base, *(row.base for row in self.row))):
+            if base not in names:
+                raise ValueError(f"base = {base!r} is no row{did_you_mean(base, names)}")
         for row in self.row:
             self._refuse_row(row)
         return self
@@ -121,6 +125,8 @@ class Study(Section):
                 f"row {row.name} scores the runs of {row.of} again: give it `views`, and neither "
                 "`set` nor `recipe`"
             )
+        if row.base == row.name:
+            raise ValueError(f"row {row.name}: base = {row.base!r} is the row itself")
         if (row.at is None) != (self.grid is None):
             raise ValueError(
                 f"row {row.name}: `at` and the study's `grid` belong together; give every row its "
@@ -131,6 +137,12 @@ class Study(Section):
     def base_row(self) -> Line:
         """Return the row that the others are compared with."""
         return self.line(self.base) if self.base else self.row[0]
+
+    def compared_with(self, row: Line) -> Line | None:
+        """Return the row that a row is compared with; None for the base row."""
+        if row.base:
+            return self.line(row.base)
+        return None if row == self.base_row else self.base_row
 
     def line(self, name: str) -> Line:
         """Return a row by name. Raises ``UnknownName``."""

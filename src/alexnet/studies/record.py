@@ -44,7 +44,6 @@ def record_of(
         "changes": _settings(changes or {}),
         "seeds": sorted({cell.seed for cell in every}),
         "missing": len(every) - len(done),
-        "base": study.base_row.name,
         "grid": study.grid.model_dump() if study.grid else None,
         "rows": _rows(study, every, results),
         "cells": [_cell(cell, results[cell.row, cell.seed]) for cell in done],
@@ -54,12 +53,12 @@ def record_of(
 def _rows(
     study: Study, every: Sequence[Cell], results: Mapping[tuple[str, int], dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    base, _ = _shares(study, study.base_row, every, results)
     found = []
     for row in study.row:
         shares, pictures = _shares(study, row, every, results)
-        own = {} if row is study.base_row else base
-        found.append({**_about(study, row), "top": _figures(shares, own, pictures)})
+        base = study.compared_with(row)
+        other = _shares(study, base, every, results)[0] if base else {}
+        found.append({**_about(study, row), "top": _figures(shares, other, pictures)})
     return found
 
 
@@ -69,6 +68,7 @@ def _about(study: Study, row: Line) -> dict[str, Any]:
         "title": row.title or row.name,
         "recipe": row.recipe or study.recipe,
         "set": _settings(row.set),
+        "base": base.name if (base := study.compared_with(row)) else None,
         "of": row.of,
         "views": row.views or study.views,
         "at": list(row.at) if row.at else None,

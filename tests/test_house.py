@@ -35,9 +35,10 @@ FLOORS = (
     {"run"},
     {"evaluation", "prediction", "exploration", "exchange"},
     {"training"},
+    {"studies"},
     {"reporting", "serving", "benchmark"},
 )
-TOP = {"alexnet", "cli", "looking", "options", "__main__", "terminal"}
+TOP = {"alexnet", "cli", "looking", "studying", "options", "__main__", "terminal"}
 WITHOUT_TORCH = {
     *(
         "errors",
@@ -51,6 +52,7 @@ WITHOUT_TORCH = {
     ),
     *("models.rows", "models.table", "models.zoo", "models.split", "models.transfer"),
     *("models.paper", "models.modern", "models.cuda_convnet"),
+    *("studies.plan", "studies.cells", "studies.running", "reporting.study"),
     "exchange.torchvision",
 }
 DATA_WITH_TORCH = {
@@ -153,6 +155,9 @@ QUICK = [
     ["show", "alexnet-2012", "--drawing"],
     ["show", "alexnet-cifar", "--json"],
     ["show", "cifar10-quick"],
+    ["study"],
+    ["study", "--help"],
+    ["study", "paper-ablations", "--dry-run"],
     ["show", "RUN"],
 ]
 HEAVY = ("torch", "matplotlib", "PIL", "rich", "sklearn")

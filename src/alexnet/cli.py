@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from alexnet import __version__, looking
+from alexnet import __version__, looking, studying
 from alexnet.options import DeviceName, Json, Root
 from alexnet.terminal import run, say, write
 
@@ -253,7 +253,7 @@ def bench(
     write(found.to_json() if as_json else step_text(found))
 
 
-for command in (looking.embed, looking.sample, looking.results, looking.env):
+for command in (studying.study, looking.embed, looking.sample, looking.results, looking.env):
     app.command()(command)
 
 

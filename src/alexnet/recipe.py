@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import tomli_w
 from pydantic import BaseModel, ValidationError
@@ -20,6 +20,8 @@ from alexnet.errors import RecipeError, UnknownName, did_you_mean
 from alexnet.published import Fault
 from alexnet.schema import Augment, Group, Input, Model, Optim, Recipe, Schedule
 from alexnet.values import Duration, Section
+
+Kind = TypeVar("Kind", bound=BaseModel)
 
 __all__ = [
     "Augment",
@@ -33,12 +35,15 @@ __all__ = [
     "Schedule",
     "changes",
     "check",
+    "checked",
+    "flat",
     "keys",
     "load",
     "names",
     "override",
     "parse",
     "parse_assignment",
+    "read_file",
     "to_toml",
     "to_tree",
 ]
@@ -57,17 +62,18 @@ def load(name: str) -> Recipe:
     Raises ``UnknownName`` or ``RecipeError``.
     """
     if name.endswith(".toml"):
-        return parse(_read(Path(name)), origin=name)
+        return parse(read_file(Path(name)), origin=name)
     if name not in names():
         raise UnknownName("recipe", name, names())
     text = (_folder() / f"{name}.toml").read_text(encoding="utf-8")
     return parse(text, origin=f"recipe {name}")
 
 
-def _read(path: Path) -> str:
+def read_file(path: Path, kind: str = "recipe", listing: str = "alexnet list recipes") -> str:
+    """Return the text of a TOML file of somebody's own. Raises ``RecipeError``."""
     if not path.is_file():
-        what = "is a folder, not a recipe" if path.is_dir() else "does not exist"
-        raise RecipeError(f"{path} {what}; `alexnet list recipes` names the built-in recipes")
+        what = f"is a folder, not a {kind}" if path.is_dir() else "does not exist"
+        raise RecipeError(f"{path} {what}; `{listing}` names the built-in ones")
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -88,10 +94,15 @@ def parse(text: str, *, origin: str = "recipe") -> Recipe:
 
 def check(tree: Mapping[str, Any], *, origin: str = "recipe") -> Recipe:
     """Turn a plain tree into a ``Recipe``; raises ``RecipeError`` naming the first fault."""
+    return checked(Recipe, tree, origin=origin)
+
+
+def checked(kind: type[Kind], tree: Mapping[str, Any], *, origin: str) -> Kind:
+    """Turn a plain tree, as TOML gives it, into a section; raises as ``check`` does."""
     try:
-        return Recipe.model_validate(_tuples(tree))
+        return kind.model_validate(_tuples(tree))
     except ValidationError as error:
-        raise RecipeError(f"{origin}: {_explain(error)}") from None
+        raise RecipeError(f"{origin}: {_explain(error, kind)}") from None
 
 
 def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
@@ -136,15 +147,16 @@ def changes(recipe: Recipe) -> dict[str, Any]:
     """
     if recipe.name not in names():
         return {}
-    own, built_in = (dict(_flat(to_tree(r))) for r in (recipe, load(recipe.name)))
+    own, built_in = (dict(flat(to_tree(r))) for r in (recipe, load(recipe.name)))
     differing = {k for k in own.keys() | built_in.keys() if own.get(k) != built_in.get(k)}
     return {key: own.get(key) for key in sorted(differing - {"train.seed", "fault"})}
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every value of nested sections with its dotted key."""
     for key, value in tree.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
 
@@ -188,17 +200,17 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, kind: type[BaseModel]) -> str:
     fault = error.errors()[0]
-    key, value, kind = ".".join(map(str, fault["loc"])), fault["input"], fault["type"]
-    if kind == "extra_forbidden":
-        known = keys() if "." in key else Recipe.model_fields
+    key, value, what = ".".join(map(str, fault["loc"])), fault["input"], fault["type"]
+    if what == "extra_forbidden":
+        known = sorted(_keys(kind, "")) if "." in key else kind.model_fields
         return f"unknown key {key!r}{did_you_mean(key, known)}"
-    if kind == "missing" and isinstance(fault["loc"][-1], int):
+    if what == "missing" and isinstance(fault["loc"][-1], int):
         return f"{key.rpartition('.')[0]} = {value!r}: too few values"
-    if kind == "missing":
+    if what == "missing":
         return f"key {key!r} is missing"
-    if kind == "literal_error":
+    if what == "literal_error":
         known = re.findall(r"'([^']*)'", fault["ctx"]["expected"])
         return str(UnknownName(key, str(value), known))
     message = fault["msg"].removeprefix("Value error, ")

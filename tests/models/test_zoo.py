@@ -15,11 +15,16 @@ from alexnet.models.rows import Conv, Dense, Dropout, MaxPool, Window
 # those of its example layers; its multiply-adds are filters x inputs x 25 (or 9) x positions:
 # 19pct 32*3*25*1024 + 32*32*25*256 + 64*32*25*64 + 1024*10; 80sec with 1024*64 + 64*10 at its end;
 # 13pct 64*3*25*576 + 64*64*25*144 + (32*64 + 32*32)*9*36 + 1152*10; 11pct with 64 filters in local3.
+# alexnet-small: weights 32*363 + 64*800 + 96*576 + 96*864 + 64*864 + 576*512 + 512*512 + 512*1000 and
+# 2,376 biases; multiply-adds 32*363*31*31 + 64*800*15*15 + (96*576 + 96*864 + 64*864)*7*7 and the dense.
 EXPECTED = {
     "alexnet-2012": (60_965_224, 0, 724_406_816),
     "alexnet-2012-source": (60_965_224, 0, 724_406_816),
     "alexnet-bn": None,
     "alexnet-cifar": None,
+    "alexnet-small": (1_327_784, 0, 33_235_296),
+    "alexnet-small-no-lrn": (1_327_784, 0, 33_235_296),
+    "alexnet-small-pool2": (1_327_784, 0, 33_235_296),
     "bvlc-alexnet": (60_965_224, 0, 724_406_816),
     "caffenet": (60_965_224, 0, 724_406_816),
     "cuda-convnet-11pct": (2_112_970, 0, 19_512_576),
@@ -39,6 +44,8 @@ SIDES = {
     ("keras-lab", 227): [55, 27, 27, 13, 13, 13, 13, 6],
     ("alexnet-2012", 224): [55, 27, 27, 13, 13, 13, 13, 6],
     ("alexnet-2012-source", 224): [55, 27, 27, 13, 13, 13, 13, 6],
+    ("alexnet-small", 128): [31, 15, 15, 7, 7, 7, 7, 3],
+    ("alexnet-small-pool2", 128): [31, 15, 15, 7, 7, 7, 7, 3],
     ("bvlc-alexnet", 227): [55, 27, 27, 13, 13, 13, 13, 6],
     ("keras-bn5", 128): [30, 14, 14, 6, 6, 6, 6, 2],
     ("cuda-convnet-80sec", 32): [32, 16, 16, 8, 8, 4],

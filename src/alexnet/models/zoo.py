@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from alexnet.errors import UnknownName, UsageError
-from alexnet.models import cuda_convnet, modern, paper
+from alexnet.models import cuda_convnet, modern, paper, small
 from alexnet.models.rows import LRN, BatchNorm, Conv, Dense, Dropout, Flatten, MaxPool, ReLU, Row
 from alexnet.models.table import Network
 
@@ -136,6 +136,9 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     "alexnet-2012-source": paper.alexnet_2012_source,
     "alexnet-bn": modern.alexnet_bn,
     "alexnet-cifar": alexnet_cifar,
+    "alexnet-small": small.alexnet_small,
+    "alexnet-small-no-lrn": small.alexnet_small_no_lrn,
+    "alexnet-small-pool2": small.alexnet_small_pool2,
     "bvlc-alexnet": paper.bvlc_alexnet,
     "caffenet": paper.caffenet,
     "cuda-convnet-11pct": cuda_convnet.conv_local_11pct,

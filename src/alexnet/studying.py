@@ -1,0 +1,141 @@
+"""The command that runs a study: a recipe's rows and seeds, what is missing of them, and the table."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from alexnet.errors import TrainingError, UsageError
+from alexnet.options import DeviceName, Json, Root
+from alexnet.recipe import parse_assignment
+from alexnet.reporting.text import summary_table
+from alexnet.run.launch import place
+from alexnet.run.log import Console
+from alexnet.studies import plan
+from alexnet.studies.cells import Cell, cells, chosen, refuse_others
+from alexnet.studies.running import Verbs, run_missing
+from alexnet.terminal import write
+
+
+def study(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[STUDY]",
+            help="A study's name, a .toml file, or a study.json, whose table is printed. "
+            "[default: list the studies]",
+        ),
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option(metavar="0,1,2", help="Seeds. [default: the study's]")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The study's folder. [default: runs/studies/STUDY]")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="ROW", help="This row; may be given again.")
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe key in every row."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be run, and how far each run is.")
+    ] = False,
+    device: DeviceName = "auto",
+    data: Root = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run a study: rows of settings times seeds, those missing alone, and compare the rows."""
+    from alexnet.reporting import study as tables
+
+    if name is None:
+        _list(as_json)
+        return
+    if name.endswith(".json"):
+        record = tables.read(Path(name))
+        write(record if as_json else tables.text(record))
+        return
+    if place().world > 1:
+        raise UsageError("a study is one process; let torchrun run its runs one by one")
+    loaded, numbers = plan.load(name), _numbers(seeds)
+    folder = out or Path("runs") / "studies" / loaded.name
+    settings = dict(parse_assignment(text) for text in changes or [])
+    every = cells(loaded, folder, seeds=numbers, changes=settings)
+    wanted = chosen(loaded, every, seeds=numbers, only=only or ())
+    refuse_others(every)
+    if dry_run:
+        _foretell(wanted, as_json)
+        return
+    made = _Made(loaded, every, folder, settings, shlex.join(["alexnet", *sys.argv[1:]]))
+    failed = run_missing(wanted, _verbs(made, device, data, Console(quiet=quiet)), made.command)
+    record = made.write()
+    write(record if as_json else tables.text(record))
+    if failed:
+        raise TrainingError("\n".join(["some runs could not go on:", *failed]))
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A study in its folder, whose record is written anew after every run."""
+
+    study: plan.Study
+    every: list[Cell]
+    out: Path
+    changes: dict[str, Any]
+    command: str
+
+    def write(self) -> dict[str, Any]:
+        """Write study.json and study.md and return the record."""
+        from alexnet.reporting.study import markdown
+        from alexnet.studies import record
+
+        found = record.record_of(self.study, self.every, command=self.command, changes=self.changes)
+        record.write(self.out, found, markdown(found))
+        return found
+
+
+def _verbs(made: _Made, device: str, data: Path | None, console: Console) -> Verbs:
+    import alexnet
+
+    return Verbs(
+        train=partial(
+            alexnet.train,
+            device=device,
+            data_root=data,
+            console=console,
+            command=made.command,
+        ),
+        resume=partial(alexnet.resume, device=device, data_root=data, console=console),
+        say=console.say,
+        finished=made.write,
+    )
+
+
+def _list(as_json: bool) -> None:
+    found = [plan.load(name) for name in plan.names()]
+    rows = [{"name": s.name, "about": s.summary} for s in found]
+    write(rows if as_json else summary_table(rows))
+
+
+def _numbers(text: str | None) -> tuple[int, ...]:
+    """Read ``0,1,2``; none is an empty tuple. Raises ``UsageError``."""
+    parts = text.split(",") if text is not None else []
+    if not all(part.strip().isdecimal() for part in parts):
+        raise UsageError(f"--seeds {text!r}: expected numbers with commas between, e.g. 0,1,2")
+    return tuple(int(part) for part in parts)
+
+
+def _foretell(every: list[Cell], as_json: bool) -> None:
+    rows: list[dict[str, Any]] = [
+        {"row": c.row, "seed": c.seed, "state": c.progress(), "folder": str(c.folder)}
+        for c in every
+    ]
+    write(rows if as_json else summary_table(rows))

@@ -50,7 +50,7 @@ WITHOUT_TORCH = {
         "run.launch",
     ),
     *("models.rows", "models.table", "models.zoo", "models.split", "models.transfer"),
-    *("models.paper", "models.modern", "models.cuda_convnet"),
+    *("models.paper", "models.modern", "models.cuda_convnet", "models.skip", "models.wiring"),
     "exchange.torchvision",
 }
 DATA_WITH_TORCH = {

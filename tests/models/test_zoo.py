@@ -14,7 +14,7 @@ from alexnet.models.rows import Conv, Dense, Dropout, MaxPool, Window
 # 990 x 4096. alexnet-cifar and alexnet-bn are added up by hand below. cuda-convnet's parameters are
 # those of its example layers; its multiply-adds are filters x inputs x 25 (or 9) x positions:
 # 19pct 32*3*25*1024 + 32*32*25*256 + 64*32*25*64 + 1024*10; 80sec with 1024*64 + 64*10 at its end;
-# 13pct 64*3*25*576 + 64*64*25*144 + (32*64 + 32*32)*9*36 + 1152*10; 11pct with 64 filters in local3.
+# owt-skip adds 256*256 weights and 256 biases, its weights used at 6*6 places; 13pct 64*3*25*576 + 64*64*25*144 + (32*64 + 32*32)*9*36 + 1152*10; 11pct with 64 filters in local3.
 EXPECTED = {
     "alexnet-2012": (60_965_224, 0, 724_406_816),
     "alexnet-2012-source": (60_965_224, 0, 724_406_816),
@@ -31,6 +31,8 @@ EXPECTED = {
     "keras-lab": (58_323_530, 1_216, 1_131_201_056),
     "one-tower": (62_378_344, 0, 1_135_256_096),
     "owt": (61_100_840, 0, 714_188_480),
+    "owt-skip": (61_166_632, 0, 716_547_776),
+    "owt-skip-as-published": (61_100_840, 0, 714_188_480),
     "torch-lrn": (58_322_314, 0, 1_131_201_056),
 }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from torch import Tensor, cat
+from torch import Tensor, cat, split
 
 from alexnet.models.rows import Shape
 
@@ -22,7 +22,7 @@ def pack(maps: Sequence[Tensor]) -> Tensor:
 
 def unpack(packed: Tensor, shapes: Sequence[Shape]) -> list[Tensor]:
     """Return the maps that ``pack`` made ``(N, D)`` of; ``shapes`` are theirs without the batch."""
-    parts = packed.split([math.prod(shape) for shape in shapes], 1)
+    parts = split(packed, [math.prod(shape) for shape in shapes], 1)
     return [_as_map(part, shape) for part, shape in zip(parts, shapes, strict=True)]
 
 

@@ -83,7 +83,15 @@ def test_shapes_of_one_tower_are_those_of_the_paper():
 @pytest.mark.parametrize(
     ("name", "arrows"),
     # conv1 2, conv2 2, conv3 4, conv4 2, conv5 2, fc6 4, fc7 4, fc8 2; else one a layer
-    [("alexnet-2012-source", 22), ("owt", 8), ("cuda-convnet-11pct", 5), ("alexnet-bn", 8)],
+    # and one from conv4 to the sum, which is a block of its own
+    [
+        ("alexnet-2012-source", 22),
+        ("owt", 8),
+        ("owt-skip", 10),
+        ("owt-skip-as-published", 10),
+        ("cuda-convnet-11pct", 5),
+        ("alexnet-bn", 8),
+    ],
 )
 def test_the_picture_has_an_arrow_for_everything_that_is_seen(name, arrows):
     network = zoo.network(name)
@@ -99,7 +107,7 @@ def test_the_picture_has_an_arrow_for_everything_that_is_seen(name, arrows):
 
 
 def test_nothing_is_drawn_outside_the_picture():
-    for name in ("alexnet-2012-source", "alexnet-bn", "cuda-convnet-80sec"):
+    for name in ("alexnet-2012-source", "alexnet-bn", "cuda-convnet-80sec", "owt-skip"):
         figure = network_figure(zoo.network(name))
         figure.canvas.draw()
         whole = figure.bbox
@@ -107,6 +115,20 @@ def test_nothing_is_drawn_outside_the_picture():
             box = text.get_window_extent()
             assert whole.x0 <= box.x0 <= box.x1 <= whole.x1, text.get_text()
             assert whole.y0 <= box.y0 <= box.y1 <= whole.y1, text.get_text()
+
+
+def test_a_skip_is_drawn_from_where_it_is_read_to_where_it_is_added():
+    for name, read in (("owt-skip", "relu4"), ("owt-skip-as-published", "conv4")):
+        *_, conv4, conv5, skip = blocks(zoo.network(name))[:6]
+        assert (conv4.reads, conv5.reads, skip.reads) == ("", "", "conv4")
+        assert skip.after[:2] == (f"mean to 6x6 of {read}", "plus pool5")
+        lines = draw(zoo.network(name)).splitlines()
+        start = next(n for n, line in enumerate(lines) if "├" in line)
+        end = next(n for n, line in enumerate(lines) if "◄" in line)
+        assert "conv4" in lines[start]
+        assert "skip" in lines[end]
+        column = len(lines[start]) - 1
+        assert {line[column] for line in lines[start + 1 : end]} == {"│"}
 
 
 def test_a_recipe_is_drawn_as_its_network_at_its_size():

@@ -51,7 +51,8 @@ WITHOUT_TORCH = {
         "run.launch",
     ),
     *("models.rows", "models.table", "models.zoo", "models.split", "models.transfer"),
-    *("models.paper", "models.modern", "models.cuda_convnet"),
+    *("models.paper", "models.modern", "models.cuda_convnet", "models.small"),
+    *("models.skip", "models.wiring"),
     *("studies.plan", "studies.cells", "studies.running", "reporting.study"),
     "exchange.torchvision",
 }

@@ -17,6 +17,7 @@ from alexnet.models.rows import Conv, Dense, Dropout, MaxPool, Window
 # 13pct 64*3*25*576 + 64*64*25*144 + (32*64 + 32*32)*9*36 + 1152*10; 11pct with 64 filters in local3.
 # alexnet-small: weights 32*363 + 64*800 + 96*576 + 96*864 + 64*864 + 576*512 + 512*512 + 512*1000 and
 # 2,376 biases; multiply-adds 32*363*31*31 + 64*800*15*15 + (96*576 + 96*864 + 64*864)*7*7 and the dense.
+# owt-skip adds 256*256 weights and 256 biases; its weights are used at 6*6 places.
 EXPECTED = {
     "alexnet-2012": (60_965_224, 0, 724_406_816),
     "alexnet-2012-source": (60_965_224, 0, 724_406_816),
@@ -36,6 +37,8 @@ EXPECTED = {
     "keras-lab": (58_323_530, 1_216, 1_131_201_056),
     "one-tower": (62_378_344, 0, 1_135_256_096),
     "owt": (61_100_840, 0, 714_188_480),
+    "owt-skip": (61_166_632, 0, 716_547_776),
+    "owt-skip-as-published": (61_100_840, 0, 714_188_480),
     "torch-lrn": (58_322_314, 0, 1_131_201_056),
 }
 

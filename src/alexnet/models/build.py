@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from alexnet.errors import UnknownName
-from alexnet.models import rows, table
+from alexnet.models import rows, table, wiring
 from alexnet.models.init import initialise, whiten
 from alexnet.models.layers import (
     BiasedBatchNorm2d,
@@ -22,7 +22,9 @@ from alexnet.models.layers import (
     LocalResponseNorm,
     MapResponseNorm,
     PaperConv2d,
+    Sum,
 )
+from alexnet.models.packing import unpack
 from alexnet.models.rows import Row, Shape
 from alexnet.models.table import Network
 
@@ -39,18 +41,36 @@ class AlexNet(nn.Module):
         self.network = network
         self.size = network.size if size is None else size
         self.frozen: frozenset[str] = frozenset()
+        self.reads = wiring.sources(network.rows)
+        self.held = wiring.held(network.rows)  # what is read again further down
+        self.shapes: dict[str, Shape] = {}
         for step in table.trace(network, self.size):
             self.add_module(step.row.name, LAYERS[type(step.row)](step.row, step.inputs))
+            self.shapes[step.row.name] = step.outputs
+        if self.held:
+            _spare_inputs(self)
 
     def forward(self, pictures: Tensor, first: int = 0) -> Tensor:
         """Return logits ``(N, classes)`` for pictures ``(N, 3, size, size)``.
 
-        ``first``: the number of the row to begin with, for inputs that are what enters that row.
+        ``first``: the number of the row to begin with, for inputs that are what enters the rows from
+        there on: one map, or several as ``packing`` lays them side by side.
         """
-        x = pictures
-        for layer in list(self.children())[first:]:
-            x = layer(x)
+        x, kept = pictures, self._entering(pictures, first)
+        for (name, layer), read in list(zip(self.named_children(), self.reads, strict=True))[
+            first:
+        ]:
+            x = layer(*[kept.get(source, x) for source in read])
+            if name in self.held:
+                kept[name] = x
         return x
+
+    def _entering(self, x: Tensor, first: int) -> dict[str, Tensor]:
+        """Return what rows from ``first`` on read of those before, by name."""
+        names = wiring.entering(self.network.rows, first)
+        if len(names) == 1:
+            return {names[0]: x}
+        return dict(zip(names, unpack(x, [self.shapes[name] for name in names]), strict=True))
 
     def freeze(self, names: Iterable[str]) -> None:
         """Train these rows no more: no gradients, and norms and dropout as in evaluation."""
@@ -75,14 +95,23 @@ class AlexNet(nn.Module):
         for unknown in wanted - dict(self.named_children()).keys():
             raise UnknownName(f"layer of {self.network.name}", unknown, dict(self.named_children()))
         found: dict[str, Tensor] = {}
-        x = pictures
-        for name, layer in self.named_children():
+        x, kept = pictures, self._entering(pictures, 0)
+        for (name, layer), read in zip(self.named_children(), self.reads, strict=True):
             if found.keys() == wanted:
                 break
-            x = layer(x)
+            x = layer(*[kept.get(source, x) for source in read])
+            if name in self.held:
+                kept[name] = x
             if name in wanted:
                 found[name] = x.clone()  # the next ReLU works in place
         return found
+
+
+def _spare_inputs(model: nn.Module) -> None:
+    """Let no ReLU work in place: what it would overwrite may be read again, also through a view."""
+    for layer in model.children():
+        if isinstance(layer, nn.ReLU):
+            layer.inplace = False
 
 
 def _conv(row: Row, shape: Shape) -> nn.Module:
@@ -161,6 +190,7 @@ LAYERS: dict[type[Row], Callable[[Row, Shape], nn.Module]] = {
     rows.Flatten: lambda row, shape: nn.Flatten(),
     rows.Dense: _dense,
     rows.Dropout: _dropout,
+    wiring.Add: lambda row, shape: Sum(),
 }
 
 

@@ -134,6 +134,14 @@ class MapResponseNorm(nn.Module):
         return x * (1 + self.alpha * mean).pow(-self.beta).to(x.dtype)
 
 
+class Sum(nn.Module):
+    """The sum of two maps of one shape."""
+
+    def forward(self, x: Tensor, other: Tensor) -> Tensor:
+        """Return ``(N, C, H, W)``, the sum of two of that shape."""
+        return x + other
+
+
 class LocallyConnected2d(nn.Module):
     """A convolution whose filters are not shared: each position ``(row, column)`` has its own.
 

@@ -29,9 +29,13 @@ def windows(side: int, kernel: int, stride: int, padding: int, ceil: bool) -> in
 
 @dataclass(frozen=True)
 class Row:
-    """One layer. ``name`` is unique in its table and names the layer's tensors in a checkpoint."""
+    """One layer. ``name`` is unique in its table and names the layer's tensors in a checkpoint.
+
+    ``reads`` is the name of the earlier row whose output enters; empty: the row before.
+    """
 
     name: str
+    reads: str = field(default="", kw_only=True)
 
     kind = "Row"  # what a Keras user would call it
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from alexnet.errors import UsageError
+from alexnet.models import wiring
 from alexnet.models.rows import LRN, Conv, Dense, Dropout, Row, Shape
 from alexnet.models.table import Network, Traced, trace
 
@@ -54,6 +55,11 @@ def halves(network: Network, size: int | None = None) -> list[Half]:
         raise UsageError(
             f"{network.name} has no two towers (convolutions with groups = 2); train.parallel = "
             "'towers' is for alexnet-2012 and its like, 'data' for every network"
+        )
+    if read := wiring.held(network.rows):
+        raise UsageError(
+            f"layer {min(read)!r} of {network.name} is read by a row further down, which two devices "
+            "do not exchange; set train.parallel = 'data'"
         )
     found: list[Half] = []
     divided = False  # whether what leaves the last row is half of the channels on each device

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from alexnet.errors import UsageError
+from alexnet.models import wiring
 from alexnet.models.rows import (
     AdaptiveAvgPool,
     BatchNorm,
@@ -85,59 +86,104 @@ class Traced:
     buffers: int
     multiply_adds: int
     receptive_field: int  # pixels of the picture, along one side, that one output value depends on
+    reads: tuple[str, ...]  # the rows whose outputs enter, as ``wiring.sources`` names them
+    beside: tuple[Shape, ...]  # of a sum: the shapes that enter besides ``inputs``
 
 
 def trace(network: Network, size: int | None = None) -> list[Traced]:
     """Walk the table for a square picture of side ``size`` (default: the network's own).
 
-    Raises ``TooSmall`` naming the layer at which the picture vanishes and the smallest legal side.
+    Raises ``TooSmall`` naming the layer at which the picture vanishes, or the sum of two maps that
+    are not of one shape, and the sides that fit.
     """
     side = network.size if size is None else size
     steps = list(_walk(network, side))
-    for step in steps:
-        if min(step.outputs) < 1:
-            raise TooSmall(
-                f"a picture of {side}x{side} vanishes at layer {step.row.name!r} of {network.name}: "
-                f"{_why(step)}; the smallest legal picture is {smallest_size(network)}x"
-                f"{smallest_size(network)}"
-            )
+    if why := _misfit(network, steps[-1]):
+        smallest = smallest_size(network)
+        raise TooSmall(
+            f"a picture of {side}x{side} {why}; the smallest legal picture is {smallest}x{smallest}"
+            f"{_and_largest(network, smallest)}"
+        )
     return steps
 
 
+@dataclass(frozen=True)
+class _Map:
+    """What leaves a row: its shape, its receptive field, and pixels between neighbouring values."""
+
+    shape: Shape
+    field: int
+    jump: int
+
+
 def _walk(network: Network, side: int) -> Iterator[Traced]:
-    shape: Shape = (3, side, side)
-    field_, jump = 1, 1  # receptive field, and pixels between neighbouring outputs
-    for row in network.rows:
-        out = row.out(shape)
-        if isinstance(row, Window):
-            field_, jump = field_ + (row.kernel - 1) * jump, jump * row.stride
-        elif isinstance(row, AdaptiveAvgPool):
-            field_ += (row.widest(shape[1]) - 1) * jump
-            jump *= max(1, shape[1] // row.side)  # rounded: its windows are not evenly spaced
-        elif isinstance(row, Flatten | Dense):
-            field_ = max(field_, side)
+    """Trace row after row, up to and including the first that does not fit."""
+    maps = {wiring.PICTURE: _Map((3, side, side), 1, 1)}
+    for row, names in zip(network.rows, wiring.sources(network.rows), strict=True):
+        first, *others = (maps[name] for name in names)
+        left = _through(row, (first, *others), side)
+        shape, beside = first.shape, tuple(other.shape for other in others)
         costs = row.parameters(shape), row.buffers(shape), row.multiply_adds(shape)
-        yield Traced(row, shape, out, *costs, field_)
-        if min(out) < 1:
+        step = Traced(row, shape, left.shape, *costs, left.field, names, beside)
+        yield step
+        if _misfit(network, step):
             return
-        shape = out
+        maps[row.name] = left
 
 
-def _why(step: Traced) -> str:
+def _through(row: Row, maps: Sequence[_Map], side: int) -> _Map:
+    shape = maps[0].shape
+    field_, jump = max(m.field for m in maps), max(m.jump for m in maps)
+    if isinstance(row, Window):
+        field_, jump = field_ + (row.kernel - 1) * jump, jump * row.stride
+    elif isinstance(row, AdaptiveAvgPool):
+        field_ += (row.widest(shape[1]) - 1) * jump
+        jump *= max(1, shape[1] // row.side)  # rounded: its windows are not evenly spaced
+    elif isinstance(row, Flatten | Dense):
+        field_ = max(field_, side)
+    return _Map(row.out(shape), field_, jump)
+
+
+def _misfit(network: Network, step: Traced) -> str:
+    """Say why a picture does not pass a row; empty where it does."""
     row = step.row
-    assert isinstance(row, Window)
-    return (
-        f"its {row.kernel}x{row.kernel} window does not fit the {step.inputs[1]}x{step.inputs[2]} "
-        "map that reaches it"
-    )
+    if min(step.outputs) < 1:
+        assert isinstance(row, Window)
+        return (
+            f"vanishes at layer {row.name!r} of {network.name}: its {row.kernel}x{row.kernel} window "
+            f"does not fit the {step.inputs[1]}x{step.inputs[2]} map that reaches it"
+        )
+    if any(shape != step.inputs for shape in step.beside):
+        shapes = (step.inputs, *step.beside)
+        said = [f"{'x'.join(map(str, s))} ({n})" for n, s in zip(step.reads, shapes, strict=True)]
+        return f"does not fit {network.name}: layer {row.name!r} would add {' and '.join(said)}"
+    return ""
+
+
+SIDES = range(1, 2049)  # of pictures, among which legal ones are looked for
+
+
+def _fits(network: Network, side: int) -> bool:
+    return not any(_misfit(network, step) for step in _walk(network, side))
 
 
 def smallest_size(network: Network) -> int:
-    """Return the smallest square side that survives every layer."""
-    side = 1
-    while min(min(step.outputs) for step in _walk(network, side)) < 1:
-        side += 1
-    return side
+    """Return the smallest square side that survives every layer.
+
+    Raises ``ValueError`` for a table that no side fits.
+    """
+    found = next((side for side in SIDES if _fits(network, side)), None)
+    if found is None:
+        raise ValueError(f"{network.name} takes no square picture")
+    return found
+
+
+def _and_largest(network: Network, smallest: int) -> str:
+    """Name the largest side up to which all fit, where there is one; only a sum bounds it."""
+    if not any(isinstance(row, wiring.Add) for row in network.rows):
+        return ""
+    larger = next((s for s in SIDES[smallest:] if not _fits(network, s)), None)
+    return f", the largest {larger - 1}x{larger - 1}" if larger else ""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from alexnet.errors import UnknownName, UsageError
-from alexnet.models import cuda_convnet, modern, paper, small
+from alexnet.models import cuda_convnet, modern, paper, skip, small
 from alexnet.models.rows import LRN, BatchNorm, Conv, Dense, Dropout, Flatten, MaxPool, ReLU, Row
 from alexnet.models.table import Network
 
@@ -150,6 +150,8 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     "keras-lab": keras_lab,
     "one-tower": paper.one_tower,
     "owt": paper.owt,
+    "owt-skip": skip.owt_skip,
+    "owt-skip-as-published": skip.owt_skip_as_published,
     "torch-lrn": torch_lrn,
 }
 

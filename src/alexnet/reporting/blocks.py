@@ -1,11 +1,14 @@
-"""A network's table gathered into blocks, to be drawn: each layer with weights and what follows it."""
+"""A network's table gathered into blocks, to be drawn: each layer with weights and what follows it.
+
+A branch of the table, from the row that reads an earlier one to the sum at its end, is one block.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from alexnet.models import rows, table
+from alexnet.models import rows, table, wiring
 from alexnet.models.rows import Row, Shape
 from alexnet.models.table import Network, Traced
 
@@ -17,7 +20,8 @@ class Block:
     """One layer with weights and the rows behind it, as one of ``columns`` towers has it.
 
     ``made`` is the shape that the layer gives in one tower, ``out`` what the pools behind it leave.
-    ``exchange``: it sees the maps of both towers.
+    ``exchange``: it sees the maps of both towers. ``reads``: of a branch, the name of the block whose
+    maps it takes besides those of the block before.
     """
 
     name: str
@@ -28,6 +32,7 @@ class Block:
     out: Shape
     parameters: int
     after: tuple[str, ...]  # e.g. ("ReLU", "LRN 5", "max pool 3x3 / 2")
+    reads: str = ""
 
 
 def towers(network: Network) -> int:
@@ -38,18 +43,32 @@ def towers(network: Network) -> int:
 def blocks(network: Network, size: int | None = None) -> list[Block]:
     """Gather a table into its blocks, in order. Raises ``TooSmall``."""
     found: list[list[Traced]] = []
+    branching = False
     for step in table.trace(network, size):
-        if isinstance(step.row, WEIGHTED) or not found:
+        branching = branching or bool(step.row.reads)
+        if step.row.reads or not found or (isinstance(step.row, WEIGHTED) and not branching):
             found.append([])
         found[-1].append(step)
+        branching = branching and not isinstance(step.row, wiring.Add)
     last, count = len(found) - 1, towers(network)
-    return [_block(steps, 1 if n == last else count, count, n) for n, steps in enumerate(found)]
+    owners = {step.row.name: _weighted(steps).row.name for steps in found for step in steps}
+    return [
+        _block(steps, 1 if n == last else count, count, n, owners) for n, steps in enumerate(found)
+    ]
 
 
-def _block(steps: list[Traced], columns: int, count: int, number: int) -> Block:
-    first = steps[0]
+def _weighted(steps: list[Traced]) -> Traced:
+    """Return the row that a block is named after: the one with weights, else its sum, else its first."""
+    sums = [step for step in steps if isinstance(step.row, wiring.Add)]
+    return next((step for step in steps if isinstance(step.row, WEIGHTED)), (sums or steps)[0])
+
+
+def _block(
+    steps: list[Traced], columns: int, count: int, number: int, owners: dict[str, str]
+) -> Block:
+    first = _weighted(steps)
     pooled = [step.outputs for step in steps if len(step.outputs) == len(first.outputs)]
-    said = (_in_words(step.row, count) for step in steps[1:])
+    said = (_in_words(step.row, count) for step in steps)
     return Block(
         name=first.row.name,
         kernel=_kernel(first.row),
@@ -59,6 +78,7 @@ def _block(steps: list[Traced], columns: int, count: int, number: int) -> Block:
         out=_share(pooled[-1], columns),
         parameters=sum(step.parameters + step.buffers for step in steps) // columns,
         after=tuple(filter(None, said)),
+        reads=owners.get(steps[0].row.reads, ""),
     )
 
 
@@ -79,7 +99,8 @@ def _kernel(row: Row) -> str:
 
 def _in_words(row: Row, towers: int) -> str:
     """Write what a row without weights does, in a few letters; a flattening does nothing."""
-    return WORDS[type(row)](row, towers) if type(row) in WORDS else ""
+    said = WORDS[type(row)](row, towers) if type(row) in WORDS else ""
+    return " ".join(filter(None, (said, row.reads and f"of {row.reads}")))
 
 
 def _lrn(row: Row, towers: int) -> str:
@@ -97,6 +118,11 @@ def _adaptive(row: Row, towers: int) -> str:
     return f"mean to {row.side}x{row.side}"
 
 
+def _add(row: Row, towers: int) -> str:
+    assert isinstance(row, wiring.Add)
+    return f"plus {row.other}"
+
+
 def _dropout(row: Row, towers: int) -> str:
     assert isinstance(row, rows.Dropout)
     return f"dropout {row.p:g}"
@@ -111,4 +137,5 @@ WORDS: dict[type[Row], Callable[[Row, int], str]] = {
     rows.LRN: _lrn,
     rows.MapNorm: _map_norm,
     rows.Dropout: _dropout,
+    wiring.Add: _add,
 }

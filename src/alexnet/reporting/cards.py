@@ -10,7 +10,7 @@ from typing import Any
 from alexnet import recipe as recipes
 from alexnet.errors import CheckpointError, UnknownName
 from alexnet.exchange.torchvision import WEIGHTS
-from alexnet.models import rows, table, zoo
+from alexnet.models import rows, table, wiring, zoo
 from alexnet.models.table import Network, Traced
 from alexnet.recipe import Recipe
 from alexnet.reporting.compare import compare
@@ -51,6 +51,7 @@ def _layer(step: Traced) -> dict[str, Any]:
         "multiply_adds": step.multiply_adds,
         "receptive_field": step.receptive_field,
         "arithmetic": _arithmetic(step),
+        "reads": [name or "picture" for name in step.reads],
     }
 
 
@@ -62,9 +63,12 @@ def _type(row: rows.Row) -> str:
 def network_text(network: Network, size: int | None = None, *, sums: bool = False) -> str:
     """Write the table a Keras user knows, with multiply-adds and receptive field beside it.
 
-    A ReLU is named with the layer that it follows. ``sums``: also the arithmetic of each size.
+    A ReLU is named with the layer that it follows, unless a later row reads one of the two: there each
+    has a line. Such a network has a column of what each layer is connected to. ``sums``: also the
+    arithmetic of each size.
     """
     card = network_card(network, size)
+    again = wiring.held(network.rows)
     rows = [
         {
             "Layer (type)": f"{layer['name']} ({layer['type']})",
@@ -72,17 +76,20 @@ def network_text(network: Network, size: int | None = None, *, sums: bool = Fals
             "Param #": f"{layer['parameters']:,}",
             "Multiply-adds": f"{layer['multiply_adds']:,}" if layer["multiply_adds"] else "",
             "Receptive field": layer["receptive_field"],
+            **({"Connected to": ", ".join(layer["reads"])} if again else {}),
         }
-        for layer in _with_activations(card["layers"])
+        for layer in _with_activations(card["layers"], again)
     ]
     head = f"{card['name']}: {card['summary']}\n\n{summary_table(rows)}\n\n{_totals(card)}"
     return f"{head}\n\n{sums_text(network, size)}" if sums else head
 
 
-def _with_activations(layers: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _with_activations(
+    layers: Sequence[dict[str, Any]], again: frozenset[str]
+) -> list[dict[str, Any]]:
     shown: list[dict[str, Any]] = []
     for layer in layers:
-        if layer["type"] == "ReLU" and shown:
+        if layer["type"] == "ReLU" and shown and not again & {layer["name"], *layer["reads"]}:
             shown[-1] = {**shown[-1], "type": f"{shown[-1]['type']}, ReLU"}
         else:
             shown.append(layer)

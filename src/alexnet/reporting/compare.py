@@ -66,12 +66,14 @@ def _differences(first: Network, second: Network, pairs: list[Pair]) -> Iterator
         if a is not None and b is not None:
             yield from _row_differences(a.row, b.row)
             continue
-        row = (a or b).row  # type: ignore[union-attr]
+        step: Traced = a or b  # type: ignore[assignment]
+        row = step.row
         if row.name in before[0] and row.name in before[1]:
             if a is not None:  # moved: met twice, said once
                 yield from _unless_equal(f"{row.name} comes after", *(b[row.name] for b in before))
         else:
-            there = f"{row.kind} there"
+            of = f" of {', '.join(step.reads)}" if row.reads or step.beside else ""
+            there = f"{row.kind}{of} there"
             yield from _unless_equal(row.name, there if a else "absent", there if b else "absent")
     sums = table.totals(table.trace(first)), table.totals(table.trace(second))
     for name in ("parameters", "multiply_adds"):
@@ -89,6 +91,8 @@ def _row_differences(a: Row, b: Row) -> Iterator[dict[str, Any]]:
         return
     for setting in fields(a):
         values = getattr(a, setting.name), getattr(b, setting.name)
+        if setting.name == "reads":
+            values = values[0] or "the row before", values[1] or "the row before"
         yield from _unless_equal(f"{a.name} {setting.name}", *values)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 from alexnet import recipe as recipes
 from alexnet.errors import UnknownName
 from alexnet.models import zoo
@@ -13,6 +11,7 @@ from alexnet.reporting.blocks import Block, blocks
 
 CANVAS, BOX = 97, 45
 CENTRES = {1: (48,), 2: (24, 72)}
+RAIL = 11  # from a box's right edge to the line of a skip connection
 
 
 def draw(network: Network, size: int | None = None) -> str:
@@ -21,10 +20,28 @@ def draw(network: Network, size: int | None = None) -> str:
     every = blocks(network, size)
     lines = [*_row(1, (f"picture  3x{side}x{side}",), first=True)]
     lines += _fork(every[0].columns)
-    for block, after in pairwise(every):
-        lines += [*_row(block.columns, _content(block)), _link(block, after)]
-    lines += _row(every[-1].columns, _content(every[-1]), last=True)
+    starts = {}
+    for block, after in zip(every, (*every[1:], None), strict=True):
+        starts[block.name] = len(lines)
+        lines += _row(block.columns, _content(block), last=after is None)
+        lines += [_link(block, after)] if after else []
+    for block in every:
+        if block.reads and block.columns == 1:
+            _rail(lines, starts[block.reads] + 1, starts[block.name] + 1)
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _rail(lines: list[str], start: int, end: int) -> None:
+    """Draw a line from the box at line ``start`` past those between to the box at line ``end``."""
+    edge = CENTRES[1][0] + BOX // 2
+    for n in range(start, end + 1):
+        line = lines[n].ljust(edge + 1)
+        if n == start:
+            lines[n] = line[:edge] + "├" + "─" * (RAIL - 1) + "┐"
+        elif n == end:
+            lines[n] = line + "◄" + "─" * (RAIL - 2) + "┘"
+        else:
+            lines[n] = line.ljust(edge + RAIL) + "│"
 
 
 def network_of(name: str, size: int | None = None) -> tuple[Network, int]:
@@ -45,7 +62,7 @@ def network_of(name: str, size: int | None = None) -> tuple[Network, int]:
 def _content(block: Block) -> tuple[str, ...]:
     """Return the lines of a box: the layer and its parameters, what follows, and the shapes."""
     width = BOX - 4
-    kind = f"filters {block.kernel}" if block.kernel else "units"
+    kind = f"filters {block.kernel}" if block.kernel else "maps" if len(block.made) > 1 else "units"
     shapes = dict.fromkeys(map(_shape, (block.made, block.out)))
     head = _spread(f"{block.name}  {block.made[0]} {kind}", f"{block.parameters:,} params", width)
     maps = [" → ".join(shapes)] if len(block.made) > 1 else []

@@ -119,7 +119,7 @@ def _placed(every: Sequence[Block], side: int) -> list[list[Box]]:
     for block in every:
         last = found[-1][0]
         x = last.x + last.width + last.depth * SLANT[0] + GAP
-        colour = RIGHT if block.kernel else WRONG
+        colour = RIGHT if len(block.made) > 1 else WRONG
         found.append([_box(block.made, x, y, colour) for y in _levels(block.columns)])
     return found
 
@@ -143,6 +143,10 @@ def _draw(
         _arrows(axes, before, boxes, exchange=block.exchange)
     for box in (box for boxes in placed for box in boxes):
         _cuboid(axes, box)
+    at = dict(zip((block.name for block in every), placed[1:], strict=True))
+    for block in every:
+        if block.reads:
+            _skip(axes, at[block.reads][-1], at[block.name][-1])
     names = ["picture", *(block.name for block in every)]
     said = [[], *(_said(block) for block in every)]
     for boxes, name, lines in zip(placed, names, said, strict=True):
@@ -210,6 +214,21 @@ def _arrows(axes: Axes, before: Sequence[Box], boxes: Sequence[Box], *, exchange
                         "shrinkB": 0,
                     },
                 )
+
+
+def _skip(axes: Axes, source: Box, target: Box) -> None:
+    """Draw a skip connection as a bow over the boxes between."""
+    axes.annotate(
+        "",
+        (target.centre, target.top + 0.32),
+        (source.centre, source.top + 0.32),
+        arrowprops={
+            "arrowstyle": "-|>",
+            "color": WRONG,
+            "linewidth": 1.6,
+            "connectionstyle": "arc3,rad=-0.35",
+        },
+    )
 
 
 def _said(block: Block) -> list[str]:

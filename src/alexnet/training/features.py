@@ -29,7 +29,7 @@ from alexnet.data.preprocess import Preprocessing
 from alexnet.errors import DataError
 from alexnet.exchange.filling import tensors_of
 from alexnet.exchange.pretrained import digest
-from alexnet.models import table
+from alexnet.models import packing, wiring
 from alexnet.models.build import AlexNet, keep_dropping
 from alexnet.run.device import Device
 from alexnet.run.files import sync_file, sync_folder, write_text
@@ -81,6 +81,16 @@ class Plan:
         return [row.name for row in self.model.network.rows[: self.first]]
 
     @property
+    def kept(self) -> list[str]:
+        """Return the names of those rows whose outputs the rows behind them read."""
+        return wiring.entering(self.model.network.rows, self.first)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return the shape of a picture's features: of one map, or of several as ``packing`` has it."""
+        return packing.packed_shape([self.model.shapes[name] for name in self.kept])
+
+    @property
     def dtype(self) -> torch.dtype:
         """Return the type of the values, that of the run's precision."""
         return torch.bfloat16 if self.device.precision == "bf16" else torch.float32
@@ -93,6 +103,7 @@ class Plan:
             "format": FORMAT,
             "weights": digest(tensors_of(self.model, self.rows)),
             "rows": [repr(row) for row in self.model.network.rows[: self.first]],
+            "kept": self.kept,
             "preprocessing": self.preprocessing.to_json(),
             "mean_picture": digest(self.preprocessing.tensors()),
             "data": fingerprint,
@@ -128,12 +139,8 @@ def once(
             f"the features of {name} cannot be kept in {home}: {error.strerror or error}; make room "
             "there (its folders can be deleted), or set ALEXNET_DATA"
         ) from error
-    shape = _shape(plan)
+    shape = plan.shape
     return Features(np.asarray(values), source.labels, source.chosen, shape, plan.dtype)
-
-
-def _shape(plan: Plan) -> tuple[int, ...]:
-    return table.trace(plan.model.network, plan.model.size)[plan.first - 1].outputs
 
 
 def _whole(folder: Path, facts: dict[str, Any], console: Console) -> bool:
@@ -174,7 +181,7 @@ def _size(folder: Path) -> int:
 
 def _write(plan: Plan, source: Source, views: int, path: Path, console: Console) -> str:
     """Write the values front to back, so that a full disk is an error and not a crash."""
-    width = int(np.prod(_shape(plan))) * plan.dtype.itemsize
+    width = int(np.prod(plan.shape)) * plan.dtype.itemsize
     header = {"descr": "|u1", "fortran_order": False, "shape": (len(source), views, width)}
     digest_ = hashlib.sha256()
     total = -(-len(source) // BATCH)
@@ -193,7 +200,6 @@ def _write(plan: Plan, source: Source, views: int, path: Path, console: Console)
 @torch.inference_mode()
 def _values(plan: Plan, source: Source, views: int) -> Iterator[NDArray[np.uint8]]:
     """Yield the bytes of every batch, ``(N, views, bytes)``."""
-    last = plan.rows[-1]
     was_training = plan.model.training
     plan.model.eval()
     try:
@@ -201,11 +207,16 @@ def _values(plan: Plan, source: Source, views: int) -> Iterator[NDArray[np.uint8
             x = plan.preprocessing(part.pictures)
             with plan.device.autocast():
                 seen = [x, x.flip(3)][:views]
-                outputs = [plan.model.activations(view, [last])[last] for view in seen]
+                outputs = [_features(plan, view) for view in seen]
             stacked = torch.stack([_plain(y, plan.dtype) for y in outputs], 1)
             yield stacked.flatten(2).view(torch.uint8).numpy()
     finally:
         plan.model.train(was_training)
+
+
+def _features(plan: Plan, pictures: Tensor) -> Tensor:
+    found = plan.model.activations(pictures, plan.kept)
+    return packing.pack([found[name] for name in plan.kept])
 
 
 def _plain(y: Tensor, dtype: torch.dtype) -> Tensor:

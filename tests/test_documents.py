@@ -32,7 +32,7 @@ def test_the_arithmetic_in_studies_md():
     text = " ".join((DOCS / "studies.md").read_text(encoding="utf-8").split())
     steps = table.trace(zoo.network("alexnet-small", classes=10))
     total, first = table.totals(steps), steps[0].multiply_adds
-    pictures = 16 * 8512
+    pictures = 12 * 8512
     assert f"{total.multiply_adds / 1e6:.1f} million multiply-adds forward" in text
     assert f"{total.training_multiply_adds / 1e6:.0f} million in training" in text
     assert f"{total.training_multiply_adds * pictures / 1e12:.1f} T multiply-adds" in text

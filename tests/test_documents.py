@@ -26,3 +26,15 @@ def test_the_arithmetic_in_scaling_md():
     assert f"{total.training_multiply_adds:,}" in text
     for ranks in (8, 16, 32):
         assert f"{2 * (ranks - 1) * weights * 4 // ranks:,}" in text
+
+
+def test_the_arithmetic_in_studies_md():
+    text = " ".join((DOCS / "studies.md").read_text(encoding="utf-8").split())
+    steps = table.trace(zoo.network("alexnet-small", classes=10))
+    total, first = table.totals(steps), steps[0].multiply_adds
+    pictures = 12 * 8512
+    assert f"{total.multiply_adds / 1e6:.1f} million multiply-adds forward" in text
+    assert f"{total.training_multiply_adds / 1e6:.0f} million in training" in text
+    assert f"{total.training_multiply_adds * pictures / 1e12:.1f} T multiply-adds" in text
+    assert f"{2 * (total.training_multiply_adds - first) * pictures / 1e12:.1f} TFLOP" in text
+    assert 8512 == 8522 // 64 * 64  # pictures of an epoch without its last, smaller batch

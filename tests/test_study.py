@@ -135,7 +135,8 @@ def test_two_factors_are_a_grid_with_the_published_cells():
 
 def test_a_file_that_is_no_record_is_named(tmp_path):
     file = tmp_path / "study.json"
-    for content in ("{", "[]", '{"study": "x"}'):
+    half = json.dumps({**record(BASE), "rows": [{"name": "x"}]})
+    for content in ("{", "[]", '{"study": "x"}', half, json.dumps({**record(BASE), "rows": 3})):
         file.write_text(content, encoding="utf-8")
         with pytest.raises(DataError, match=r"study\.json is not a record of a study"):
             tables.read(file)
@@ -180,6 +181,8 @@ def test_a_study_from_its_first_run_to_its_table(alexnet):
     assert rows["one-view"]["value"] == kept["test_views"]["centre"]["accuracy"]
     assert json.loads((out / "study.json").read_text(encoding="utf-8")) == found
     assert "slow" in alexnet("study", str(out / "study.json"))
+    text = (out / "study.md").read_text(encoding="utf-8")
+    assert alexnet("study", str(out / "study.json"), "--markdown") == text
 
     said = alexnet("study", "tiny.toml", "--set", "optim.lr=0.3", status=2)
     assert "there and 0.3 in the study" in said
@@ -187,6 +190,7 @@ def test_a_study_from_its_first_run_to_its_table(alexnet):
 
 def test_before_anything_is_run(alexnet):
     rows = json.loads(alexnet("study", "tiny.toml", "--dry-run", "--json", "--seeds", "4,5"))
+    assert [r["changes"] for r in rows] == ["", "optim.lr = 0.001"] * 2
     assert [(r["row"], r["seed"], r["state"]) for r in rows] == [
         (name, seed, "missing") for seed in (4, 5) for name in ("as-it-is", "slow")
     ]

@@ -13,7 +13,8 @@ import typer
 
 from alexnet.errors import TrainingError, UsageError
 from alexnet.options import DeviceName, Json, Root
-from alexnet.recipe import parse_assignment
+from alexnet.recipe import flat, parse_assignment
+from alexnet.reporting import study as tables
 from alexnet.reporting.text import summary_table
 from alexnet.run.launch import place
 from alexnet.run.log import Console
@@ -48,20 +49,18 @@ def study(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be run, and how far each run is.")
     ] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
     device: DeviceName = "auto",
     data: Root = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
     as_json: Json = False,
 ) -> None:
     """Run a study: rows of settings times seeds, those missing alone, and compare the rows."""
-    from alexnet.reporting import study as tables
-
     if name is None:
         _list(as_json)
         return
     if name.endswith(".json"):
-        record = tables.read(Path(name))
-        write(record if as_json else tables.text(record))
+        _print(tables.read(Path(name)), markdown, as_json)
         return
     if place().world > 1:
         raise UsageError("a study is one process; let torchrun run its runs one by one")
@@ -72,12 +71,11 @@ def study(
     wanted = chosen(loaded, every, seeds=numbers, only=only or ())
     refuse_others(every)
     if dry_run:
-        _foretell(wanted, as_json)
+        _foretell(loaded, wanted, as_json)
         return
     made = _Made(loaded, every, folder, settings, shlex.join(["alexnet", *sys.argv[1:]]))
     failed = run_missing(wanted, _verbs(made, device, data, Console(quiet=quiet)), made.command)
-    record = made.write()
-    write(record if as_json else tables.text(record))
+    _print(made.write(), markdown, as_json)
     if failed:
         raise TrainingError("\n".join(["some runs could not go on:", *failed]))
 
@@ -94,11 +92,10 @@ class _Made:
 
     def write(self) -> dict[str, Any]:
         """Write study.json and study.md and return the record."""
-        from alexnet.reporting.study import markdown
-        from alexnet.studies import record
+        from alexnet.studies import record  # torch, which a plan can do without
 
         found = record.record_of(self.study, self.every, command=self.command, changes=self.changes)
-        record.write(self.out, found, markdown(found))
+        record.write(self.out, found, tables.markdown(found))
         return found
 
 
@@ -133,9 +130,26 @@ def _numbers(text: str | None) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
-def _foretell(every: list[Cell], as_json: bool) -> None:
+def _foretell(study: plan.Study, every: list[Cell], as_json: bool) -> None:
     rows: list[dict[str, Any]] = [
-        {"row": c.row, "seed": c.seed, "state": c.progress(), "folder": str(c.folder)}
+        {
+            "row": c.row,
+            "seed": c.seed,
+            "state": c.progress(),
+            "folder": str(c.folder),
+            "changes": _settings(study.line(c.row)),
+        }
         for c in every
     ]
     write(rows if as_json else summary_table(rows))
+
+
+def _settings(row: plan.Line) -> str:
+    changed = {"recipe": row.recipe} if row.recipe else {}
+    changed |= dict(flat(row.set))
+    return ", ".join(f"{key} = {value}" for key, value in changed.items())
+
+
+def _print(record: dict[str, Any], markdown: bool, as_json: bool) -> None:
+    text = tables.markdown if markdown else tables.text
+    write(record if as_json else text(record))

@@ -7,7 +7,14 @@ import json
 import pytest
 
 from alexnet import recipe
-from alexnet.errors import Interrupted, NotFinite, RecipeError, UnknownName, UsageError
+from alexnet.errors import (
+    CheckpointError,
+    Interrupted,
+    NotFinite,
+    RecipeError,
+    UnknownName,
+    UsageError,
+)
 from alexnet.studies import cells, plan
 from alexnet.studies.running import Verbs, run_missing
 
@@ -152,6 +159,16 @@ def test_prose_and_splits_that_the_data_settles_do_not_differ(tmp_path):
     begin(every[1], changes={"train.batch": 3})
     with pytest.raises(UsageError, match=r"train\.batch is 3 there"):
         cells.refuse_others(every)
+
+
+def test_a_result_without_figures_is_named(study, tmp_path):
+    (cell, *_) = cells.cells(study, tmp_path)
+    begin(cell, finished=True)
+    with pytest.raises(CheckpointError, match=r"result\.json has no .*test_views: it is damaged"):
+        cell.result()
+    (cell.folder / "recipe.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(RecipeError, match=r"recipe\.toml is not UTF-8 text"):
+        cells.refuse_others([cell])
 
 
 def test_a_step_is_told_of_an_unfinished_run(study, tmp_path):

@@ -13,6 +13,7 @@ from alexnet.reporting.text import summary_table
 from alexnet.run.log import minutes
 
 NEEDED = {"study", "command", "rows", "cells", "missing", "grid", "environment"}
+OF_A_ROW = {"name", "title", "base", "at", "published", "top"}
 Table = list[dict[str, str]]
 
 
@@ -21,7 +22,8 @@ def read(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         missing = NEEDED - record.keys()
-    except (OSError, ValueError, AttributeError) as error:
+        missing |= set().union(*(OF_A_ROW - row.keys() for row in record.get("rows", ())))
+    except (OSError, ValueError, AttributeError, TypeError) as error:
         raise DataError(f"{path} is not a record of a study: {error}") from None
     if missing:
         raise DataError(

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from alexnet import recipe as recipes
-from alexnet.errors import RecipeError, UsageError
+from alexnet.errors import CheckpointError, RecipeError, UsageError
 from alexnet.recipe import Recipe
 from alexnet.run.files import read_json
 from alexnet.run.log import METRICS, read_metrics
 from alexnet.studies.plan import Line, Study
 
 RECIPE, RESULT = "recipe.toml", "result.json"  # as training.record writes them
+RECORDED = {"test_views", "speed", "environment", "commit", "date", "changed"}
 PROSE = ("summary", "source", "published.", "fault")  # changes no figure
 SPLITS = ("data.train", "data.validation", "data.test")
 
@@ -53,8 +54,14 @@ class Cell:
         return f"unfinished, step {lines[-1]['step']}" if lines else "unfinished"
 
     def result(self) -> dict[str, Any]:
-        """Return the record of a finished run."""
-        return read_json(self.folder / RESULT)
+        """Return the record of a finished run. Raises ``CheckpointError`` for one that lacks figures."""
+        found = read_json(self.folder / RESULT)
+        if missing := RECORDED - found.keys():
+            raise CheckpointError(
+                f"{self.folder / RESULT} has no {', '.join(sorted(missing))}: it is damaged, or of an "
+                f"older version. Remove {self.folder} to train it again"
+            )
+        return found
 
 
 def cells(
@@ -140,8 +147,7 @@ def refuse_others(every: Iterable[Cell]) -> None:
 
 
 def _differences(cell: Cell) -> Iterator[str]:
-    text = (cell.folder / RECIPE).read_text(encoding="utf-8")
-    kept = recipes.parse(text, origin=str(cell.folder / RECIPE))
+    kept = recipes.load(str(cell.folder / RECIPE))
     there, here = (dict(recipes.flat(recipes.to_tree(r))) for r in (kept, cell.recipe))
     cut_by_data = {key for key in SPLITS if here.get(key) == "auto"}
     settled = cut_by_data | ({"data.split"} if cut_by_data else set())

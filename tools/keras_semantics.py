@@ -32,7 +32,13 @@ def _optimisers() -> dict[str, Any]:
         "sgd_momentum": _descend(sgd(0.1, **momentum), 0.1, noise),
         "sgd_nesterov": _descend(sgd(0.1, **momentum, nesterov=True), 0.1, noise),
         "adam_l2": _penalised(noise * np.float32(1e-3)),
+        "rmsprop": _descend(_rmsprop(), 0.001, small),
+        "rmsprop_centered": _descend(_rmsprop(centered=True), 0.001, small),
     }
+
+
+def _rmsprop(**how: bool) -> keras.Optimizer:
+    return keras.optimizers.RMSprop(0.001, rho=exact(0.9), epsilon=exact(1e-7), **how)
 
 
 def _start() -> keras.Variable:

@@ -98,14 +98,15 @@ class Group(Section):
 
 
 class Optim(Section):
-    """The update rule. ``sgd``/``adam`` as torch writes them, ``keras-*`` as Keras does, ``2012``
-    as the paper does (section 5).
+    """The update rule. ``sgd``/``adam`` as torch writes them, ``keras-*`` and ``rmsprop`` as Keras
+    does, ``2012`` as the paper does (section 5).
 
     Weight decay falls on the kernels of convolutions and dense layers, never on biases and norms.
     """
 
     name: Annotated[
-        Literal["sgd", "adam", "keras-sgd", "keras-adam", "muon", "2012"], BeforeValidator(word)
+        Literal["sgd", "adam", "keras-sgd", "keras-adam", "muon", "2012", "rmsprop"],
+        BeforeValidator(word),
     ] = "sgd"
     lr: Positive = 0.1
     momentum: Probability = 0.9
@@ -113,6 +114,8 @@ class Optim(Section):
     beta1: Probability = 0.9
     beta2: Probability = 0.999
     eps: Positive = 1e-7
+    rho: Probability = 0.9  # rmsprop: what is kept of the mean square, which it has for momentum
+    centered: bool = False  # rmsprop: divide by the deviation of the gradient, not by its size
     weight_decay: NotNegative = 0.0
     aux_lr: NotNegative = 0.01  # muon: the rate of Adam, for what is not a hidden kernel
     group: tuple[Group, ...] = ()  # the first whose ``match`` fits a tensor's name rules it

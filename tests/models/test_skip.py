@@ -171,7 +171,7 @@ def test_who_reads_what():
 @pytest.mark.parametrize("row", [ReLU("r", reads="x"), wiring.Add("r", other="fc8")])
 def test_a_row_reads_only_what_stands_before_it(row):
     owt = zoo.network("owt")
-    with pytest.raises(ValueError, match="'r' reads '(x|fc8)', which is no row before it"):
+    with pytest.raises(ValueError, match=r"'r' reads '(x|fc8)', which is no row before it"):
         table.trace(replace(owt, rows=(*owt.rows[:4], row, *owt.rows[4:])))
 
 

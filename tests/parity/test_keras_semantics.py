@@ -31,6 +31,8 @@ RULES = {
     "sgd": Optim(name="keras-sgd", lr=0.1, momentum=0.0),
     "sgd_momentum": Optim(name="keras-sgd", lr=0.1, momentum=0.9),
     "sgd_nesterov": Optim(name="keras-sgd", lr=0.1, momentum=0.9, nesterov=True),
+    "rmsprop": Optim(name="rmsprop", lr=0.001),
+    "rmsprop_centered": Optim(name="rmsprop", lr=0.001, centered=True),
 }
 
 

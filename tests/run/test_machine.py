@@ -74,3 +74,22 @@ def test_the_page_as_text_json_and_markdown(monkeypatch):
     tables = marked.split("\n\n")
     assert [len({line.count("|") for line in table.splitlines()}) for table in tables] == [1, 1]
     assert f"| torch | {found['packages']['torch']} |" in tables[1]
+
+
+def test_free_memory_is_what_the_system_would_give():
+    free = machine.free_memory(torch.device("cpu"))
+    if free is None:
+        pytest.skip("this system does not tell")
+    assert 0 < free <= psutil.virtual_memory().total
+    limit = machine.memory()
+    assert limit is None or free <= limit
+
+
+def test_a_container_keeps_less_free_than_the_machine(monkeypatch):
+    monkeypatch.setattr(machine, "_available_memory", lambda: 8 * 2**30)
+    monkeypatch.setattr(machine, "_container_limit", lambda: 3 * 2**30)
+    monkeypatch.setattr(machine, "_container_held", lambda: 2**30)
+    assert machine.free_memory(torch.device("cpu")) == 2 * 2**30
+    monkeypatch.setattr(machine, "_container_held", lambda: 4 * 2**30)
+    assert machine.free_memory(torch.device("cpu")) == 0
+    assert machine.free_memory(torch.device("mps")) is None

@@ -143,6 +143,64 @@ def test_adam_puts_epsilon_where_its_framework_does(name):
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("centered", [False, True])
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize("scale", [1.0, 1e-5])
+def test_rmsprop_has_epsilon_inside_the_root(centered, decay, scale):
+    """Keras's ``update_step``: ``increment = lr * gradient * rsqrt(velocity + epsilon)``."""
+    w, velocity, average, expected = np.array(START), np.zeros(5), np.zeros(5), []
+    rho, epsilon = 0.8, 1e-6
+    for g, f in zip(GRADIENTS * scale, FACTORS, strict=True):
+        g = g + decay * w
+        velocity = rho * velocity + (1 - rho) * np.square(g)
+        denominator = velocity + epsilon
+        if centered:
+            average = rho * average + (1 - rho) * g
+            denominator = denominator - np.square(average)
+        w = w - 0.01 * f * g / np.sqrt(denominator)
+        expected.append(w)
+    plan = Optim(
+        name="rmsprop", lr=0.01, rho=rho, eps=epsilon, centered=centered, weight_decay=decay
+    )
+    got = run(plan, GRADIENTS * scale, FACTORS, START)
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_rmsprop_starts_with_the_constants_of_keras():
+    """rho .9, epsilon 1e-7, not centered: the first step on a gradient of 1 is lr / sqrt(.1 + 1e-7)."""
+    got = run(Optim(name="rmsprop", lr=0.001), np.ones((1, 1)), [1], [0.0])
+    assert got[0, 0] == pytest.approx(-0.001 / np.sqrt(0.1 + 1e-7), rel=1e-6)
+    tiny = run(Optim(name="rmsprop", lr=0.001), np.full((1, 1), 1e-8), [1], [0.0])
+    assert tiny[0, 0] == pytest.approx(-0.001 * 1e-8 / np.sqrt(1e-7), rel=1e-5)  # torch: 2.4e-4
+
+
+def test_rmsprop_gives_every_group_its_own_rate_and_decay():
+    """Weights, biases and head of one network, each by the formula with the numbers of its group."""
+    model, draw = Small(), np.random.default_rng(2)
+    plan = Optim(
+        name="rmsprop",
+        lr=0.01,
+        weight_decay=0.5,
+        group=(Group(match="*.bias", lr_factor=2.0), Group(match="fc8.*", weight_decay=0.25)),
+    )
+    rule = optim.make(model, plan)
+    ours = {"conv1.weight": (0.01, 0.5), "conv1.bias": (0.02, 0.0), "fc8.weight": (0.01, 0.25)}
+    tensors = dict(model.named_parameters())
+    w = {name: tensors[name].detach().double().numpy().copy() for name in ours}
+    square = {name: np.zeros_like(w[name]) for name in ours}
+    for _ in range(5):
+        for name, (lr, decay) in ours.items():
+            grad = draw.normal(size=w[name].shape)
+            tensors[name].grad = torch.from_numpy(grad).float()
+            whole = grad + decay * w[name]
+            square[name] = 0.9 * square[name] + 0.1 * whole**2
+            w[name] -= lr * whole / np.sqrt(square[name] + 1e-7)
+        rule.step()
+    for name in ours:
+        got = tensors[name].detach().numpy()
+        np.testing.assert_allclose(got, w[name], rtol=1e-5, atol=1e-6, err_msg=name)
+
+
 def test_muon_moves_a_kernel_along_an_orthogonal_matrix():
     torch.manual_seed(0)
     model = Small()

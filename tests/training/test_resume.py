@@ -64,7 +64,13 @@ MEASURED = {
 # Where bf16 is emulated a step takes seconds, and the rest of the plan is tested without it.
 QUICK = "bf16" if fast_bf16(torch.device("cpu")) else "float32"
 BF16 = {"train.precision": QUICK, "train.average": 0.9, "checkpoint.every": "3 steps"}
-PLANS = {"muon": MUON, "adam": ADAM, "bf16": BF16, "measured": MEASURED}
+RMSPROP = {
+    "optim.name": "rmsprop",
+    "optim.lr": 0.001,
+    "optim.centered": True,
+    "checkpoint.every": "3 steps",
+}
+PLANS = {"muon": MUON, "adam": ADAM, "bf16": BF16, "measured": MEASURED, "rmsprop": RMSPROP}
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +110,7 @@ STEP, SAVE = "training.loop.train_step", "run.checkpoint."
         pytest.param("bf16", dies(STEP, 8), id="bf16, inside an epoch"),
         pytest.param("measured", dies(STEP, 2), id="measured, before any checkpoint"),
         pytest.param("measured", dies(STEP, 6), id="measured, inside an epoch"),
+        pytest.param("rmsprop", dies(STEP, 6), id="rmsprop, inside an epoch"),
     ],
 )
 def test_killed_and_resumed_is_never_killed(tmp_path, data_root, unbroken, plan, death):

@@ -19,6 +19,7 @@ from alexnet.reporting.published import faults_text, scored_text, verdict_text
 from alexnet.reporting.text import summary_table
 from alexnet.run.files import read_json
 from alexnet.run.log import minutes, read_metrics, resume_command
+from alexnet.run.memory import record_text
 
 
 def network_card(network: Network, size: int | None = None) -> dict[str, Any]:
@@ -239,6 +240,8 @@ def result_text(folder: Path, record: dict[str, Any]) -> str:
         f"peak memory {speed['peak_memory_bytes'] / 2**20:.0f} MiB{_of_ranks(speed)}",
         f"  on {record['environment']['hardware']}, torch {record['environment']['packages']['torch']}",
     ]
+    if "memory" in record:  # records of 0.1.0 have it not
+        lines.append(record_text(record["memory"]))
     lines += scored_text(record.get("scored", {}))
     lines += _balance_text(test) + _views_text(record.get("test_views", {}), test["views"])
     if verdict:

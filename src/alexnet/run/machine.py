@@ -66,6 +66,46 @@ def memory() -> int | None:
     return min(limits) if limits else None
 
 
+def free_memory(device: torch.device) -> int | None:
+    """Return the bytes that this process can still take on a device, None where that is not told.
+
+    Of a CPU, what the system would give up of its files' cache counts as free; a container's limit
+    is kept.
+    """
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    if device.type != "cpu":
+        return None
+    if sys.platform == "win32":
+        return _windows_memory(2)
+    limit, held = _container_limit(), _container_held()
+    left = [limit - held] if limit and held is not None else []
+    found = [free for free in (_available_memory(), *left) if free is not None]
+    return max(0, min(found)) if found else None
+
+
+def _available_memory() -> int | None:
+    """Read Linux's own estimate; other systems have no such line."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            found = re.search(r"^MemAvailable:\s+(\d+) kB", file.read(), re.MULTILINE)
+    except OSError:
+        return None
+    return int(found[1]) * 1024 if found else None
+
+
+def _container_held() -> int | None:
+    """Return what a Linux control group, version 2, holds beside the cache of files."""
+    try:
+        with open("/sys/fs/cgroup/memory.current", encoding="ascii") as file:
+            current = int(file.read())
+        with open("/sys/fs/cgroup/memory.stat", encoding="ascii") as file:
+            counts = dict(line.split() for line in file)
+    except (OSError, ValueError):
+        return None
+    return current - int(counts.get("inactive_file", 0)) - int(counts.get("active_file", 0))
+
+
 def _physical_memory() -> int | None:
     if sys.platform == "win32":
         return _windows_memory()
@@ -75,14 +115,14 @@ def _physical_memory() -> int | None:
         return None
 
 
-def _windows_memory() -> int | None:
-    """Ask GlobalMemoryStatusEx: a structure of 64 bytes whose second eight are the total."""
+def _windows_memory(eight: int = 1) -> int | None:
+    """Ask GlobalMemoryStatusEx: a structure of 64 bytes; the eights from 1 on: total, available."""
     import ctypes
 
     status = (ctypes.c_uint64 * 8)()
     status[0] = ctypes.sizeof(status)  # dwLength, a 32-bit number, little-endian
     ask = getattr(ctypes, "windll").kernel32.GlobalMemoryStatusEx  # noqa: B009 (Windows alone)
-    return int(status[1]) if ask(ctypes.byref(status)) else None
+    return int(status[eight]) if ask(ctypes.byref(status)) else None
 
 
 def _container_limit() -> int | None:

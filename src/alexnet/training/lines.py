@@ -6,6 +6,7 @@ from typing import Any
 
 from alexnet.models import table
 from alexnet.run.log import minutes
+from alexnet.run.memory import opening_text
 from alexnet.training.saving import Progress
 from alexnet.training.stage import Stage
 
@@ -27,7 +28,8 @@ def beforehand(stage: Stage, progress: Progress, step_seconds: float) -> str:
         f"{stage.model.size}x{stage.model.size}, {len(stage.train):,} training pictures, "
         f"{stage.epochs} epochs of {stage.steps_per_epoch} steps\n"
         f"on {stage.device.describe()}: {work / 1e12:.1f} T multiply-adds, roughly "
-        f"{minutes(step_seconds * UPDATE * left * mean / max(now, 1.0))} at the present speed of this machine"
+        f"{minutes(step_seconds * UPDATE * left * mean / max(now, 1.0))} at the present speed of this machine\n"
+        f"{opening_text(stage.memory)}"
     )
 
 

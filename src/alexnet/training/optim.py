@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from alexnet.errors import CheckpointError, RecipeError
 from alexnet.recipe import Duration, Optim
 from alexnet.run.device import fast_bf16
+from alexnet.training.rmsprop import rmsprop
 
 Optimizer = torch.optim.Optimizer
 Groups = list[dict[str, Any]]
@@ -228,12 +229,8 @@ def _adam(params: Groups, optim: Optim) -> Optimizer:
 
 def _keras_adam(params: Groups, optim: Optim) -> Optimizer:
     betas = (optim.beta1, optim.beta2)
-    return KerasAdam(
-        [{**group, "keras_eps": optim.eps} for group in params],
-        lr=optim.lr,
-        betas=betas,
-        fused=True,
-    )
+    own = [{**group, "keras_eps": optim.eps} for group in params]
+    return KerasAdam(own, lr=optim.lr, betas=betas, fused=True)
 
 
 def _muon(params: Groups, optim: Optim) -> Optimizer:
@@ -248,6 +245,7 @@ RULES: dict[str, Callable[[Groups, Optim], Optimizer]] = {
     "keras-adam": _keras_adam,
     "muon": _muon,
     "2012": lambda params, optim: KerasSGD(params, optim.momentum, nesterov=False),
+    "rmsprop": rmsprop,
 }
 
 

@@ -32,7 +32,7 @@ from alexnet.recipe import Recipe
 from alexnet.run import checkpoint, log
 from alexnet.run.device import environment, peak_memory
 from alexnet.run.files import read_json, write_text
-from alexnet.training import measured, scoring
+from alexnet.training import estimate, measured, scoring
 from alexnet.training.saving import Progress
 from alexnet.training.stage import Stage
 
@@ -182,6 +182,7 @@ def _record(
             "waiting_share": progress.waited / progress.seconds,  # for pictures, of rank 0
             "ranks": progress.ranks,
         },
+        "memory": estimate.record(stage.memory, stage.device),  # of rank 0
         "environment": environment(stage.device),
         "commit": commit(),
         "date": today(),

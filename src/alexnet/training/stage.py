@@ -34,8 +34,9 @@ from alexnet.recipe import Recipe
 from alexnet.run import classifier
 from alexnet.run.device import Device
 from alexnet.run.log import Console
+from alexnet.run.memory import Memory
 from alexnet.run.ranks import ALONE, Ranks
-from alexnet.training import features, measured, optim, parallel, scoring, sides
+from alexnet.training import estimate, features, measured, optim, parallel, scoring, sides
 from alexnet.training.parallel import Parallel
 from alexnet.training.schedule import EarlyStopping, Plateau, rules
 from alexnet.training.transfer import network_of, rows_run_once, run_once, start_from
@@ -65,6 +66,7 @@ class Stage:
     stopping: EarlyStopping | None
     steps_per_epoch: int
     total: int  # optimiser steps of the whole run
+    memory: Memory  # what the run needs, roughly
     first: int = 0  # the row that a step begins with: those before it ran once (features.py)
     parallel: Parallel = field(default_factory=Parallel)
     is_best: bool = field(default=False)
@@ -80,8 +82,7 @@ class Stage:
         frozen = transfer.frozen_rows(network, self.recipe.model.frozen)
 
         def cost(side: int) -> int:
-            traced = table.trace(network, side)
-            return transfer.training_multiply_adds(traced, frozen, self.first)
+            return transfer.training_multiply_adds(table.trace(network, side), frozen, self.first)
 
         return sides.mean(cost, self.recipe, steps, self.total)
 
@@ -131,8 +132,8 @@ def set_up(
     ``folder``: the run's, whose statistics of the training split are read where they are there.
     ``resumed``: it holds this run already; two towers may go on as one process.
 
-    Raises ``UsageError`` where the picture is too small for the network, a split is empty or two
-    splits share pictures, before any download where it can.
+    Raises ``UsageError`` where the picture is too small for the network, a split is empty, two splits
+    share pictures, or the memory is too small for the run, before any download where it can.
     """
     shared = _refuse_early(recipe, _splits(recipe), ranks, resumed=resumed)
     with ranks.first_of_machine("data"):
@@ -149,6 +150,7 @@ def set_up(
     shared = shared.of_classes(len(dataset.classes))
     model = shared.model(whole).to(device.torch)
     first = rows_run_once(recipe, whole)
+    memory = estimate.checked(recipe, model, first, parts, device, ranks)
     if first:
         plan = features.Plan(whole, first, prepared, device)
         parts = run_once(plan, recipe, dataset, parts, root, console)
@@ -175,6 +177,7 @@ def set_up(
         stopping=stopping,
         steps_per_epoch=length,
         total=max(1, total),
+        memory=memory,
         first=first,
         parallel=shared,
     )
@@ -216,12 +219,10 @@ def _splits(recipe: Recipe) -> dict[str, str]:
 def _open(recipe: Recipe, root: Path | None, console: Console) -> Dataset:
     """Open the data set and, of photographs, say what was found in them."""
     data = recipe.data
-    dataset = open_dataset(
-        data.name, root=root, size=data.size, say=console.say, quiet=console.quiet
-    )
-    if report := dataset.report():
+    found = open_dataset(data.name, root=root, size=data.size, say=console.say, quiet=console.quiet)
+    if report := found.report():
         console.say(report_text.render(report))
-    return dataset
+    return found
 
 
 def _settled(recipe: Recipe, dataset: Dataset) -> Recipe:

@@ -1,0 +1,188 @@
+"""How much memory a run will need, before it starts; one that cannot fit is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from alexnet.data.loader import Source
+from alexnet.errors import RecipeError
+from alexnet.models import footprint, packing, table, wiring
+from alexnet.models.build import AlexNet
+from alexnet.models.towers import Tower
+from alexnet.recipe import Optim, Recipe
+from alexnet.run.device import Device, peak_memory, resident_memory
+from alexnet.run.machine import free_memory
+from alexnet.run.memory import Memory, parts_text, size
+from alexnet.run.ranks import Ranks
+from alexnet.training import features, optim
+
+
+def checked(
+    recipe: Recipe,
+    model: AlexNet | Tower,
+    first: int,
+    parts: Mapping[str, Source],
+    device: Device,
+    ranks: Ranks,
+) -> Memory:
+    """Return ``memory_of``; raises ``RecipeError`` where that is more than is free."""
+    memory = memory_of(recipe, model, first, parts, device, ranks)
+    refuse_too_large(memory, recipe, device, ranks)
+    return memory
+
+
+def memory_of(
+    recipe: Recipe,
+    model: AlexNet | Tower,
+    first: int,
+    parts: Mapping[str, Source],
+    device: Device,
+    ranks: Ranks,
+) -> Memory:
+    """Return what a run with this freshly built model will hold in this process, roughly.
+
+    ``first``: the row that a step begins with. Batches are divided evenly between the ranks.
+    """
+    cpu, half = device.torch.type == "cpu", 2 if isinstance(model, Tower) else 1
+    value = 2 if device.precision == "bf16" else 4
+    weights = _bytes([*model.parameters(), *model.buffers()])
+    trained = [p for p in model.parameters() if p.requires_grad]
+    batch = _share(recipe.train.batch, ranks, half)
+    kept, passing = _activations(recipe, model, first, value, ranks, half)
+    data = _data(parts, _stored(model, first, parts["train"], value), device)
+    return Memory(
+        program=max(0, resident_memory() - weights) if cpu else 0,
+        weights=weights,
+        copies=sum(p.numel() for p in model.parameters()) * value if value == 2 else 0,
+        average=weights if recipe.train.average else 0,
+        gradients=_bytes(trained),
+        optimiser=remembered(optim.groups(model, recipe.optim), recipe.optim),
+        activations=kept * batch // half,
+        scoring=passing // half,
+        pictures=batch
+        * _prepared(model, first, value, max((recipe.input.size, *recipe.train.sides))),
+        data=data,
+        mapped=cpu,
+        free=free_memory(device.torch),
+    )
+
+
+def _share(batch: int, ranks: Ranks, half: int) -> int:
+    return batch if half == 2 else -(-batch // ranks.world)
+
+
+def _activations(
+    recipe: Recipe, model: AlexNet | Tower, first: int, value: int, ranks: Ranks, half: int
+) -> tuple[int, int]:
+    """Return bytes that a picture of a training step keeps, and bytes that scoring needs at once."""
+    network = model.network
+    side = max((recipe.input.size, *recipe.train.sides))
+    steps = table.trace(network, side)
+    frozen = model.frozen if isinstance(model, AlexNet) else frozenset()
+    chain = not wiring.held(network.rows)
+    kept = footprint.kept(steps, frozen, first, value, chain=chain)
+    scored = table.trace(network, recipe.input.size)
+    pictures = 4 * 3 * recipe.input.size**2
+    batch = _share(recipe.evaluation.batch, ranks, half)
+    once = features.BATCH * (footprint.passing(scored[:first], value) + pictures) if first else 0
+    behind = batch * (footprint.passing(scored[first:], value) + (0 if first else pictures))
+    return kept, max(once, behind)
+
+
+def _prepared(model: AlexNet | Tower, first: int, value: int, side: int) -> int:
+    """Return the bytes of a picture as a step takes it in."""
+    return 4 * 3 * side**2 if not first else _features(model, first) * value
+
+
+def _features(model: AlexNet | Tower, first: int) -> int:
+    assert isinstance(model, AlexNet)
+    names = wiring.entering(model.network.rows, first)
+    shape = packing.packed_shape([model.shapes[name] for name in names])
+    return int(torch.Size(shape).numel())
+
+
+def _stored(model: AlexNet | Tower, first: int, source: Source, value: int) -> int:
+    """Return the bytes of a picture as it is kept for the run: its pixels, or its features."""
+    return int(source.images[0].nbytes) if not first else _features(model, first) * value
+
+
+def _data(parts: Mapping[str, Source], stored: int, device: Device) -> int:
+    """Return the bytes of the splits that are read again and again, or that lie on a device.
+
+    A split larger than a quarter of a CUDA device is read batch by batch (``Source.resident``).
+    """
+    room = float("inf")
+    if device.torch.type == "cuda":
+        room = torch.cuda.get_device_properties(device.torch).total_memory / 4
+    sizes = [len(part) * stored for name, part in parts.items() if name != "test"]
+    return sum(count for count in sizes if count <= room)
+
+
+def remembered(groups: Iterable[Mapping[str, object]], plan: Optim) -> int:
+    """Return the bytes that an update rule keeps of past gradients, of the groups it is made of."""
+    total = 0
+    for group in groups:
+        params = group["params"]
+        assert isinstance(params, list)
+        total += _bytes(params) * _values(plan, orthogonal=bool(group["orthogonal"]))
+    return total
+
+
+def _values(plan: Optim, *, orthogonal: bool) -> int:
+    """Count what is remembered of each weight."""
+    if plan.name == "rmsprop":
+        return 1 + plan.centered
+    if plan.name == "sgd":
+        return int(plan.momentum > 0)
+    adam = plan.name in ("adam", "keras-adam") or (plan.name == "muon" and not orthogonal)
+    return 2 if adam else 1
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(t.numel() * t.element_size() for t in tensors)
+
+
+def refuse_too_large(memory: Memory, recipe: Recipe, device: Device, ranks: Ranks) -> None:
+    """Raise ``RecipeError`` where a run needs more memory than is free, with a batch that fits."""
+    sharing = ranks.world // ranks.place.nodes if device.torch.type == "cpu" else 1
+    if memory.free is None or memory.needed * sharing <= memory.free:
+        return
+    each = f", in each of {sharing} processes" if sharing > 1 else ""
+    raise RecipeError(
+        f"this run needs roughly {size(memory.needed)} more{each}, and {device.torch} has "
+        f"{size(memory.free)} free: {parts_text(memory.to_json())}; {_advice(memory, recipe, sharing)}"
+    )
+
+
+def _advice(memory: Memory, recipe: Recipe, sharing: int) -> str:
+    assert memory.free is not None
+    room = memory.free // sharing - memory.fixed
+    step = memory.activations + memory.pictures
+    batches = {
+        "train.batch": _fitting(recipe.train.batch, step, room - memory.gradients),
+        "evaluation.batch": _fitting(recipe.evaluation.batch, memory.scoring, room),
+    }
+    if min(batches.values()) < 1:
+        return "no batch would fit; choose a smaller network or input.size, or another device"
+    asked = {"train.batch": recipe.train.batch, "evaluation.batch": recipe.evaluation.batch}
+    lower = [f"{key}={count}" for key, count in batches.items() if count < asked[key]]
+    return f"set {' and '.join(lower)}"
+
+
+def _fitting(batch: int, bytes_: int, room: int) -> int:
+    """Return the batch, or the largest power of two below it that fits; 0 where none does."""
+    if bytes_ <= room:
+        return batch
+    most = int(batch * room / max(1, bytes_))
+    return 1 << (most.bit_length() - 1) if most > 0 else 0
+
+
+def record(memory: Memory, device: Device) -> dict[str, Any]:
+    """Return what stands in a run's record: the parts, and what was held at most, of the device."""
+    cuda = device.torch.type == "cuda"
+    peak = torch.cuda.max_memory_allocated(device.torch) if cuda else peak_memory()
+    return {**memory.to_json(), "peak": peak}

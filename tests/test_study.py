@@ -13,6 +13,9 @@ from alexnet import cli
 from alexnet.errors import DataError
 from alexnet.reporting import study as tables
 
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tools"))
+
 TINY = """
 name = "tiny"
 summary = "is a small rate slower?"
@@ -142,6 +145,17 @@ def test_a_file_that_is_no_record_is_named(tmp_path):
             tables.read(file)
     with pytest.raises(DataError, match="is not a record"):
         tables.read(tmp_path / "none.json")
+
+
+def test_the_page_carries_the_recorded_studies(tmp_path):
+    from update_studies import recorded, with_studies
+
+    page = (ROOT / "docs/studies.md").read_text(encoding="utf-8")
+    assert with_studies(page, recorded(ROOT / "results/studies")) == page, (
+        "docs/studies.md is behind results/studies/; run python tools/update_studies.py"
+    )
+    (tmp_path / "pools.json").write_text(json.dumps(record(BASE, WORSE)), encoding="utf-8")
+    assert tables.markdown(record(BASE, WORSE)) in with_studies(page, recorded(tmp_path))
 
 
 # --- the command -------------------------------------------------------------------------------

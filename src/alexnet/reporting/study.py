@@ -39,7 +39,7 @@ def text(record: dict[str, Any]) -> str:
 
 def markdown(record: dict[str, Any]) -> str:
     """Write a study as Markdown: tables, sentences, and the command that made it."""
-    head = f"## {record['study']}\n\n{record['summary']}."
+    head = f"### {record['study']}\n\n{record['summary']}."
     return _written(record, head, markdown_table)
 
 

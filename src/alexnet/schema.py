@@ -82,7 +82,7 @@ class Model(Section):
     network: str = "alexnet-cifar"
     init: Annotated[str, BeforeValidator(word)] = ""  # empty: the network's own
     dropout: Probability | None = None  # None: the network's own; a head of one's own: none
-    weights: str = ""  # pretrained: a name (exchange/pretrained.py) or a file; empty: none
+    weights: str = ""  # a name (exchange/pretrained.py), a file or a run; empty: none
     frozen: tuple[str, ...] = ()  # patterns of rows that are not trained, e.g. "conv*"
     head: tuple[Annotated[int, Field(ge=1)], ...] | None = None  # hidden widths behind Flatten
     head_norm: bool = False  # a batch norm in each hidden layer of the head

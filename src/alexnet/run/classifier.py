@@ -78,9 +78,7 @@ def load(name: str | Path, *, say: Callable[[str], None] = print) -> Classifier:
     if (path / checkpoint.MANIFEST).is_file() or (path / checkpoint.MODEL).is_file():
         return restore(checkpoint.load(path))
     if path.is_dir():
-        newest = checkpoint.newest(path, say)
-        kept = checkpoint.best(path) if newest.model.get("keep") == "best" else newest
-        return restore(kept)
+        return restore(checkpoint.scored(path, say))
     if str(name) not in zoo.NETWORKS:
         raise UnknownName(
             "model (a run directory, a checkpoint or a network)", str(name), zoo.NETWORKS

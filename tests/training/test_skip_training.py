@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 import alexnet
 from alexnet import recipe as recipes
-from alexnet.models import zoo
+from alexnet.models import transfer, zoo
 from alexnet.models.build import build
 from alexnet.run import checkpoint, classifier, log
 from alexnet.run.device import Device
@@ -154,6 +154,42 @@ def test_the_recipes_differ_in_the_network_alone(name):
     same = set(own) - {"name", "summary", "source", "fault", "published", "model"}
     assert {key: own[key] for key in same} == {key: plain[key] for key in same}
     assert own["model"] | {"network": ""} == plain["model"] | {"network": ""}
+
+
+@pytest.fixture(scope="module")
+def convolutions(tmp_path_factory):
+    """Weights of the five convolutions that all three networks have, in a file."""
+    path = tmp_path_factory.mktemp("weights") / "convolutions.safetensors"
+    network = transfer.with_head(zoo.network("owt", classes=10), ())
+    state = build(network, seed=5).state_dict()
+    save_file({k: v for k, v in state.items() if k.startswith("conv")}, path)
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_gives_every_output_of_the_program(name, convolutions, root, tmp_path):
+    """At its own size, with a smaller head: features, curves, confusion, top-3, PCA of 9216 values."""
+    keys = {"data.name": "shapes", "data.train": "train[:24]", "data.test": "test[:20]"}
+    keys |= {"train.batch": 8, "train.epochs": "2 epochs", "train.precision": "float32"}
+    keys |= {"model.head": [16], "model.weights": str(convolutions)}
+    plan = recipes.override(recipes.load(name), keys)
+    run = alexnet.train(plan, tmp_path / "run", data_root=root, device="cpu", console=HUSH)
+    written = {path.name for path in run.folder.iterdir()}
+    assert {"curves.png", "confusion.png", "samples.png", "prediction.png"} <= written
+    record = run.record
+    assert sum(map(sum, record["test"]["confusion"])) == 20
+    assert set(record["test"]["top"]) == {"1", "3"}
+    assert record["verdict"]["published_top3"] in (0.9683, 0.9672)
+    assert record["verdict"]["met"] is None, "on other pictures"
+    assert record["memory"]["peak"] > record["memory"]["weights"]
+    first, last = (line["train_loss"] for line in run.history)
+    assert last < first
+    model = classifier.load(run.folder)
+    vectors = model.module.activations(torch.randn(1, 3, 224, 224), ["flatten"])["flatten"]
+    assert vectors.shape == (1, 9216)
+    folders = [f.name for f in (root / "features").iterdir() if f.is_dir()]
+    assert len(folders) == 2, "the convolutions ran once over both splits"
 
 
 @pytest.mark.parametrize("name", RECIPES[1:])

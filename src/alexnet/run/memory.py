@@ -77,7 +77,8 @@ def parts_text(found: Mapping[str, Any]) -> str:
     said = [f"{words} {size(found[part])}" for part, words in PARTS.items() if found.get(part)]
     if found["scoring"] > found["activations"] + found["gradients"]:
         said.append(f"but scoring needs {size(found['scoring'])} in place of activations")
-    return ", ".join(said) + (" (mapped: given back where memory is short)" * found["mapped"])
+    mapped = " (mapped: given back where memory is short)" if found["mapped"] else ""
+    return ", ".join(said) + mapped
 
 
 def size(count: int) -> str:

@@ -40,9 +40,8 @@ KNOWN = Memory(
     data=600 * MIB,
     mapped=True,
     free=1000 * MIB,
-)
-PLAN = recipes.override(
-    recipes.load("cifar10-quick"), {"train.batch": 512, "evaluation.batch": 500}
+    batch=512,
+    scored=500,
 )
 
 
@@ -80,6 +79,7 @@ def test_the_parts_of_a_run(data_root):
     assert found.pictures == 25 * 3 * 32 * 32 * 4
     assert found.data == (100 + 50) * 3 * 32 * 32
     assert found.mapped
+    assert (found.batch, found.scored) == (25, 50), "of a split that is smaller than a batch, all"
     assert found.free is None or found.free > 10 * MIB
 
 
@@ -104,14 +104,16 @@ def test_features_in_place_of_pictures_need_less(data_root, tmp_path):
     once = set_up(plan(**keys, **frozen), CPU, root, HUSH).memory
     assert once.activations < each.activations / 20
     assert once.pictures == 25 * 160 * 9 * 4  # what leaves conv5's pool
+    both = {**frozen, "augment.flip": "random"}
+    assert set_up(plan(**keys, **both), CPU, root, HUSH).memory.data == 2 * once.data
 
 
 # --- what does not fit -----------------------------------------------------------------------
 
 
 def test_a_run_that_fits_is_not_refused():
-    estimate.refuse_too_large(KNOWN, PLAN, CPU, ALONE)
-    estimate.refuse_too_large(replace(KNOWN, free=None), PLAN, CPU, ALONE)
+    estimate.refuse_too_large(KNOWN, CPU, ALONE)
+    estimate.refuse_too_large(replace(KNOWN, free=None), CPU, ALONE)
     assert KNOWN.needed == (200 + 100 + 640) * MIB
 
 
@@ -128,7 +130,7 @@ def test_a_run_that_fits_is_not_refused():
 def test_a_run_that_does_not_fit_says_what_would(changes, said):
     memory = replace(KNOWN, **changes)
     with pytest.raises(RecipeError) as refused:
-        estimate.refuse_too_large(memory, PLAN, CPU, ALONE)
+        estimate.refuse_too_large(memory, CPU, ALONE)
     assert said in str(refused.value)
     assert f"needs roughly {size(memory.needed)} more" in str(refused.value)
     assert f"cpu has {size(memory.free)} free: program 300 MiB" in str(refused.value)
@@ -137,15 +139,15 @@ def test_a_run_that_does_not_fit_says_what_would(changes, said):
 def test_what_is_advised_fits():
     memory = replace(KNOWN, free=700 * MIB)
     lower = replace(memory, activations=memory.activations // 2)
-    estimate.refuse_too_large(lower, PLAN, CPU, ALONE)
+    estimate.refuse_too_large(lower, CPU, ALONE)
 
 
 def test_processes_of_one_machine_share_its_memory():
     two = Ranks(world=2, place=Place(world=2))
     with pytest.raises(RecipeError, match=r"in each of 2 processes.*set train\.batch=128"):
-        estimate.refuse_too_large(KNOWN, PLAN, CPU, two)
+        estimate.refuse_too_large(KNOWN, CPU, two)
     apart = Ranks(world=2, place=Place(world=2, nodes=2))
-    estimate.refuse_too_large(KNOWN, PLAN, CPU, apart)
+    estimate.refuse_too_large(KNOWN, CPU, apart)
 
 
 def test_it_is_refused_before_anything_is_written(tmp_path, data_root, monkeypatch):

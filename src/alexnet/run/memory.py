@@ -27,7 +27,8 @@ class Memory:
     of the evaluation needs, when there are no gradients. ``data`` is what is held of the data set:
     on a CPU the files themselves (``mapped``), which the system lets go of where memory is short.
     ``program`` is what the process held before. ``free`` is what the device had left when the
-    weights were there; None where the system does not tell.
+    weights were there; None where the system does not tell. ``batch`` and ``scored`` count the
+    pictures that a step and a batch of the evaluation have, of all processes together.
     """
 
     program: int
@@ -42,6 +43,8 @@ class Memory:
     data: int
     mapped: bool
     free: int | None
+    batch: int
+    scored: int
 
     @property
     def fixed(self) -> int:

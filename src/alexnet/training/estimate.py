@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -31,7 +32,7 @@ def checked(
 ) -> Memory:
     """Return ``memory_of``; raises ``RecipeError`` where that is more than is free."""
     memory = memory_of(recipe, model, first, parts, device, ranks)
-    refuse_too_large(memory, recipe, device, ranks)
+    refuse_too_large(memory, device, ranks)
     return memory
 
 
@@ -51,9 +52,10 @@ def memory_of(
     value = 2 if device.precision == "bf16" else 4
     weights = _bytes([*model.parameters(), *model.buffers()])
     trained = [p for p in model.parameters() if p.requires_grad]
-    batch = _share(recipe.train.batch, ranks, half)
-    kept, passing = _activations(recipe, model, first, value, ranks, half)
-    data = _data(parts, _stored(model, first, parts["train"], value), device)
+    whole, scored = _batches(recipe, parts)
+    batch = _share(whole, ranks, half)
+    kept, passing = _activations(recipe, model, first, value, _share(scored, ranks, half))
+    stored = _stored(recipe, model, first, value) if first else parts["train"].images[0].nbytes
     return Memory(
         program=max(0, resident_memory() - weights) if cpu else 0,
         weights=weights,
@@ -63,12 +65,19 @@ def memory_of(
         optimiser=remembered(optim.groups(model, recipe.optim), recipe.optim),
         activations=kept * batch // half,
         scoring=passing // half,
-        pictures=batch
-        * _prepared(model, first, value, max((recipe.input.size, *recipe.train.sides))),
-        data=data,
+        pictures=batch * (4 * 3 * _side(recipe) ** 2 if not first else stored),
+        data=_data(parts, stored, device),
         mapped=cpu,
         free=free_memory(device.torch),
+        batch=whole,
+        scored=scored,
     )
+
+
+def _batches(recipe: Recipe, parts: Mapping[str, Source]) -> tuple[int, int]:
+    """Return the pictures of the largest batch that is trained on, and of the largest scored."""
+    most = max(len(part) for name, part in parts.items() if name != "train")
+    return min(recipe.train.batch, len(parts["train"])), min(recipe.evaluation.batch, most)
 
 
 def _share(batch: int, ranks: Ranks, half: int) -> int:
@@ -76,38 +85,33 @@ def _share(batch: int, ranks: Ranks, half: int) -> int:
 
 
 def _activations(
-    recipe: Recipe, model: AlexNet | Tower, first: int, value: int, ranks: Ranks, half: int
+    recipe: Recipe, model: AlexNet | Tower, first: int, value: int, batch: int
 ) -> tuple[int, int]:
     """Return bytes that a picture of a training step keeps, and bytes that scoring needs at once."""
     network = model.network
-    side = max((recipe.input.size, *recipe.train.sides))
-    steps = table.trace(network, side)
+    steps = table.trace(network, _side(recipe))
     frozen = model.frozen if isinstance(model, AlexNet) else frozenset()
     chain = not wiring.held(network.rows)
     kept = footprint.kept(steps, frozen, first, value, chain=chain)
     scored = table.trace(network, recipe.input.size)
     pictures = 4 * 3 * recipe.input.size**2
-    batch = _share(recipe.evaluation.batch, ranks, half)
     once = features.BATCH * (footprint.passing(scored[:first], value) + pictures) if first else 0
     behind = batch * (footprint.passing(scored[first:], value) + (0 if first else pictures))
     return kept, max(once, behind)
 
 
-def _prepared(model: AlexNet | Tower, first: int, value: int, side: int) -> int:
-    """Return the bytes of a picture as a step takes it in."""
-    return 4 * 3 * side**2 if not first else _features(model, first) * value
+def _side(recipe: Recipe) -> int:
+    """Return the side of the largest pictures that are trained on."""
+    return max((recipe.input.size, *recipe.train.sides))
 
 
-def _features(model: AlexNet | Tower, first: int) -> int:
+def _stored(recipe: Recipe, model: AlexNet | Tower, first: int, value: int) -> int:
+    """Return the bytes of a picture's features, with those of its mirror image where it is seen."""
     assert isinstance(model, AlexNet)
     names = wiring.entering(model.network.rows, first)
     shape = packing.packed_shape([model.shapes[name] for name in names])
-    return int(torch.Size(shape).numel())
-
-
-def _stored(model: AlexNet | Tower, first: int, source: Source, value: int) -> int:
-    """Return the bytes of a picture as it is kept for the run: its pixels, or its features."""
-    return int(source.images[0].nbytes) if not first else _features(model, first) * value
+    views = 1 if recipe.augment.flip == "none" else 2
+    return math.prod(shape) * value * views
 
 
 def _data(parts: Mapping[str, Source], stored: int, device: Device) -> int:
@@ -146,7 +150,7 @@ def _bytes(tensors: Iterable[Tensor]) -> int:
     return sum(t.numel() * t.element_size() for t in tensors)
 
 
-def refuse_too_large(memory: Memory, recipe: Recipe, device: Device, ranks: Ranks) -> None:
+def refuse_too_large(memory: Memory, device: Device, ranks: Ranks) -> None:
     """Raise ``RecipeError`` where a run needs more memory than is free, with a batch that fits."""
     sharing = ranks.world // ranks.place.nodes if device.torch.type == "cpu" else 1
     if memory.free is None or memory.needed * sharing <= memory.free:
@@ -154,21 +158,21 @@ def refuse_too_large(memory: Memory, recipe: Recipe, device: Device, ranks: Rank
     each = f", in each of {sharing} processes" if sharing > 1 else ""
     raise RecipeError(
         f"this run needs roughly {size(memory.needed)} more{each}, and {device.torch} has "
-        f"{size(memory.free)} free: {parts_text(memory.to_json())}; {_advice(memory, recipe, sharing)}"
+        f"{size(memory.free)} free: {parts_text(memory.to_json())}; {_advice(memory, sharing)}"
     )
 
 
-def _advice(memory: Memory, recipe: Recipe, sharing: int) -> str:
+def _advice(memory: Memory, sharing: int) -> str:
     assert memory.free is not None
     room = memory.free // sharing - memory.fixed
     step = memory.activations + memory.pictures
     batches = {
-        "train.batch": _fitting(recipe.train.batch, step, room - memory.gradients),
-        "evaluation.batch": _fitting(recipe.evaluation.batch, memory.scoring, room),
+        "train.batch": _fitting(memory.batch, step, room - memory.gradients),
+        "evaluation.batch": _fitting(memory.scored, memory.scoring, room),
     }
     if min(batches.values()) < 1:
         return "no batch would fit; choose a smaller network or input.size, or another device"
-    asked = {"train.batch": recipe.train.batch, "evaluation.batch": recipe.evaluation.batch}
+    asked = {"train.batch": memory.batch, "evaluation.batch": memory.scored}
     lower = [f"{key}={count}" for key, count in batches.items() if count < asked[key]]
     return f"set {' and '.join(lower)}"
 

@@ -42,6 +42,7 @@ from alexnet.training.schedule import EarlyStopping, Plateau, rules
 from alexnet.training.transfer import network_of, rows_run_once, run_once, start_from
 
 WHITENED = 2000  # pictures, the first of the training split, that whitening filters are made from
+Saved = dict[str, Any] | None  # of a rule that watches val_loss, where the recipe has it
 
 
 @dataclass
@@ -109,9 +110,7 @@ class Stage:
         """Score the weights that the run would predict with, in the views of its recipe or others."""
         return scoring.score(self, source, views)
 
-    def restore_rules(
-        self, plateau: dict[str, Any] | None, stopping: dict[str, Any] | None
-    ) -> None:
+    def restore_rules(self, plateau: Saved, stopping: Saved) -> None:
         """Put back what ``schedule.memory`` gave."""
         self.plateau = Plateau(**plateau) if plateau else None
         self.stopping = EarlyStopping(**stopping) if stopping else None

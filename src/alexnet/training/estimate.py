@@ -102,7 +102,8 @@ def _activations(
 
 def _side(recipe: Recipe) -> int:
     """Return the side of the largest pictures that are trained on."""
-    return max((recipe.input.size, *recipe.train.sides))
+    sides: tuple[int, ...] = recipe.train.sides
+    return max([recipe.input.size, *sides])
 
 
 def _stored(recipe: Recipe, model: AlexNet | Tower, first: int, value: int) -> int:
@@ -119,7 +120,7 @@ def _data(parts: Mapping[str, Source], stored: int, device: Device) -> int:
 
     A split larger than a quarter of a CUDA device is read batch by batch (``Source.resident``).
     """
-    room = float("inf")
+    room = math.inf
     if device.torch.type == "cuda":
         room = torch.cuda.get_device_properties(device.torch).total_memory / 4
     sizes = [len(part) * stored for name, part in parts.items() if name != "test"]

@@ -31,6 +31,8 @@ def test_a_spread_is_that_of_its_values():
     assert (spread.n, spread.min, spread.max) == (4, 1.0, 7.5)
     assert spread.median == statistics.median(values)
     assert spread.mean == statistics.mean(values)
+    assert spread.deviation == statistics.stdev(values)
+    assert Spread.of([2]).deviation == 0
 
 
 def test_a_ratio_is_of_medians_and_of_what_was_measured():
@@ -49,7 +51,9 @@ def test_a_record_says_on_what_it_was_measured(found, tmp_path):
     assert kept["environment"]["threads"] == torch.get_num_threads()
     assert kept["environment"]["packages"]["torch"] == torch.__version__
     assert kept["environment"]["packages"]["gone"] == "no"
-    assert kept["rows"][1]["measured"] == {"n": 4, "min": 5, "median": 6, "mean": 6.5, "max": 9}
+    assert kept["rows"][1]["measured"] == {"n": 4, "min": 5, "median": 6, "mean": 6.5, "max": 9} | {
+        "deviation": 3**0.5
+    }
     assert speed.read(path) == kept
 
 
@@ -64,7 +68,7 @@ def test_the_table_ends_with_the_ratio(found):
 @pytest.mark.parametrize(
     ("value", "written"),
     [
-        *[(0.0, "0.0000"), (1.619, "1.62"), (0.1239, "0.124"), (12.34, "12.3"), (1296.4, "1,296")],
+        *[(0.0, "0"), (1.619, "1.62"), (0.1239, "0.124"), (12.34, "12.3"), (1296.4, "1,296")],
         *[(3.2e-8, "3.20e-08"), (0.0123, "0.0123"), (4.5e12, "4.50e+12"), (-2.0, "-2.00")],
     ],
 )

@@ -159,7 +159,7 @@ def picture(tmp_path: Path) -> Path:
         ("list networks", "'networks' is not one of 'models', 'datasets', 'recipes'"),
         ("list models recipes", "unexpected extra argument"),
         ("show keras-lab --size wide", "--size"),
-        ("bench stepp", "'stepp' is not one of 'step'"),
+        ("bench stepp", "no such command 'stepp'. Did you mean"),
         ("predict keras-lab x.png --top many", "--top"),
         ("train cifar10-quick --out", "--out"),
     ],
@@ -202,6 +202,14 @@ def test_a_call_that_cannot_be_parsed(refused, arguments, said):
         ("bench --network alexnet-cifar --precision bf61", "did you mean 'bf16'?"),
         ("bench --network alexnet-cifar --batch 0", "at least 1"),
         ("bench --network alexnet-cifar --rounds 0", "at least 1"),
+        ("bench inference keras-la", "did you mean 'keras-lab'?"),
+        ("bench inference alexnet-cifar --batch 0", "at least 1"),
+        ("bench accuracy cifar10-quik", "did you mean 'cifar10-quick'?"),
+        ("bench accuracy cifar10-quick --target 94", "--target 94.0 is no accuracy"),
+        ("bench accuracy cifar10-quick --seeds 4..0", "expected different seeds"),
+        ("bench input --pictures 0", "at least 1"),
+        ("bench start --n 0", "n must be at least 1"),
+        ("bench start --record a.txt", "--record a.txt: a record is a JSON file"),
     ],
 )
 def test_a_call_that_asks_for_what_is_not_there(refused, arguments, said):
@@ -465,6 +473,15 @@ def test_help_and_version(alexnet):
     for command in ("list", "show", "data", "train", "resume", "eval", "predict", "bench"):
         assert command in found.out
         assert f"Usage: alexnet {command}" in alexnet(command, "--help").out
+
+
+def test_a_command_alone_is_the_command_among_all():
+    names = [info.name or info.callback.__name__ for info in cli.app.registered_commands]
+    for name in (*names, "bench"):
+        alone = terminal.only_called(cli.app, [name, "--help"])
+        assert len(alone.registered_commands + alone.registered_groups) == 1
+    for words in ([], ["--help"], ["trian"], ["--version"]):
+        assert terminal.only_called(cli.app, words) is cli.app
 
 
 @pytest.mark.parametrize("kind", ["models", "datasets", "recipes"])

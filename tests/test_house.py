@@ -27,7 +27,7 @@ PACKAGE = ROOT / "src" / "alexnet"
 
 # From the ground up; rooms on one floor are strangers to each other.
 FLOORS = (
-    {"errors", "values"},
+    {"errors", "values", "built_in"},
     {"published"},
     {"schema"},
     {"recipe"},
@@ -38,11 +38,12 @@ FLOORS = (
     {"studies"},
     {"reporting", "serving", "benchmark"},
 )
-TOP = {"alexnet", "cli", "looking", "studying", "options", "__main__", "terminal"}
+TOP = {"alexnet", "cli", "benching", "looking", "studying", "options", "__main__", "terminal"}
 WITHOUT_TORCH = {
     *(
         "errors",
         "values",
+        "built_in",
         "published",
         "schema",
         "recipe",
@@ -490,6 +491,8 @@ def light(arguments: list[str]) -> list[str]:
             small = ("train.batch=4", "train.epochs=1", "train.precision=float32")
             return [verb, *rest, *(a for key in small for a in ("--set", key)), "--device", "cpu"]
         return [verb, *drop(rest, "--data", "--source"), *TINY, "--device", "cpu"]
+    if verb == "bench" and rest and rest[0] not in ("step", *filter(is_option, rest)):
+        return [verb, rest[0], "--help"]  # tests/test_benchmark_suites.py runs them
     if verb == "bench":
         return [verb, *rest, "--network", "alexnet-cifar", "--batch", "2", "--rounds", "1"]
     if verb == "data" and rest[0].endswith("/"):
@@ -505,6 +508,10 @@ def light(arguments: list[str]) -> list[str]:
     if verb == "predict":
         return [verb, *[a if not is_picture(a) or Path(a).exists() else picture(a) for a in rest]]
     return arguments
+
+
+def is_option(argument: str) -> bool:
+    return argument.startswith("-")
 
 
 def drop(arguments: list[str], *options: str) -> list[str]:

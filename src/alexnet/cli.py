@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from alexnet import __version__, looking, studying
+from alexnet import __version__, benching, looking, studying
 from alexnet.options import DeviceName, Json, Root
 from alexnet.terminal import run, say, write
 
@@ -22,12 +21,6 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-class Suite(StrEnum):
-    """What can be measured."""
-
-    step = "step"
 
 
 Set = Annotated[
@@ -228,33 +221,9 @@ def predict(
         raise typer.Exit(1)
 
 
-@app.command()
-def bench(
-    suite: Annotated[Suite, typer.Argument(help="What to measure.")] = Suite.step,
-    network: Annotated[str, typer.Option(help="A network.")] = "keras-lab",
-    batch: Annotated[int, typer.Option(help="Pictures a step.")] = 128,
-    size: Annotated[int | None, typer.Option(help="Side of the pictures.")] = None,
-    rounds: Annotated[int, typer.Option(help="Steps to time.")] = 7,
-    precision: Annotated[str, typer.Option(help="auto, bf16 or float32.")] = "auto",
-    optimizer: Annotated[
-        str, typer.Option(help="sgd, adam, keras-sgd, keras-adam, muon, 2012.")
-    ] = "sgd",
-    device: DeviceName = "auto",
-    as_json: Json = False,
-) -> None:
-    """Time a training step and set it beside the matrix rate of the same minute."""
-    from alexnet.benchmark.step import step_speed, step_text
-    from alexnet.run.device import choose, prepare_process
-
-    prepare_process()
-    chosen = choose(device, precision)
-    assert suite is Suite.step
-    found = step_speed(network, chosen, batch=batch, size=size, rounds=rounds, optimizer=optimizer)
-    write(found.to_json() if as_json else step_text(found))
-
-
 for command in (studying.study, looking.embed, looking.sample, looking.results, looking.env):
     app.command()(command)
+app.add_typer(benching.bench, name="bench")
 
 
 @app.callback(invoke_without_command=True)

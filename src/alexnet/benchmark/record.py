@@ -6,8 +6,9 @@
       suite, command, date, commit   what was measured, by which line, when, of which code
       environment                    hardware, threads, versions
       settings                       what the suite was asked for
-      rows                           n, min, median, mean and max of each figure; what it stands
-                                     beside, and the ratio to that
+      rows                           n, min, median, mean, max and deviation of each figure; what
+                                     it stands beside, and the ratio to that
+      details                        what the rows were made from, where that is worth keeping
 """
 
 from __future__ import annotations
@@ -36,13 +37,15 @@ class Spread:
     median: float
     mean: float
     max: float
+    deviation: float  # of a sample, that is over n - 1; 0 for one value
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Spread:
         """Summarise one value or more."""
         found = sorted(map(float, values))
         middle, mean = statistics.median(found), statistics.fmean(found)
-        return cls(len(found), found[0], middle, mean, found[-1])
+        deviation = statistics.stdev(found) if len(found) > 1 else 0.0
+        return cls(len(found), found[0], middle, mean, found[-1], deviation)
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,8 @@ class Row:
     """One figure of a suite. ``measured`` is None where there was nothing to measure: ``note`` says why.
 
     ``ratio``: the median over that of ``beside``, a limit or a peer measured in the same run.
-    ``more``: further columns, numbers or words, in the order in which they are shown.
+    ``more``: further columns, numbers or words, in the order in which they are shown. ``headline``:
+    shown where there is room for a few rows of a suite only.
     """
 
     what: str
@@ -60,6 +64,7 @@ class Row:
     ratio: float | None = None
     more: Mapping[str, float | str] = field(default_factory=dict)
     note: str = ""
+    headline: bool = False
 
     def over(self, peer: Row) -> Row:
         """Return this row with its ratio to another one of the same run."""
@@ -79,6 +84,7 @@ class Record:
     environment: Mapping[str, Any]
     commit: str
     date: str
+    details: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -92,6 +98,7 @@ def record(
     *,
     command: str,
     settings: Mapping[str, Any],
+    details: Mapping[str, Any] | None = None,
     packages: Mapping[str, str] | None = None,
 ) -> Record:
     """Put rows together with what must stand beside them: hardware, versions, commit and date.
@@ -100,7 +107,8 @@ def record(
     """
     around = environment(device)
     around["packages"] = {**around["packages"], **(packages or {})}
-    return Record(suite, command, dict(settings), tuple(rows), around, commit(), today())
+    kept = dict(settings), tuple(rows), around, commit(), today(), dict(details or {})
+    return Record(suite, command, *kept)
 
 
 def refuse_bad_path(path: Path | None) -> None:

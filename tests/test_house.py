@@ -38,7 +38,17 @@ FLOORS = (
     {"studies"},
     {"reporting", "serving", "benchmark"},
 )
-TOP = {"alexnet", "cli", "benching", "looking", "studying", "options", "__main__", "terminal"}
+TOP = {
+    "alexnet",
+    "cli",
+    "calling",
+    "benching",
+    "looking",
+    "studying",
+    "options",
+    "__main__",
+    "terminal",
+}
 WITHOUT_TORCH = {
     *(
         "errors",

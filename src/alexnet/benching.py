@@ -8,9 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-from typer.core import TyperGroup
-
+from alexnet.calling import Argument, BadParameter, Exit, Option, Program
 from alexnet.options import DeviceName, Json, Root
 from alexnet.terminal import say, write
 
@@ -21,39 +19,26 @@ if TYPE_CHECKING:
 STEP = "step"
 RecordFile = Annotated[
     Path | None,
-    typer.Option(metavar="FILE.json", help="Keep what was measured, and on what, in this file."),
+    Option(metavar="FILE.json", help="Keep what was measured, and on what, in this file."),
 ]
-Precision = Annotated[str, typer.Option(help="auto, bf16 or float32.")]
+Precision = Annotated[str, Option(help="auto, bf16 or float32.")]
 
 
-class Suites(TyperGroup):
-    """The suites; ``bench`` without the name of one is ``bench step``."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put the suite's name in front where the call begins with an option, or with nothing."""
-        if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
-            args = [STEP, *args]
-        return super().parse_args(ctx, args)
-
-
-bench = typer.Typer(
-    name="bench",
-    cls=Suites,
-    help="Measure speed beside its limit: step, accuracy, input, inference, start, or all.",
-    rich_markup_mode=None,
+bench = Program(
+    "bench",
+    "Measure speed beside its limit: step, accuracy, input, inference, start, or all.",
+    default=STEP,
 )
 
 
 @bench.command(STEP)
 def step(
-    network: Annotated[str, typer.Option(help="A network.")] = "keras-lab",
-    batch: Annotated[int, typer.Option(help="Pictures a step.")] = 128,
-    size: Annotated[int | None, typer.Option(help="Side of the pictures.")] = None,
-    rounds: Annotated[int, typer.Option(help="Steps to time.")] = 7,
+    network: Annotated[str, Option(help="A network.")] = "keras-lab",
+    batch: Annotated[int, Option(help="Pictures a step.")] = 128,
+    size: Annotated[int | None, Option(help="Side of the pictures.")] = None,
+    rounds: Annotated[int, Option(help="Steps to time.")] = 7,
     precision: Precision = "auto",
-    optimizer: Annotated[
-        str, typer.Option(help="sgd, adam, keras-sgd, keras-adam, muon, 2012.")
-    ] = "sgd",
+    optimizer: Annotated[str, Option(help="sgd, adam, keras-sgd, keras-adam, muon, 2012.")] = "sgd",
     device: DeviceName = "auto",
     record: RecordFile = None,
     as_json: Json = False,
@@ -70,9 +55,9 @@ def step(
 
 @bench.command()
 def accuracy(
-    recipe: Annotated[str, typer.Argument(help="A recipe's name or a .toml file.")],
-    target: Annotated[float, typer.Option(help="Test accuracy to reach, between 0 and 1.")] = 0.94,
-    seeds: Annotated[str, typer.Option(help="A run for each: 0..4, or 0,3,7.")] = "0..4",
+    recipe: Annotated[str, Argument(help="A recipe's name or a .toml file.")],
+    target: Annotated[float, Option(help="Test accuracy to reach, between 0 and 1.")] = 0.94,
+    seeds: Annotated[str, Option(help="A run for each: 0..4, or 0,3,7.")] = "0..4",
     device: DeviceName = "auto",
     data: Root = None,
     record: RecordFile = None,
@@ -86,7 +71,7 @@ def accuracy(
     from alexnet.run.log import Console
 
     if not 0 < target <= 1:
-        raise typer.BadParameter(f"--target {target} is no accuracy; give 0.94 for 94 %")
+        raise BadParameter(f"--target {target} is no accuracy; give 0.94 for 94 %")
     plan, chosen_seeds = recipes.load(recipe), seeds_of(seeds)
     chosen = _ready(record, device, plan.train.precision)
     warm_up, runs = accuracy_runs(plan, chosen_seeds, chosen, root=data, console=Console())
@@ -98,14 +83,14 @@ def accuracy(
 
 @bench.command("input")
 def input_(
-    recipe: Annotated[str, typer.Option(help="Whose augmentation and data.")] = "cifar10-quick",
+    recipe: Annotated[str, Option(help="Whose augmentation and data.")] = "cifar10-quick",
     photographs: Annotated[
         Path | None,
-        typer.Option(metavar="DIR|TAR", help="What to decode. [default: made-up JPEG files]"),
+        Option(metavar="DIR|TAR", help="What to decode. [default: made-up JPEG files]"),
     ] = None,
-    pictures: Annotated[int, typer.Option(help="How many to decode and to read.")] = 512,
-    rounds: Annotated[int, typer.Option(help="Of augmenting a batch.")] = 5,
-    steps: Annotated[int, typer.Option(help="Of training, to see how long it waits.")] = 20,
+    pictures: Annotated[int, Option(help="How many to decode and to read.")] = 512,
+    rounds: Annotated[int, Option(help="Of augmenting a batch.")] = 5,
+    steps: Annotated[int, Option(help="Of training, to see how long it waits.")] = 20,
     device: DeviceName = "auto",
     data: Root = None,
     record: RecordFile = None,
@@ -126,12 +111,12 @@ def input_(
 
 @bench.command()
 def inference(
-    model: Annotated[str, typer.Argument(help="A network, a run's folder or a checkpoint.")],
+    model: Annotated[str, Argument(help="A network, a run's folder or a checkpoint.")],
     batch: Annotated[
         list[int] | None,
-        typer.Option(metavar="N", help="Pictures at a time; may be given again. [default: 1, 128]"),
+        Option(metavar="N", help="Pictures at a time; may be given again. [default: 1, 128]"),
     ] = None,
-    rounds: Annotated[int, typer.Option(help="Calls to time, of each form and size.")] = 20,
+    rounds: Annotated[int, Option(help="Calls to time, of each form and size.")] = 20,
     device: DeviceName = "auto",
     record: RecordFile = None,
     as_json: Json = False,
@@ -152,8 +137,8 @@ def inference(
 
 @bench.command()
 def start(
-    network: Annotated[str, typer.Option(help="Whose weights a prediction reads.")] = "keras-lab",
-    n: Annotated[int, typer.Option("--n", help="Fresh processes of each kind.")] = 5,
+    network: Annotated[str, Option(help="Whose weights a prediction reads.")] = "keras-lab",
+    n: Annotated[int, Option("--n", help="Fresh processes of each kind.")] = 5,
     record: RecordFile = None,
     as_json: Json = False,
 ) -> None:
@@ -168,13 +153,13 @@ def start(
 @bench.command("all")
 def all_(
     record: Annotated[
-        Path, typer.Option(metavar="DIR", help="Keep a record of each suite in this folder.")
+        Path, Option(metavar="DIR", help="Keep a record of each suite in this folder.")
     ] = Path("benchmarks"),
-    network: Annotated[str, typer.Option(help="For step, inference and start.")] = "keras-lab",
-    recipe: Annotated[str, typer.Option(help="For accuracy and input.")] = "cifar10-quick",
-    target: Annotated[float, typer.Option(help="For accuracy.")] = 0.9,
-    seeds: Annotated[str, typer.Option(help="For accuracy.")] = "0..2",
-    photographs: Annotated[Path | None, typer.Option(metavar="DIR|TAR", help="For input.")] = None,
+    network: Annotated[str, Option(help="For step, inference and start.")] = "keras-lab",
+    recipe: Annotated[str, Option(help="For accuracy and input.")] = "cifar10-quick",
+    target: Annotated[float, Option(help="For accuracy.")] = 0.9,
+    seeds: Annotated[str, Option(help="For accuracy.")] = "0..2",
+    photographs: Annotated[Path | None, Option(metavar="DIR|TAR", help="For input.")] = None,
     device: DeviceName = "auto",
 ) -> None:
     """Run every suite in a process of its own, then write the folder's tables and picture."""
@@ -187,7 +172,7 @@ def all_(
         say(f"wrote {path}")
     if failed:
         say(f"alexnet: {', '.join(failed)} failed; what they said is above")
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
 def _ready(record: Path | None, device: str, precision: str) -> Device:

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
-import typer
-
+from alexnet.calling import Abort, Program, WrongCall
 from alexnet.errors import AlexNetError, Interrupted, RankLost
 from alexnet.run.launch import let_others_speak, place
 
 INTERRUPTED, NOT_READ = 130, 141  # 128 and the number of SIGINT, of SIGPIPE
 
-# What the parser raises for a wrong call; typer does not export it by name.
-WrongCall: type[Exception] = typer.BadParameter.__mro__[1]
 
-
-def run(app: typer.Typer) -> NoReturn:
+def run(app: Program) -> NoReturn:
     """Run a command and exit; an expected error is its message and its exit status."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that cannot write Hangul, say
     try:
-        status = only_called(app, sys.argv[1:])(prog_name="alexnet", standalone_mode=False)
+        status = app(prog_name="alexnet")
         print(end="", flush=True)
     except AlexNetError as error:
         if isinstance(error, Interrupted) and place().rank:
@@ -35,7 +30,7 @@ def run(app: typer.Typer) -> NoReturn:
         fail(str(error), error.exit_code)
     except WrongCall as error:
         fail(_in_our_words(error), 2)
-    except (KeyboardInterrupt, typer.Abort):
+    except (KeyboardInterrupt, Abort):
         status = INTERRUPTED
     except BrokenPipeError:
         _end_unread()
@@ -47,29 +42,10 @@ def run(app: typer.Typer) -> NoReturn:
     sys.exit(status)
 
 
-def only_called(app: typer.Typer, arguments: Sequence[str]) -> typer.Typer:
-    """Return a program with the command alone that is called; the whole one where none is known.
-
-    typer reads every signature of every command that it is given: a fifth of what ``list`` takes.
-    """
-    first = arguments[0] if arguments else ""
-    commands = [c for c in app.registered_commands if _name(c.name, c.callback) == first]
-    groups = [g for g in app.registered_groups if g.name == first]
-    if not commands and not groups:
-        return app
-    fewer = copy.copy(app)
-    fewer.registered_commands, fewer.registered_groups = commands, groups
-    return fewer
-
-
-def _name(given: str | None, function: Callable[..., Any] | None) -> str:
-    return given or (function.__name__.replace("_", "-") if function else "")
-
-
 def _in_our_words(error: Any) -> str:
     where = error.ctx.command_path if error.ctx else "alexnet"
     message = " ".join(error.format_message().replace("Value error, ", "").split()).rstrip(".")
-    end = "" if message.endswith("?") else "."
+    end = "" if message.endswith(("?", "?)")) else "."
     return f"{message[:1].lower()}{message[1:]}{end} See `{where} --help`"
 
 

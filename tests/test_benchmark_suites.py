@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -241,6 +242,16 @@ def test_weights_are_those_of_the_file_and_a_change_of_them_stays_in_memory(run)
     assert path.read_bytes() == before
     assert not module.get_parameter("conv1.weight").requires_grad  # whitening: as it was built
     assert module.get_parameter("fc8.weight").requires_grad
+
+
+def test_a_prediction_loads_neither_the_compiler_nor_what_draws():
+    code = (
+        "import sys, alexnet.prediction, alexnet.run.classifier, alexnet.reporting.scores\n"
+        "heavy = ('torch._dynamo', 'sympy', 'matplotlib', 'pydantic', 'sklearn', 'rich')\n"
+        "print(*[m for m in heavy if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.split()) == (0, []), done.stderr
 
 
 # --- all of them -----------------------------------------------------------------------------

@@ -27,7 +27,7 @@ BadParameter, Exit, Abort, WrongCall = (
 Function = TypeVar("Function", bound=Callable[..., None])
 _NONE = type(None)
 _CONTEXT: Mapping[str, Any] = {"help_option_names": ["-h", "--help"]}
-_TYPES: Mapping[object, tuple[click.ParamType, str]] = {
+_TYPES: Mapping[object, tuple[click.ParamType[Any], str]] = {
     str: (click.STRING, "<str>"),
     int: (click.INT, "<int>"),
     float: (click.FLOAT, "<float>"),
@@ -193,7 +193,7 @@ def build(name: str, function: Callable[..., None]) -> click.Command:
     def call(**values: Any) -> None:
         function(**{key: made[key].value(given) for key, given in values.items()})
 
-    params = [each.click() for each in made.values()]
+    params = [each.parameter() for each in made.values()]
     return _Command(name, help=_about(function), callback=call, params=params)
 
 
@@ -219,13 +219,14 @@ class _Parameter:
     def _is_enum(self) -> bool:
         return isinstance(self.kind, type) and issubclass(self.kind, Enum)
 
-    def _type(self) -> tuple[click.ParamType, str]:
+    def _type(self) -> tuple[click.ParamType[Any], str]:
         if not self._is_enum:
-            return _TYPES[self.kind]
+            kind, metavar = _TYPES[self.kind]
+            return kind, metavar
         known = [member.value for member in self.kind]
         return click.Choice(known), f"<{'|'.join(known)}>"
 
-    def click(self) -> click.Parameter:
+    def parameter(self) -> click.Parameter:
         """Make click's parameter."""
         return self._argument() if isinstance(self.how, Argument) else self._option()
 

@@ -631,7 +631,7 @@ def test_stopped_by_hand(alexnet, monkeypatch):
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("alexnet.reporting.cards.listing", stop)
+    monkeypatch.setattr("alexnet.reporting.listing.listing", stop)
     found = alexnet("list", "models")
     assert found.status == 130
     assert "alexnet: stopped at once" in found.err
@@ -641,7 +641,7 @@ def test_a_disk_that_fails_is_no_traceback(alexnet, monkeypatch):
     def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device", "/somewhere/file")
 
-    monkeypatch.setattr("alexnet.reporting.cards.listing", fail)
+    monkeypatch.setattr("alexnet.reporting.listing.listing", fail)
     found = alexnet("list", "models")
     assert found.status == 1
     assert found.err.strip() == (
@@ -655,7 +655,7 @@ def test_a_fault_of_ours_is_not_hidden(alexnet, monkeypatch):
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("alexnet.reporting.cards.listing", fail)
+    monkeypatch.setattr("alexnet.reporting.listing.listing", fail)
     monkeypatch.setattr(sys, "argv", ["alexnet", "list", "models"])
     with pytest.raises(ZeroDivisionError):
         cli.main()

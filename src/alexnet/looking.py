@@ -30,7 +30,7 @@ class Kind(StrEnum):
 
 def list_(kind: Annotated[Kind, Argument(help="What to list.")], as_json: Json = False) -> None:
     """List the networks, data sets, recipes or pretrained weights, a line each."""
-    from alexnet.reporting.cards import listing
+    from alexnet.reporting.listing import listing
     from alexnet.reporting.text import summary_table
 
     rows = listing(kind.value)

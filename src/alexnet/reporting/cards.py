@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from alexnet import built_in
 from alexnet.errors import CheckpointError, UnknownName
-from alexnet.exchange.torchvision import WEIGHTS
 from alexnet.models import rows, table, wiring, zoo
 from alexnet.models.table import Network, Traced
 from alexnet.reporting.compare import compare
@@ -289,16 +288,3 @@ def _of_ranks(speed: dict[str, Any]) -> str:
     waited = f", {speed['waiting_share']:.1%} waiting for data" if "waiting_share" in speed else ""
     many = speed.get("ranks", 1)
     return waited + (f", {many} processes" if many > 1 else "")
-
-
-def listing(kind: str) -> list[dict[str, str]]:
-    """Return name and a line about each of the ``models``, ``datasets``, ``recipes``, ``weights``."""
-    if kind == "models":
-        found = [zoo.network(name) for name in sorted(zoo.NETWORKS)]
-        return [{"name": n.name, "about": n.summary} for n in found]
-    if kind == "datasets":
-        from alexnet.data.catalogue import ABOUT
-
-        return [{"name": name, "about": about} for name, about in sorted(ABOUT.items())]
-    about = WEIGHTS if kind == "weights" else built_in.summaries()
-    return [{"name": name, "about": text} for name, text in about.items()]

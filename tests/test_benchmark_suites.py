@@ -280,7 +280,8 @@ def test_every_suite_is_called_and_a_failure_is_named(monkeypatch, tmp_path):
 def test_the_calls_of_all_can_be_parsed(monkeypatch, capsys):
     from alexnet import cli
 
-    calls = every.suites("a", "b", 0.9, "0..2", Path("p.tar"), "cpu", Path("c"))
+    calls = every.suites("a", "my/b.toml", 0.9, "0..2", Path("p.tar"), "cpu", Path("c"))
+    assert set(calls) == {"start-a", "inference-a", "input-b", "step-a", "accuracy-b"}
     for call in calls.values():
         monkeypatch.setattr(sys, "argv", ["alexnet", *call, "--help"])
         with pytest.raises(SystemExit) as end:

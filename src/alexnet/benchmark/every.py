@@ -19,13 +19,14 @@ def suites(
     folder: Path,
 ) -> dict[str, list[str]]:
     """Return the arguments of each suite's call by the name of its record."""
+    plan = Path(recipe).name.removesuffix(".toml")
     of_photographs = ["--photographs", str(photographs)] if photographs else []
     calls = {
         f"start-{network}": ["start", "--network", network],
         f"inference-{network}": ["inference", network, "--device", device],
-        f"input-{recipe}": ["input", "--recipe", recipe, *of_photographs, "--device", device],
+        f"input-{plan}": ["input", "--recipe", recipe, *of_photographs, "--device", device],
         f"step-{network}": ["step", "--network", network, "--device", device],
-        f"accuracy-{recipe}": _accuracy(recipe, target, seeds, device),
+        f"accuracy-{plan}": _accuracy(recipe, target, seeds, device),
     }
     return {
         name: ["bench", *call, "--record", (folder / f"{name}.json").as_posix()]

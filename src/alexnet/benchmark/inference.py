@@ -79,7 +79,8 @@ def _at(size: int, made: Sequence[Form | Absent], x: Tensor, rounds: int) -> lis
             continue
         row = _row(form.name, size, timed, warm_up)
         first = first or (row, timed)
-        rows.append(_compared(row, timed, *first))
+        compared = _compared(row, timed, *first)
+        rows.append(replace(compared, headline=size > 1 and row is not first[0]))
     return rows
 
 
@@ -113,7 +114,7 @@ def _row(form: str, size: int, timed: Timed, warm_up: float) -> Row:
         "first call, s": warm_up,
     }
     rates = Spread.of(size / s for s in timed.seconds)
-    return Row(_name(form, size), "pictures/s", rates, more=latency, headline=size > 1)
+    return Row(_name(form, size), "pictures/s", rates, more=latency)
 
 
 def _compared(row: Row, timed: Timed, peer: Row, other: Timed) -> Row:

@@ -151,5 +151,4 @@ def waiting(recipe: Recipe, device: Device, folder: Path, steps: int, root: Path
         "the training",
         speed["waiting_share"],
         {"pictures/s": speed["images_per_second"]},
-        headline=True,
     )

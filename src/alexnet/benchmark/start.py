@@ -37,6 +37,7 @@ QUICK = (
     "list models",
     "list recipes",
     "list datasets",
+    "show alexnet-cifar",
     "show alexnet-2012",
     "show cifar10-quick",
 )
@@ -78,7 +79,7 @@ def _rows(found: Mapping[str, Sequence[Spent]], prediction: str) -> list[Row]:
     rows = {what: _row(what, spent) for what, spent in found.items()}
     floor = {prediction: rows[FLOOR], FLOOR: rows[TORCH], TORCH: rows[TORCH]}
     beside = {w: row.over(floor[w]) if w in floor else _at_once(row) for w, row in rows.items()}
-    shown = ("alexnet --help", "alexnet show alexnet-2012", prediction)
+    shown = ("alexnet --help", "alexnet list models", "alexnet show alexnet-cifar", prediction)
     return [replace(row, headline=what in shown) for what, row in beside.items()]
 
 

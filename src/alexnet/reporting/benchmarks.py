@@ -128,7 +128,9 @@ def _bars(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     axes.axvline(1, color=style.INK, linewidth=1)
     axes.set_xscale("log")
     low, high = min(*ratios, 0.5), max(*ratios, 2.0)
-    axes.set_xlim(low / 1.6, high * 1.6)
+    axes.set_xlim(low / 3, high * 3)
+    axes.xaxis.set_major_formatter(lambda ratio, _: f"{ratio:g}")  # "10^0" is a formula
+    axes.xaxis.set_minor_formatter(lambda ratio, _: "")
     axes.set_yticks(list(heights), [style.readable(_label(row)) for row in rows])
     for height, ratio, row in zip(heights, ratios, rows, strict=True):
         text = f" {speed.figure(row['ratio'])} "

@@ -13,6 +13,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -149,11 +150,7 @@ def export(module: nn.Module, path: Path) -> Path:
     """Write a network as ONNX, for batches of any size. Input ``pictures``, output ``logits``."""
     side = int(module.size)  # type: ignore[arg-type]
     batch = torch.export.Dim("batch", min=1, max=4096)
-    log = logging.getLogger("torch.onnx")
-    before = log.level
-    log.setLevel(logging.ERROR)  # it tells of every library that it could also have used
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _silent():
         torch.onnx.export(
             module,
             (torch.zeros(2, 3, side, side),),
@@ -164,8 +161,23 @@ def export(module: nn.Module, path: Path) -> Path:
             output_names=["logits"],
             dynamic_shapes={"pictures": {0: batch}},
         )
-    log.setLevel(before)
     return path
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep back what the exporter tells of every library and every fold that it did without."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
+    before = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 def _onnxruntime(path: Path) -> Run:

@@ -236,4 +236,4 @@ def _keep_out_of_compilation() -> None:
     needs neither.
     """
     if "torch._dynamo" in sys.modules and not hasattr(Dropout.mask, "__wrapped__"):
-        Dropout.mask = torch.compiler.disable(Dropout.mask)  # type: ignore[method-assign]
+        Dropout.mask = torch.compiler.disable(Dropout.mask)  # type: ignore[method-assign, no-untyped-call]

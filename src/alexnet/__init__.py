@@ -162,10 +162,13 @@ def load(name: str | Path, *, say: Callable[[str], None] = print) -> Classifier:
     ``CheckpointError`` or ``DataError``; ``say`` is told of a damaged checkpoint that another one
     replaces.
     """
-    from alexnet.exchange import foreign
+    if Path(name).is_file():
+        from alexnet.exchange import foreign
+
+        return foreign.load(Path(name))
     from alexnet.run import classifier
 
-    return foreign.load(Path(name)) if Path(name).is_file() else classifier.load(name, say=say)
+    return classifier.load(name, say=say)
 
 
 def predict(

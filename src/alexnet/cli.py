@@ -3,49 +3,32 @@
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
-from alexnet import __version__, looking, studying
+from alexnet import __version__, benching, looking, studying
+from alexnet.calling import Argument, BadParameter, Exit, Option, Program
 from alexnet.options import DeviceName, Json, Root
 from alexnet.terminal import run, say, write
 
-app = typer.Typer(
-    name="alexnet",
-    help="AlexNet: reproduced, trained, measured and shipped.",
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-class Suite(StrEnum):
-    """What can be measured."""
-
-    step = "step"
+app = Program("alexnet", "AlexNet: reproduced, trained, measured and shipped.", version=__version__)
 
 
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe key, e.g. optim.lr=0.02."),
+    Option("--set", metavar="KEY=VALUE", help="Change a recipe key, e.g. optim.lr=0.02."),
 ]
 Views = Annotated[
     str | None,
-    typer.Option(
+    Option(
         help="centre; flip: and mirrored; shift: and moved by a pixel; ten: corners and centre, "
         "mirrored too. [default: as it was scored]"
     ),
 ]
 Others = Annotated[
     list[str] | None,
-    typer.Option(
-        "--with", metavar="MODEL", help="Another model, to average with; may be given again."
-    ),
+    Option("--with", metavar="MODEL", help="Another model, to average with; may be given again."),
 ]
 
 
@@ -54,20 +37,18 @@ app.command("list")(looking.list_)
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="A network, a recipe, a data set or a run's folder.")],
+    name: Annotated[str, Argument(help="A network, a recipe, a data set or a run's folder.")],
     other: Annotated[
-        str | None, typer.Argument(help="A second network, to lay beside the first.")
+        str | None, Argument(help="A second network, to lay beside the first.")
     ] = None,
-    size: Annotated[int | None, typer.Option(help="Side of the picture, for a network.")] = None,
-    sums: Annotated[
-        bool, typer.Option("--sums", help="Spell out the arithmetic of sizes.")
-    ] = False,
-    drawing: Annotated[bool, typer.Option("--drawing", help="Draw a network in text.")] = False,
+    size: Annotated[int | None, Option(help="Side of the picture, for a network.")] = None,
+    sums: Annotated[bool, Option("--sums", help="Spell out the arithmetic of sizes.")] = False,
+    drawing: Annotated[bool, Option("--drawing", help="Draw a network in text.")] = False,
     picture: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="Draw the network into this picture.")
+        Path | None, Option(metavar="FILE.png", help="Draw the network into this picture.")
     ] = None,
     expect: Annotated[
-        Path | None, typer.Option(help="Compare with a Keras summary pasted into this file.")
+        Path | None, Option(help="Compare with a Keras summary pasted into this file.")
     ] = None,
     data: Root = None,
     as_json: Json = False,
@@ -79,7 +60,7 @@ def show(
         looking.compare_summary(expect, name, size, as_json)
         return
     if other and (drawing or picture):
-        raise typer.BadParameter("--drawing and --picture are of one network, not of two")
+        raise BadParameter("--drawing and --picture are of one network, not of two")
     one = partial(cards.show, size=size, sums=sums, drawing=drawing, root=data)
     found = cards.beside(name, other) if other else one(name)
     if picture is not None:
@@ -92,19 +73,15 @@ def show(
 @app.command()
 def data(
     name: Annotated[
-        str, typer.Argument(help="One of `alexnet list datasets`, or a folder of photographs.")
+        str, Argument(help="One of `alexnet list datasets`, or a folder of photographs.")
     ],
     source: Annotated[
-        str | None, typer.Option(help="A folder or archive you have, or the name of a source.")
+        str | None, Option(help="A folder or archive you have, or the name of a source.")
     ] = None,
-    size: Annotated[
-        int | None, typer.Option(help="Side of the pictures, where it is free.")
-    ] = None,
-    verify: Annotated[
-        bool, typer.Option("--verify", help="Check every byte of the cache.")
-    ] = False,
+    size: Annotated[int | None, Option(help="Side of the pictures, where it is free.")] = None,
+    verify: Annotated[bool, Option("--verify", help="Check every byte of the cache.")] = False,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Refuse unreadable pictures and any in two parts.")
+        bool, Option("--strict", help="Refuse unreadable pictures and any in two parts.")
     ] = False,
     root: Root = None,
     as_json: Json = False,
@@ -121,15 +98,13 @@ def data(
 @app.command()
 def train(
     recipe: Annotated[
-        str, typer.Argument(help="A recipe's name, a .toml file, or a folder of photographs.")
+        str, Argument(help="A recipe's name, a .toml file, or a folder of photographs.")
     ] = "cifar10-quick",
-    out: Annotated[
-        Path | None, typer.Option(help="The run's folder. [default: runs/RECIPE]")
-    ] = None,
+    out: Annotated[Path | None, Option(help="The run's folder. [default: runs/RECIPE]")] = None,
     changes: Set = None,
     device: DeviceName = "auto",
     data: Root = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    quiet: Annotated[bool, Option("--quiet", "-q", help="Say nothing but errors.")] = False,
     as_json: Json = False,
 ) -> None:
     """Train a recipe, or on a folder of photographs, test it, and draw what happened."""
@@ -151,10 +126,10 @@ def train(
 
 @app.command()
 def resume(
-    run: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    run: Annotated[Path, Argument(help="The folder of a run.")],
     device: DeviceName = "auto",
     data: Root = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    quiet: Annotated[bool, Option("--quiet", "-q", help="Say nothing but errors.")] = False,
     as_json: Json = False,
 ) -> None:
     """Go on with an interrupted run, to the same bits."""
@@ -167,10 +142,10 @@ def resume(
 
 @app.command("eval")
 def eval_(
-    model: Annotated[str, typer.Argument(help="A run's folder or a checkpoint.")],
+    model: Annotated[str, Argument(help="A run's folder or a checkpoint.")],
     split: Annotated[
         str | None,
-        typer.Argument(
+        Argument(
             metavar="[DATASET/SPLIT]",
             help="E.g. cifar10/test or shapes/train[:10%]. [default: the test part of its data set]",
         ),
@@ -180,10 +155,10 @@ def eval_(
     device: DeviceName = "auto",
     top: Annotated[
         list[int] | None,
-        typer.Option(metavar="K", help="Top-K, may be given again. [default: 1 and 3]"),
+        Option(metavar="K", help="Top-K, may be given again. [default: 1 and 3]"),
     ] = None,
     picture: Annotated[
-        Path | None, typer.Option(help="Draw the confusion matrix into this .png.")
+        Path | None, Option(help="Draw the confusion matrix into this .png.")
     ] = None,
     data: Root = None,
     as_json: Json = False,
@@ -205,9 +180,9 @@ def eval_(
 
 @app.command()
 def predict(
-    model: Annotated[str, typer.Argument(help="A run's folder or a checkpoint.")],
-    pictures: Annotated[list[str], typer.Argument(metavar="PICTURE...", help="Picture files.")],
-    top: Annotated[int, typer.Option(help="How many classes to name.")] = 5,
+    model: Annotated[str, Argument(help="A run's folder or a checkpoint.")],
+    pictures: Annotated[list[str], Argument(metavar="PICTURE...", help="Picture files.")],
+    top: Annotated[int, Option(help="How many classes to name.")] = 5,
     others: Others = None,
     views: Views = None,
     as_json: Json = False,
@@ -225,46 +200,12 @@ def predict(
     for fault in faults:
         say(f"alexnet: {fault}")
     if faults:
-        raise typer.Exit(1)
-
-
-@app.command()
-def bench(
-    suite: Annotated[Suite, typer.Argument(help="What to measure.")] = Suite.step,
-    network: Annotated[str, typer.Option(help="A network.")] = "keras-lab",
-    batch: Annotated[int, typer.Option(help="Pictures a step.")] = 128,
-    size: Annotated[int | None, typer.Option(help="Side of the pictures.")] = None,
-    rounds: Annotated[int, typer.Option(help="Steps to time.")] = 7,
-    precision: Annotated[str, typer.Option(help="auto, bf16 or float32.")] = "auto",
-    optimizer: Annotated[
-        str, typer.Option(help="sgd, adam, keras-sgd, keras-adam, muon, 2012.")
-    ] = "sgd",
-    device: DeviceName = "auto",
-    as_json: Json = False,
-) -> None:
-    """Time a training step and set it beside the matrix rate of the same minute."""
-    from alexnet.benchmark.step import step_speed, step_text
-    from alexnet.run.device import choose, prepare_process
-
-    prepare_process()
-    chosen = choose(device, precision)
-    assert suite is Suite.step
-    found = step_speed(network, chosen, batch=batch, size=size, rounds=rounds, optimizer=optimizer)
-    write(found.to_json() if as_json else step_text(found))
+        raise Exit(1)
 
 
 for command in (studying.study, looking.embed, looking.sample, looking.results, looking.env):
     app.command()(command)
-
-
-@app.callback(invoke_without_command=True)
-def _bare(
-    context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
-) -> None:
-    if version or context.invoked_subcommand is None:
-        print(__version__ if version else context.get_help())
-        raise typer.Exit
+app.add(benching.bench)
 
 
 def main() -> None:

@@ -6,14 +6,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
+from alexnet.calling import Argument, Exit, Option
 from alexnet.options import DeviceName, Json, Root
 from alexnet.terminal import say, write
 
 Part = Annotated[
     str | None,
-    typer.Argument(
+    Argument(
         metavar="[DATASET/SPLIT]",
         help="E.g. cifar10/test or shapes/train[:10%]. [default: the test part of its data set]",
     ),
@@ -29,11 +28,9 @@ class Kind(StrEnum):
     weights = "weights"
 
 
-def list_(
-    kind: Annotated[Kind, typer.Argument(help="What to list.")], as_json: Json = False
-) -> None:
+def list_(kind: Annotated[Kind, Argument(help="What to list.")], as_json: Json = False) -> None:
     """List the networks, data sets, recipes or pretrained weights, a line each."""
-    from alexnet.reporting.cards import listing
+    from alexnet.reporting.listing import listing
     from alexnet.reporting.text import summary_table
 
     rows = listing(kind.value)
@@ -41,20 +38,20 @@ def list_(
 
 
 def embed(
-    model: Annotated[str, typer.Argument(help="A run's folder, a checkpoint or a network.")],
+    model: Annotated[str, Argument(help="A run's folder, a checkpoint or a network.")],
     part: Part = None,
-    layer: Annotated[str, typer.Option(help="A row of the network's table.")] = "fc7",
-    components: Annotated[int, typer.Option(help="Principal components, 2 or more.")] = 3,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for what is drawn.")] = Path(
+    layer: Annotated[str, Option(help="A row of the network's table.")] = "fc7",
+    components: Annotated[int, Option(help="Principal components, 2 or more.")] = 3,
+    out: Annotated[Path, Option(metavar="DIR", help="Folder for what is drawn.")] = Path(
         "embedding"
     ),
     pool: Annotated[
-        str, typer.Option(help="What becomes of maps: flatten, or mean of each.")
+        str, Option(help="What becomes of maps: flatten, or mean of each.")
     ] = "flatten",
-    count: Annotated[int | None, typer.Option(help="So many pictures, drawn by --seed.")] = None,
-    seed: Annotated[int, typer.Option(help="What --count draws by.")] = 0,
+    count: Annotated[int | None, Option(help="So many pictures, drawn by --seed.")] = None,
+    seed: Annotated[int, Option(help="What --count draws by.")] = 0,
     near: Annotated[
-        int | None, typer.Option(metavar="N", help="Also the ten pictures nearest to number N.")
+        int | None, Option(metavar="N", help="Also the ten pictures nearest to number N.")
     ] = None,
     device: DeviceName = "auto",
     data: Root = None,
@@ -89,18 +86,18 @@ def embed(
 def sample(
     what: Annotated[
         str,
-        typer.Argument(metavar="MODEL|DATASET/SPLIT", help="A model, or a data set without one."),
+        Argument(metavar="MODEL|DATASET/SPLIT", help="A model, or a data set without one."),
     ],
     part: Part = None,
     index: Annotated[
-        int | None, typer.Option(metavar="N", help="This picture of the split, from 0.")
+        int | None, Option(metavar="N", help="This picture of the split, from 0.")
     ] = None,
-    count: Annotated[int, typer.Option(metavar="K", help="So many pictures.")] = 1,
+    count: Annotated[int, Option(metavar="K", help="So many pictures.")] = 1,
     seed: Annotated[
-        int | None, typer.Option(metavar="S", help="What chance goes by. [default: the clock]")
+        int | None, Option(metavar="S", help="What chance goes by. [default: the clock]")
     ] = None,
-    picture: Annotated[Path | None, typer.Option(help="Draw them into this .png.")] = None,
-    values: Annotated[bool, typer.Option("--values", help="Print the pixels too.")] = False,
+    picture: Annotated[Path | None, Option(help="Draw them into this .png.")] = None,
+    values: Annotated[bool, Option("--values", help="Print the pixels too.")] = False,
     device: DeviceName = "auto",
     data: Root = None,
     as_json: Json = False,
@@ -121,7 +118,7 @@ def sample(
 
 def env(
     device: DeviceName = "auto",
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
+    markdown: Annotated[bool, Option("--markdown", help="Print Markdown tables.")] = False,
     as_json: Json = False,
 ) -> None:
     """Describe this machine: accelerators, processor, memory, versions of all that is used."""
@@ -136,10 +133,10 @@ def env(
 
 
 def results(
-    folder: Annotated[Path, typer.Argument(help="A folder of recorded result.json files.")] = Path(
+    folder: Annotated[Path, Argument(help="A folder of recorded result.json files.")] = Path(
         "results"
     ),
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
+    markdown: Annotated[bool, Option("--markdown", help="Print a Markdown table.")] = False,
     as_json: Json = False,
 ) -> None:
     """Collect recorded runs into one table: a row a recipe, over its seeds."""
@@ -158,4 +155,4 @@ def compare_summary(path: Path, name: str, size: int | None, as_json: bool) -> N
     found = check(path, zoo.network(name), size)
     write(found.to_json() if as_json else str(found))
     if found.differences:
-        raise typer.Exit(1)
+        raise Exit(1)

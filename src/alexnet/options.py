@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from alexnet.calling import Option
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-DeviceName = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
+Json = Annotated[bool, Option("--json", help="Print JSON instead of text.")]
+DeviceName = Annotated[str, Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
 Root = Annotated[
     Path | None,
-    typer.Option("--data", metavar="DIR", help="Where data sets are kept. [env: ALEXNET_DATA]"),
+    Option("--data", metavar="DIR", help="Where data sets are kept. [env: ALEXNET_DATA]"),
 ]

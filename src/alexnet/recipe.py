@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import tomli_w
 from pydantic import BaseModel, ValidationError
 
+from alexnet import built_in
+from alexnet.built_in import names
 from alexnet.errors import RecipeError, UnknownName, did_you_mean
 from alexnet.published import Fault
 from alexnet.schema import Augment, Group, Input, Model, Optim, Recipe, Schedule
@@ -49,13 +50,6 @@ __all__ = [
 ]
 
 
-def names() -> list[str]:
-    """Return the names of the recipes that come with the package, sorted."""
-    return sorted(
-        f.name.removesuffix(".toml") for f in _folder().iterdir() if f.name.endswith(".toml")
-    )
-
-
 def load(name: str) -> Recipe:
     """Return a recipe by name, or from a path ending in ``.toml``.
 
@@ -65,8 +59,7 @@ def load(name: str) -> Recipe:
         return parse(read_file(Path(name)), origin=name)
     if name not in names():
         raise UnknownName("recipe", name, names())
-    text = (_folder() / f"{name}.toml").read_text(encoding="utf-8")
-    return parse(text, origin=f"recipe {name}")
+    return parse(built_in.text(name), origin=f"recipe {name}")
 
 
 def read_file(path: Path, kind: str = "recipe", listing: str = "alexnet list recipes") -> str:
@@ -179,10 +172,6 @@ def _keys(section: type[BaseModel], prefix: str) -> Iterable[str]:
 
 def _is_section(annotation: object) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, Section)
-
-
-def _folder() -> resources.abc.Traversable:
-    return resources.files("alexnet") / "recipes"
 
 
 def _tuples(value: Any) -> Any:

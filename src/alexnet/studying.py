@@ -7,55 +7,61 @@ import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
+from alexnet.calling import Argument, Option
 from alexnet.errors import TrainingError, UsageError
 from alexnet.options import DeviceName, Json, Root
-from alexnet.recipe import flat, parse_assignment
 from alexnet.reporting import study as tables
 from alexnet.reporting.text import summary_table
 from alexnet.run.launch import place
-from alexnet.run.log import Console
-from alexnet.studies import plan
-from alexnet.studies.cells import Cell, cells, chosen, refuse_others
-from alexnet.studies.running import Verbs, run_missing
 from alexnet.terminal import write
+
+if TYPE_CHECKING:  # a study needs recipes, which the other commands can do without
+    from alexnet.run.log import Console
+    from alexnet.studies import plan
+    from alexnet.studies.cells import Cell
+    from alexnet.studies.running import Verbs
 
 
 def study(
     name: Annotated[
         str | None,
-        typer.Argument(
+        Argument(
             metavar="[STUDY]",
             help="A study's name, a .toml file, or a study.json, whose table is printed. "
             "[default: list the studies]",
         ),
     ] = None,
     seeds: Annotated[
-        str | None, typer.Option(metavar="0,1,2", help="Seeds. [default: the study's]")
+        str | None, Option(metavar="0,1,2", help="Seeds. [default: the study's]")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="The study's folder. [default: runs/studies/STUDY]")
+        Path | None, Option(help="The study's folder. [default: runs/studies/STUDY]")
     ] = None,
     only: Annotated[
-        list[str] | None, typer.Option(metavar="ROW", help="This row; may be given again.")
+        list[str] | None, Option(metavar="ROW", help="This row; may be given again.")
     ] = None,
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe key in every row."),
+        Option("--set", metavar="KEY=VALUE", help="Change a recipe key in every row."),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be run, and how far each run is.")
+        bool, Option("--dry-run", help="Say what would be run, and how far each run is.")
     ] = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
+    markdown: Annotated[bool, Option("--markdown", help="Print Markdown tables.")] = False,
     device: DeviceName = "auto",
     data: Root = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    quiet: Annotated[bool, Option("--quiet", "-q", help="Say nothing but errors.")] = False,
     as_json: Json = False,
 ) -> None:
     """Run a study: rows of settings times seeds, those missing alone, and compare the rows."""
+    from alexnet.recipe import parse_assignment
+    from alexnet.run.log import Console
+    from alexnet.studies import plan
+    from alexnet.studies.cells import cells, chosen, refuse_others
+    from alexnet.studies.running import run_missing
+
     if name is None:
         _list(as_json)
         return
@@ -101,6 +107,7 @@ class _Made:
 
 def _verbs(made: _Made, device: str, data: Path | None, console: Console) -> Verbs:
     import alexnet
+    from alexnet.studies.running import Verbs
 
     return Verbs(
         train=partial(
@@ -117,6 +124,8 @@ def _verbs(made: _Made, device: str, data: Path | None, console: Console) -> Ver
 
 
 def _list(as_json: bool) -> None:
+    from alexnet.studies import plan
+
     found = [plan.load(name) for name in plan.names()]
     rows = [{"name": s.name, "about": s.summary} for s in found]
     write(rows if as_json else summary_table(rows))
@@ -145,6 +154,8 @@ def _foretell(study: plan.Study, every: list[Cell], as_json: bool) -> None:
 
 
 def _settings(row: plan.Line) -> str:
+    from alexnet.recipe import flat
+
     changed = {"recipe": row.recipe} if row.recipe else {}
     changed |= dict(flat(row.set))
     return ", ".join(f"{key} = {value}" for key, value in changed.items())

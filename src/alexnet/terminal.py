@@ -8,24 +8,20 @@ import sys
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-import typer
-
+from alexnet.calling import Abort, Program, WrongCall
 from alexnet.errors import AlexNetError, Interrupted, RankLost
 from alexnet.run.launch import let_others_speak, place
 
 INTERRUPTED, NOT_READ = 130, 141  # 128 and the number of SIGINT, of SIGPIPE
 
-# What the parser raises for a wrong call; typer does not export it by name.
-WrongCall: type[Exception] = typer.BadParameter.__mro__[1]
 
-
-def run(app: typer.Typer) -> NoReturn:
+def run(app: Program) -> NoReturn:
     """Run a command and exit; an expected error is its message and its exit status."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that cannot write Hangul, say
     try:
-        status = app(prog_name="alexnet", standalone_mode=False)
+        status = app(prog_name="alexnet")
         print(end="", flush=True)
     except AlexNetError as error:
         if isinstance(error, Interrupted) and place().rank:
@@ -34,7 +30,7 @@ def run(app: typer.Typer) -> NoReturn:
         fail(str(error), error.exit_code)
     except WrongCall as error:
         fail(_in_our_words(error), 2)
-    except (KeyboardInterrupt, typer.Abort):
+    except (KeyboardInterrupt, Abort):
         status = INTERRUPTED
     except BrokenPipeError:
         _end_unread()
@@ -49,7 +45,7 @@ def run(app: typer.Typer) -> NoReturn:
 def _in_our_words(error: Any) -> str:
     where = error.ctx.command_path if error.ctx else "alexnet"
     message = " ".join(error.format_message().replace("Value error, ", "").split()).rstrip(".")
-    end = "" if message.endswith("?") else "."
+    end = "" if message.endswith(("?", "?)")) else "."
     return f"{message[:1].lower()}{message[1:]}{end} See `{where} --help`"
 
 

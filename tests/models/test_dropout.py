@@ -124,3 +124,14 @@ def test_maps_in_any_memory_format():
     x = torch.randn(4, 3, 5, 5)
     last = x.contiguous(memory_format=torch.channels_last)
     assert torch.equal(net.drop6(x), net.drop6(last))
+
+
+def test_a_compiled_layer_has_the_masks_of_its_seeds():
+    import torch._dynamo
+
+    layer = Dropout(0.5).train()
+    compiled, x = torch.compile(layer, backend="eager"), torch.ones(3, 40)
+    for seed in range(12):  # more than torch compiles one function anew
+        layer.begin(seed, 0, 3)
+        assert torch.equal(compiled(x), layer(x))
+    assert hasattr(Dropout.mask, "_torchdynamo_disable")

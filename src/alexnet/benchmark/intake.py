@@ -29,6 +29,7 @@ class IntakeSpeed:
     ours: float  # listing excepted: reading, decoding, noting, storing, checking, report
     bare: float  # Pillow alone: decode, convert, resize, crop; nothing kept
     share: float  # ours / bare
+    ours_each: tuple[float, ...] = ()  # of the three rounds that ours is the median of
 
 
 def intake_speed(path: str | Path, *, size: int = 256, pictures: int = 1000) -> IntakeSpeed:
@@ -53,7 +54,8 @@ def intake_speed(path: str | Path, *, size: int = 256, pictures: int = 1000) -> 
         ours.append(_processor_seconds(lambda: _intake(some, size)))
     with_, without = (len(files) / statistics.median(seconds) for seconds in (ours, bare))
     mean = sum(map(len, files)) / len(files)
-    return IntakeSpeed(len(files), size, mean, with_, without, with_ / without)
+    each = tuple(len(files) / seconds for seconds in ours)
+    return IntakeSpeed(len(files), size, mean, with_, without, with_ / without, each)
 
 
 def _bytes_of(entry: Entry) -> bytes:

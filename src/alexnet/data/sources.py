@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 
 from alexnet.data import cifar10, shapes
 from alexnet.data.cache import Contents, Dataset, read_cache, read_key, sweep, write_cache
+from alexnet.data.catalogue import ABOUT
 from alexnet.data.photos import folders, imagenet, imagenette
 from alexnet.data.photos.intake import Plan, key_of, take_in
 from alexnet.data.photos.listing import Supply, digest
@@ -50,10 +51,10 @@ class Photographs:
 
 
 DATASETS: Mapping[str, Origin | Photographs] = {
-    "cifar10": Origin(cifar10.ABOUT, cifar10.SIZE, cifar10.fetch),
-    "imagenet": Photographs(imagenet.ABOUT, PHOTOGRAPHS, imagenet.find),
-    "imagenette": Photographs(imagenette.ABOUT, PHOTOGRAPHS, imagenette.find),
-    "shapes": Origin(shapes.ABOUT, shapes.SIZE, shapes.fetch),
+    "cifar10": Origin(ABOUT["cifar10"], cifar10.SIZE, cifar10.fetch),
+    "imagenet": Photographs(ABOUT["imagenet"], PHOTOGRAPHS, imagenet.find),
+    "imagenette": Photographs(ABOUT["imagenette"], PHOTOGRAPHS, imagenette.find),
+    "shapes": Origin(ABOUT["shapes"], shapes.SIZE, shapes.fetch),
 }
 
 

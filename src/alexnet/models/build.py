@@ -225,6 +225,15 @@ def keep_dropping(model: nn.Module, *, seed: int, step: int) -> None:
     begin_step(model, seed=seed, step=step)
 
 
+def unfilled(network: Network, size: int | None = None) -> AlexNet:
+    """Build a network whose tensors are still to be assigned: to fill 58 million takes a second.
+
+    They are on torch's ``meta`` device, without memory. Raises ``TooSmall``.
+    """
+    with torch.device("meta"):
+        return AlexNet(network, size)
+
+
 def build(network: Network, size: int | None = None, *, seed: int = 0) -> AlexNet:
     """Build and initialise a network; the same seed gives the same weights.
 

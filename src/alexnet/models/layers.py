@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -200,6 +201,7 @@ class Dropout(nn.Module):
 
     def begin(self, seed: int, first: int, total: int | None) -> None:
         """Take the mask of ``seed`` from now on: rows ``first`` onwards of ``total`` (None: all)."""
+        _keep_out_of_compilation()
         self.seed, self.first, self.total = seed, first, total or 0
 
     def forward(self, x: Tensor) -> Tensor:
@@ -211,7 +213,6 @@ class Dropout(nn.Module):
         kept: Tensor = x * self.mask(x.shape, x.device).to(x.dtype)
         return kept if self.classic else kept.mul_(self.DRAWS / (self.DRAWS - self.dropped))
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator] # its seed changes with every step
     def mask(self, shape: torch.Size, device: torch.device) -> Tensor:
         """Return which values of ``(N, ...)`` survive: bool."""
         total = self.total or shape[0]
@@ -226,3 +227,13 @@ class Dropout(nn.Module):
         words.random_(-(2**63), None, generator=draw)
         values = words.view(torch.int16)[:count].view(total, *shape[1:])
         return values[self.first : self.first + shape[0]] >= self.dropped - self.DRAWS // 2
+
+
+def _keep_out_of_compilation() -> None:
+    """Have torch's compiler call ``Dropout.mask`` as it is: its seed changes with every step.
+
+    Only where the compiler is loaded: to load it takes as long as torch itself, and a prediction
+    needs neither.
+    """
+    if "torch._dynamo" in sys.modules and not hasattr(Dropout.mask, "__wrapped__"):
+        Dropout.mask = torch.compiler.disable(Dropout.mask)  # type: ignore[method-assign, no-untyped-call]

@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from alexnet import recipe as recipes
+from alexnet import built_in
 from alexnet.errors import CheckpointError, UnknownName
-from alexnet.exchange.torchvision import WEIGHTS
 from alexnet.models import rows, table, wiring, zoo
 from alexnet.models.table import Network, Traced
-from alexnet.recipe import Recipe
 from alexnet.reporting.compare import compare
-from alexnet.reporting.drawing import draw, network_of
-from alexnet.reporting.published import faults_text, scored_text, verdict_text
 from alexnet.reporting.text import summary_table
 from alexnet.run.files import read_json
 from alexnet.run.log import minutes, read_metrics, resume_command
 from alexnet.run.memory import record_text
+
+if TYPE_CHECKING:
+    from alexnet.recipe import Recipe
 
 
 def network_card(network: Network, size: int | None = None) -> dict[str, Any]:
@@ -146,6 +145,9 @@ def _arithmetic(step: Traced) -> str:
 
 def recipe_text(recipe: Recipe) -> str:
     """Write a recipe: what it is, its keys as TOML, what was published, and the faults of that."""
+    from alexnet import recipe as recipes
+    from alexnet.reporting.published import faults_text
+
     keys = recipes.to_toml(recipe.model_copy(update={"fault": ()})).replace("fault = []\n", "")
     parts = [f"{recipe.name}: {recipe.summary}", keys.strip(), faults_text(recipe)]
     return "\n\n".join(filter(None, parts))
@@ -173,6 +175,8 @@ def show(
     ``UnknownName`` with everything that could have been meant.
     """
     if drawing:
+        from alexnet.reporting.drawing import draw, network_of
+
         drawn = draw(*network_of(name, size))
         card = show(name, size=size, sums=sums, root=root)
         return Card(f"{card.text}\n\n{drawn}", card.values)
@@ -182,14 +186,20 @@ def show(
     if name in zoo.NETWORKS:
         network = zoo.network(name)
         cards.append(Card(network_text(network, size, sums=sums), network_card(network, size)))
-    if name in recipes.names() or name.endswith(".toml"):
-        recipe = recipes.load(name)
-        cards.append(Card(recipe_text(recipe), {"recipe": recipes.to_tree(recipe)}))
+    if name in built_in.names() or name.endswith(".toml"):
+        cards.append(_recipe_card(name))
     if not cards:
         return _data_card(name, size, root)
     return Card(
         "\n\n".join(c.text for c in cards), {k: v for c in cards for k, v in c.values.items()}
     )
+
+
+def _recipe_card(name: str) -> Card:
+    from alexnet import recipe as recipes  # pydantic, which a network's card can do without
+
+    recipe = recipes.load(name)
+    return Card(recipe_text(recipe), {"recipe": recipes.to_tree(recipe)})
 
 
 def _data_card(name: str, size: int | None, root: Path | None) -> Card:
@@ -201,7 +211,7 @@ def _data_card(name: str, size: int | None, root: Path | None) -> Card:
         return Card(render(values), values)
     if Path(name).is_dir():
         return run_card(Path(name))
-    known = {*zoo.NETWORKS, *recipes.names(), *DATASETS}
+    known = {*zoo.NETWORKS, *built_in.names(), *DATASETS}
     raise UnknownName("network, recipe, data set or run", name, known)
 
 
@@ -227,6 +237,8 @@ def run_card(folder: Path) -> Card:
 
 def result_text(folder: Path, record: dict[str, Any]) -> str:
     """Write a finished run's figures for a terminal."""
+    from alexnet.reporting.published import scored_text, verdict_text
+
     test, speed, verdict = record["test"], record["speed"], record["verdict"]
     low, high = test["interval"]
     others = ", ".join(f"top-{k} {v:.2%}" for k, v in test["top"].items() if str(k) != "1")
@@ -276,16 +288,3 @@ def _of_ranks(speed: dict[str, Any]) -> str:
     waited = f", {speed['waiting_share']:.1%} waiting for data" if "waiting_share" in speed else ""
     many = speed.get("ranks", 1)
     return waited + (f", {many} processes" if many > 1 else "")
-
-
-def listing(kind: str) -> list[dict[str, str]]:
-    """Return name and a line about each of the ``models``, ``datasets``, ``recipes``, ``weights``."""
-    if kind == "models":
-        found = [zoo.network(name) for name in sorted(zoo.NETWORKS)]
-        return [{"name": n.name, "about": n.summary} for n in found]
-    if kind == "datasets":
-        from alexnet.data.sources import DATASETS
-
-        return [{"name": name, "about": origin.about} for name, origin in sorted(DATASETS.items())]
-    about = WEIGHTS if kind == "weights" else {r: recipes.load(r).summary for r in recipes.names()}
-    return [{"name": name, "about": text} for name, text in about.items()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alexnet import recipe as recipes
+from alexnet import built_in
 from alexnet.errors import UnknownName
 from alexnet.models import zoo
 from alexnet.models.rows import Shape
@@ -52,8 +52,10 @@ def network_of(name: str, size: int | None = None) -> tuple[Network, int]:
     if name in zoo.NETWORKS:
         network = zoo.network(name)
         return network, network.size if size is None else size
-    if name not in recipes.names() and not name.endswith(".toml"):
-        raise UnknownName("network or recipe", name, {*zoo.NETWORKS, *recipes.names()})
+    if name not in built_in.names() and not name.endswith(".toml"):
+        raise UnknownName("network or recipe", name, {*zoo.NETWORKS, *built_in.names()})
+    from alexnet import recipe as recipes
+
     recipe = recipes.load(name)
     network = zoo.network(recipe.model.network)
     return network, recipe.input.size if size is None else size

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from alexnet.evaluation import Scores
-from alexnet.prediction import Ranked
 from alexnet.reporting.confusion import plot_confusion
 from alexnet.reporting.text import confusion_text, summary_table
+
+if TYPE_CHECKING:  # the rankings of a prediction need no scoring
+    from alexnet.evaluation import Scores
+    from alexnet.prediction import Ranked
 
 
 def text(scores: Scores, classes: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,7 @@ WEIGHTS, OPTIMIZER, STATE, MODEL, MANIFEST = (
     "model.json",
     "manifest.json",
 )
+FILES = (WEIGHTS, OPTIMIZER, STATE, MODEL)
 
 
 @dataclass(frozen=True)
@@ -102,10 +103,9 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
     (folder / MODEL).write_text(
         json.dumps(checkpoint.model, indent=1, ensure_ascii=False), encoding="utf-8"
     )
-    names = (WEIGHTS, OPTIMIZER, STATE, MODEL)
-    for name in names:
+    for name in FILES:
         sync_file(folder / name)
-    manifest = {"format": FORMAT, "sha256": {name: _sha256(folder / name) for name in names}}
+    manifest = {"format": FORMAT, "sha256": {name: _sha256(folder / name) for name in FILES}}
     write_text(folder / MANIFEST, json.dumps(manifest, indent=1))
 
 
@@ -113,16 +113,20 @@ def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
 
 
-def load(path: Path) -> Checkpoint:
-    """Read and verify one checkpoint folder. Raises ``CheckpointError`` naming the file at fault."""
-    verify(path)
+def load(path: Path, *, to_use: bool = False) -> Checkpoint:
+    """Read and verify one checkpoint folder; weights stay in their file until they are touched.
+
+    ``to_use``: what a prediction needs, and no more: neither the optimiser's memory, which may be
+    twice as large as the weights, nor the state. Raises ``CheckpointError`` naming the file at fault.
+    """
+    verify(path, (WEIGHTS, MODEL) if to_use else FILES)
     try:
         tensors = load_file(path / WEIGHTS)
         return Checkpoint(
             path,
             {name: t for name, t in tensors.items() if not name.startswith(INPUT)},
-            load_file(path / OPTIMIZER),
-            json.loads((path / STATE).read_text(encoding="utf-8")),
+            {} if to_use else load_file(path / OPTIMIZER),
+            {} if to_use else json.loads((path / STATE).read_text(encoding="utf-8")),
             json.loads((path / MODEL).read_text(encoding="utf-8")),
             {n.removeprefix(INPUT): t for n, t in tensors.items() if n.startswith(INPUT)},
         )
@@ -130,8 +134,8 @@ def load(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path} cannot be read: {error}") from None
 
 
-def verify(path: Path) -> None:
-    """Check that a checkpoint is finished and that every file has the bits that were written."""
+def verify(path: Path, files: Sequence[str] = FILES) -> None:
+    """Check that a checkpoint is finished and that these files have the bits that were written."""
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         version, sums = manifest["format"], dict(manifest["sha256"])
@@ -143,22 +147,22 @@ def verify(path: Path) -> None:
         raise CheckpointError(
             f"{path / MANIFEST} has format {version!r}; this package reads format {FORMAT}"
         )
-    for name in (WEIGHTS, OPTIMIZER, STATE, MODEL):
+    for name in files:
         if not (path / name).is_file():
             raise CheckpointError(f"{path} is incomplete: {name} is missing")
         if _sha256(path / name) != sums.get(name):
             raise CheckpointError(f"{path / name} is damaged: its sha256 is not the one recorded")
 
 
-def newest(run: Path, say: Callable[[str], None]) -> Checkpoint:
+def newest(run: Path, say: Callable[[str], None], *, to_use: bool = False) -> Checkpoint:
     """Return the newest checkpoint that is whole, telling ``say`` of each that is not.
 
-    Raises ``CheckpointError`` where none is left.
+    ``to_use``: see ``load``. Raises ``CheckpointError`` where none is left.
     """
     faults = []
     for path in reversed(every(run)):
         try:
-            return load(path)
+            return load(path, to_use=to_use)
         except CheckpointError as error:
             faults.append(str(error))
             say(f"warning: {error}; trying the checkpoint before it")
@@ -167,20 +171,22 @@ def newest(run: Path, say: Callable[[str], None]) -> Checkpoint:
     )
 
 
-def best(run: Path) -> Checkpoint:
+def best(run: Path, *, to_use: bool = False) -> Checkpoint:
     """Return the checkpoint that BEST names. Raises ``CheckpointError`` where it is not whole."""
     if not (run / BEST).is_file():
         raise CheckpointError(f"{run} has no best checkpoint: it never validated; use its last")
-    return load(run / "checkpoints" / (run / BEST).read_text(encoding="utf-8").strip())
+    return load(
+        run / "checkpoints" / (run / BEST).read_text(encoding="utf-8").strip(), to_use=to_use
+    )
 
 
-def scored(run: Path, say: Callable[[str], None]) -> Checkpoint:
+def scored(run: Path, say: Callable[[str], None], *, to_use: bool = False) -> Checkpoint:
     """Return the checkpoint that a run's recorded score is of: its last, or its best.
 
     Best where its recipe keeps that one. Raises ``CheckpointError`` where none is whole.
     """
-    last = newest(run, say)
-    return best(run) if last.model.get("keep") == "best" else last
+    last = newest(run, say, to_use=to_use)
+    return best(run, to_use=to_use) if last.model.get("keep") == "best" else last
 
 
 def every(run: Path) -> list[Path]:
@@ -197,8 +203,13 @@ def sweep(run: Path) -> None:
         stale.unlink(missing_ok=True)
 
 
-def load_weights(model: torch.nn.Module, weights: Mapping[str, Tensor], origin: str) -> None:
-    """Copy tensors into a model. Raises ``CheckpointError`` naming the first that does not fit."""
+def load_weights(
+    model: torch.nn.Module, weights: Mapping[str, Tensor], origin: str, *, assign: bool = False
+) -> None:
+    """Copy tensors into a model. Raises ``CheckpointError`` naming the first that does not fit.
+
+    ``assign``: make them the model's own, without a copy: its tensors may then be on ``meta``.
+    """
     own = model.state_dict()
     for name in own.keys() - weights.keys():
         raise CheckpointError(f"{origin} has no tensor {name!r}: it is of another network")
@@ -210,7 +221,9 @@ def load_weights(model: torch.nn.Module, weights: Mapping[str, Tensor], origin: 
             raise CheckpointError(
                 f"{origin}: {name!r} has shape {shapes}: it is of another network"
             )
-    model.load_state_dict(dict(weights))
+    if assign:
+        weights = {name: tensor.to(own[name].dtype) for name, tensor in weights.items()}
+    model.load_state_dict(dict(weights), assign=assign)
 
 
 def _forget_old(run: Path, keep: int) -> None:

@@ -15,7 +15,7 @@ import torch
 from alexnet.data.preprocess import Preprocessing
 from alexnet.errors import CheckpointError, UnknownName, UsageError
 from alexnet.models import transfer, zoo
-from alexnet.models.build import AlexNet, build
+from alexnet.models.build import AlexNet, build, unfilled
 from alexnet.models.table import Network
 from alexnet.run import checkpoint
 
@@ -76,9 +76,9 @@ def load(name: str | Path, *, say: Callable[[str], None] = print) -> Classifier:
     """
     path = Path(name)
     if (path / checkpoint.MANIFEST).is_file() or (path / checkpoint.MODEL).is_file():
-        return restore(checkpoint.load(path))
+        return restore(checkpoint.load(path, to_use=True))
     if path.is_dir():
-        return restore(checkpoint.scored(path, say))
+        return restore(checkpoint.scored(path, say, to_use=True))
     if str(name) not in zoo.NETWORKS:
         raise UnknownName(
             "model (a run directory, a checkpoint or a network)", str(name), zoo.NETWORKS
@@ -87,7 +87,7 @@ def load(name: str | Path, *, say: Callable[[str], None] = print) -> Classifier:
 
 
 def restore(saved: checkpoint.Checkpoint) -> Classifier:
-    """Build the network that a checkpoint describes and give it its weights."""
+    """Build the network that a checkpoint describes around its weights, which are not copied."""
     try:
         described = saved.model
         classes = tuple(described["classes"])
@@ -96,8 +96,8 @@ def restore(saved: checkpoint.Checkpoint) -> Classifier:
         use = str(described["views"]), str(described["data"])
     except (KeyError, TypeError, UsageError) as error:
         raise CheckpointError(f"{saved.path / checkpoint.MODEL} does not fit: {error}") from None
-    module = build(network, preprocessing.size)
-    checkpoint.load_weights(module, saved.weights, str(saved.path))
+    module = unfilled(network, preprocessing.size)
+    checkpoint.load_weights(module, saved.weights, str(saved.path), assign=True)
     return _ready(module, classes, preprocessing, use, str(saved.path))
 
 

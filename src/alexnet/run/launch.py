@@ -5,7 +5,6 @@ The only reader of RANK, WORLD_SIZE and their like.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
@@ -70,6 +69,8 @@ def die_with_parent() -> None:
     exchange fails.
     """
     if sys.platform == "linux":
+        import ctypes
+
         parent = os.getppid()
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:  # it died in between

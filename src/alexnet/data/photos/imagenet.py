@@ -21,7 +21,6 @@ from alexnet.data.photos.listing import Entry, Listing, Supply, digest, listing_
 from alexnet.data.photos.trees import Tree, members_within, read_folder, read_tar
 from alexnet.errors import DataError, DownloadError, UsageError
 
-ABOUT = "1,281,167 + 50,000 photographs in 1000 classes (ILSVRC2012); you need the files"
 DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
 TRAIN, VAL = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
 MD5 = {  # as in torchvision's datasets/imagenet.py

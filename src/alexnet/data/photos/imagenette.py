@@ -15,7 +15,6 @@ from alexnet.data.photos import folders
 from alexnet.data.photos.listing import Listing, Supply
 from alexnet.errors import DataError, DownloadError
 
-ABOUT = "9,469 + 3,925 photographs of ten classes of ImageNet (fast.ai, version 2)"
 COUNTS = {"train": 9_469, "val": 3_925}
 IDS = (
     *("n01440764", "n02102040", "n02979186", "n03000684", "n03028079"),

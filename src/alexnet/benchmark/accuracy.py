@@ -1,0 +1,168 @@
+"""What it costs to reach a test accuracy: whole runs of a recipe, one a seed, warm-up apart."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from alexnet import recipe as recipes
+from alexnet.benchmark.record import Row, Spread
+from alexnet.errors import UsageError
+from alexnet.recipe import Recipe
+from alexnet.run.device import Device
+from alexnet.run.log import Console
+from alexnet.run.machine import memory
+from alexnet.training.loop import fit
+
+WARM_UP = "2 steps"
+_RANGE = re.compile(r"(\d+)\.\.(\d+)")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One seed's run, from its result.json, and what stood outside its clock."""
+
+    seed: int
+    accuracy: float
+    training_seconds: float
+    other_seconds: float  # opening the data, rehearsing, validating, saving, testing
+    training_multiply_adds: int
+    share_of_matrix_rate: float
+    waiting_share: float
+    peak_memory_bytes: int
+
+
+def seeds_of(text: str) -> list[int]:
+    """Read ``0..4`` or ``0,3,7``: different numbers, none below 0. Raises ``UsageError``."""
+    if match := _RANGE.fullmatch(text.strip()):
+        found = list(range(int(match[1]), int(match[2]) + 1))
+    else:
+        parts = [part.strip() for part in text.split(",")]
+        found = [int(part) for part in parts if part.isdecimal()]
+        found = found if len(found) == len(parts) else []
+    if not found or len(set(found)) < len(found):
+        raise UsageError(f"--seeds {text}: expected different seeds, e.g. 0..4 or 0,3,7")
+    return found
+
+
+def accuracy_runs(
+    recipe: Recipe,
+    seeds: Sequence[int],
+    device: Device,
+    *,
+    root: Path | None = None,
+    console: Console | None = None,
+) -> tuple[float, list[Run]]:
+    """Train a recipe once a seed; returns the warm-up's seconds and the runs.
+
+    The warm-up is two steps of the same recipe in the same process: memory is mapped, kernels are
+    chosen and, where the recipe asks for it, compiled. The runs' folders are removed again.
+    """
+    console = console or Console(quiet=True)
+    short = {"train.epochs": WARM_UP, "schedule.warmup": "0 epochs"}
+    start = time.perf_counter()
+    _run(recipes.override(recipe, short), seeds[0], device, root, Console(quiet=True))
+    warm_up = time.perf_counter() - start
+    console.say(f"warmed up in {warm_up:.1f} s, outside the clock")
+    found = []
+    for seed in seeds:
+        found.append(_run(recipe, seed, device, root, console))
+        console.say(f"seed {seed}: {found[-1].accuracy:.2%}, {found[-1].training_seconds:.2f} s")
+    return warm_up, found
+
+
+def _run(recipe: Recipe, seed: int, device: Device, root: Path | None, console: Console) -> Run:
+    plan = recipes.override(recipe, {"train.seed": seed})
+    if device.torch.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device.torch)
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        result = fit(plan, Path(folder) / "run", device=device, root=root, console=console)
+    whole, speed = time.perf_counter() - start, result.record["speed"]
+    return Run(
+        seed=seed,
+        accuracy=result.record["test"]["accuracy"],
+        training_seconds=speed["training_seconds"],
+        other_seconds=whole - speed["training_seconds"],
+        training_multiply_adds=speed["training_multiply_adds"],
+        share_of_matrix_rate=speed["share_of_matrix_rate"],
+        waiting_share=speed["waiting_share"],
+        peak_memory_bytes=_peak(device, speed),
+    )
+
+
+def _peak(device: Device, speed: dict[str, Any]) -> int:
+    if device.torch.type == "cuda":
+        return torch.cuda.max_memory_allocated(device.torch)
+    return int(speed["peak_memory_bytes"])
+
+
+def accuracy_rows(
+    name: str, runs: Sequence[Run], warm_up: float, target: float, device: Device
+) -> list[Row]:
+    """Return the table of some runs: whether their mean meets the target (0..1), and their cost.
+
+    The ratio of the training is the share of the matrix rate, as in a run's own record.
+    """
+    scores = Spread.of(100 * run.accuracy for run in runs)
+    seconds = Spread.of(run.training_seconds for run in runs)
+    other = Spread.of(run.other_seconds for run in runs)
+    share = Spread.of(run.share_of_matrix_rate for run in runs).mean
+    work = Spread.of(run.training_multiply_adds / 1e12 for run in runs).mean
+    return [
+        Row(
+            f"{name}, test accuracy",
+            "%",
+            scores,
+            f"target {100 * target:g} %",
+            scores.mean / 100 / target,
+            {"mean": _mean(scores)},
+            note=_verdict(scores, target),
+            headline=True,
+        ),
+        Row(
+            f"{name}, training",
+            "s",
+            seconds,
+            "the matrix rate",
+            share,
+            {"mean": _mean(seconds), "T multiply-adds": work},
+            headline=True,
+        ),
+        Row("outside the clock", "s", other, "training", other.median / seconds.median),
+        Row("warm-up", "s", Spread.of([warm_up]), "training", warm_up / seconds.median),
+        _memory(runs, device),
+    ]
+
+
+def _mean(found: Spread) -> str:
+    return f"{found.mean:.2f} ± {found.deviation:.2f}"
+
+
+def _verdict(scores: Spread, target: float) -> str:
+    met = scores.mean >= 100 * target
+    return (
+        f"The mean of {scores.n} seeds, {scores.mean:.2f} %, {'meets' if met else 'misses'} the "
+        f"target of {100 * target:g} %."
+    )
+
+
+def _memory(runs: Sequence[Run], device: Device) -> Row:
+    peak = Spread.of(run.peak_memory_bytes / 2**20 for run in runs)
+    there = memory_of(device)
+    ratio = peak.max * 2**20 / there if there else None
+    return Row("peak memory", "MiB", peak, "the memory there is", ratio)
+
+
+def memory_of(device: Device) -> int | None:
+    """Return the bytes of memory that a device has; None where the system does not say."""
+    if device.torch.type == "cuda":
+        return int(torch.cuda.get_device_properties(device.torch).total_memory)
+    return memory()

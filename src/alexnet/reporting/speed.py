@@ -1,0 +1,102 @@
+"""Records of ``alexnet bench`` as tables: for a terminal, and for a document. Nothing here imports torch.
+
+A record is what ``benchmark.record`` keeps, as plain values. The last column is always a ratio to
+what the row names beside it: a limit or a peer that was measured in the same run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from alexnet.errors import DataError
+from alexnet.reporting.text import summary_table
+
+ABSENT = "–"
+_STEP_OF_OLD = {"network", "images_per_second", "share", "fastest", "slowest", "rounds"}
+_NEEDED = {"suite", "command", "rows", "environment", "commit", "date"}
+
+
+def text(record: Mapping[str, Any]) -> str:
+    """Write one record for a terminal: what it ran on, its table, and its notes below."""
+    around = record["environment"]
+    head = (
+        f"{record['suite']}: {around['hardware']}, {around['threads']} threads, "
+        f"torch {around['packages']['torch']}, {record['date']}, commit {record['commit'] or 'unknown'}"
+    )
+    table = summary_table([cells(r) for r in record["rows"]], columns=columns(record["rows"]))
+    notes = dict.fromkeys(row["note"] for row in record["rows"] if row["note"])
+    return "\n".join([head, "", table, *notes])
+
+
+def columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the heads of a table of rows, the ratio last."""
+    more = dict.fromkeys(key for row in rows for key in row["more"])
+    return ["what", "median", "min to max", "n", *more, "beside", "ratio"]
+
+
+def cells(row: Mapping[str, Any]) -> dict[str, str]:
+    """Return one row as words and figures, the ratio last."""
+    found = row["measured"]
+    middle = {
+        "median": f"{figure(found['median'])} {row['unit']}".strip() if found else ABSENT,
+        "min to max": f"{figure(found['min'])} to {figure(found['max'])}" if found else "",
+        "n": str(found["n"]) if found else "",
+    }
+    more = {key: v if isinstance(v, str) else figure(v) for key, v in row["more"].items()}
+    ratio = ABSENT if row["ratio"] is None else figure(row["ratio"])
+    return {"what": row["what"], **middle, **more, "beside": row["beside"], "ratio": ratio}
+
+
+def figure(value: float) -> str:
+    """Write a number with three digits that count, or whole where it has more: 0.0123, 1.62, 1,296."""
+    if not value:
+        return "0"
+    if not 1e-3 <= abs(value) < 1e9:
+        return f"{value:.2e}"
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    decimals = next((d for d, least in ((1, 10.0), (2, 1.0), (3, 0.1)) if abs(value) >= least), 4)
+    return f"{value:.{decimals}f}"
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read one record, one of a step from before 0.2 too. Raises ``DataError`` for a file that is none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if found.keys() >= _STEP_OF_OLD and "rows" not in found:
+            found = _of_old(found)
+        missing = sorted(_NEEDED - found.keys())
+    except (OSError, ValueError, AttributeError) as error:
+        raise DataError(f"{path} is not a record of `alexnet bench`: {error}") from None
+    if missing:
+        raise DataError(
+            f"{path} is not a record of `alexnet bench`: it has no {', '.join(missing)}"
+        )
+    return dict(found)
+
+
+def _of_old(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn what ``alexnet bench step --json`` printed into a record, which had no command in it."""
+    network, batch, size = found["network"], found["batch"], found["size"]
+    slow, middle, fast = (batch / found[key] for key in ("slowest", "seconds", "fastest"))
+    row = {
+        "what": f"{network} at {size}, batch {batch}, {found['precision']}, {found['optimizer']}",
+        "unit": "pictures/s",
+        "measured": {"n": found["rounds"], "min": slow, "median": middle, "max": fast},
+        "beside": "the matrix rate",
+        "ratio": found["share"],
+        "more": {
+            "step, ms": 1e3 * found["seconds"],
+            "TFLOP/s": found["step_flops"] / 1e12,
+            "peak memory, MiB": found["peak_memory"] / 2**20,
+        },
+        "note": "",
+        "headline": True,
+    }
+    options = ("network", "batch", "size", "precision", "optimizer")
+    words = " ".join(f"--{name} {found[name]}" for name in options)
+    kept = {key: found[key] for key in ("environment", "commit", "date")}
+    return {"suite": "step", "command": f"alexnet bench step {words}", "rows": [row], **kept}

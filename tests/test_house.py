@@ -27,7 +27,7 @@ PACKAGE = ROOT / "src" / "alexnet"
 
 # From the ground up; rooms on one floor are strangers to each other.
 FLOORS = (
-    {"errors", "values"},
+    {"errors", "values", "intervals"},
     {"published"},
     {"schema"},
     {"recipe"},
@@ -43,10 +43,12 @@ WITHOUT_TORCH = {
     *(
         "errors",
         "values",
+        "intervals",
         "published",
         "schema",
         "recipe",
         "reporting.cards",
+        "reporting.results_page",
         "run.log",
         "run.launch",
     ),

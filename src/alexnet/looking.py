@@ -142,12 +142,11 @@ def results(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Collect recorded runs into one table: a row a recipe, over its seeds."""
-    from alexnet.reporting.results import collect, markdown_table
-    from alexnet.reporting.text import summary_table
+    """Collect recorded runs into one table, and say what they make of each published claim."""
+    from alexnet.reporting.results_page import page
 
-    rows = collect(folder)
-    write(rows if as_json else markdown_table(rows) if markdown else summary_table(rows))
+    found = page(folder)
+    write(found.to_json() if as_json else found.markdown if markdown else found.text)
 
 
 def compare_summary(path: Path, name: str, size: int | None, as_json: bool) -> None:

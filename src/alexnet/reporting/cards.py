@@ -245,7 +245,7 @@ def result_text(folder: Path, record: dict[str, Any]) -> str:
     lines += scored_text(record.get("scored", {}))
     lines += _balance_text(test) + _views_text(record.get("test_views", {}), test["views"])
     if verdict:
-        lines.append(verdict_text(verdict))
+        lines.append(verdict_text(verdict, speed, len(record.get("history", []))))
     if record["changed"]:
         changes = ", ".join(f"{key} = {value}" for key, value in record["changed"].items())
         lines.append(f"  changed from the recipe of that name: {changes}")

@@ -268,6 +268,7 @@ def verdict(recipe: Recipe, scores: Scores) -> dict[str, Any] | None:
         "published_loss": published.test_loss,
         "measured_loss": scores.loss,
         "published_seconds_per_epoch": published.seconds_per_epoch,
+        "published_training_seconds": published.training_seconds,
         "published_hardware": published.hardware,
         "protocol": published.protocol,
     }

@@ -232,7 +232,6 @@ def test_the_public_names_are_sorted_and_complete():
 # What a reader of the recipe wants to know and nothing computes with: `show` prints it.
 FOR_THE_READER = {
     "source",
-    "published.source",
 }
 
 

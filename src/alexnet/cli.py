@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,7 @@ import typer
 
 from alexnet import __version__, looking, studying
 from alexnet.options import DeviceName, Json, Root
-from alexnet.terminal import run, say, write
+from alexnet.terminal import run, say, typed, write
 
 app = typer.Typer(
     name="alexnet",
@@ -144,7 +143,7 @@ def train(
         device=device,
         data_root=data,
         console=Console(quiet=quiet),
-        command=_command(),
+        command=typed(),
     )
     _print_result(result, as_json)
 
@@ -253,7 +252,10 @@ def bench(
     write(found.to_json() if as_json else step_text(found))
 
 
-for command in (studying.study, looking.embed, looking.sample, looking.results, looking.env):
+for command in (
+    *(studying.study, looking.embed, looking.sample),
+    *(looking.results, looking.report, looking.env),
+):
     app.command()(command)
 
 
@@ -278,9 +280,3 @@ def _print_result(result: Any, as_json: bool) -> None:
 
     if place().rank == 0:  # of several processes, one speaks
         write(result.record if as_json else result_text(result.folder, result.record))
-
-
-def _command() -> str:
-    import shlex
-
-    return shlex.join(["alexnet", *sys.argv[1:]])

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from alexnet.options import DeviceName, Json, Root
-from alexnet.terminal import say, write
+from alexnet.terminal import say, typed, write
 
 Part = Annotated[
     str | None,
@@ -133,6 +133,42 @@ def env(
     write(
         found if as_json else environment.markdown(found) if markdown else environment.text(found)
     )
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of finished runs.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.html", help="The report. [default: report.html in the run]"),
+    ] = None,
+    title: Annotated[str, typer.Option(help="On the cover. [default: the recipes]")] = "",
+    author: Annotated[str, typer.Option(help="On the cover.")] = "",
+    number: Annotated[str, typer.Option(help="Of a student or of a report.")] = "",
+    affiliation: Annotated[str, typer.Option(help="A course, a department, an institution.")] = "",
+    date: Annotated[str, typer.Option(help="On the cover. [default: the run's]")] = "",
+    language: Annotated[str, typer.Option(help="en or ko.")] = "en",
+    pictures: Annotated[
+        int, typer.Option(metavar="N", help="Show the features of N test pictures; 0: none.")
+    ] = 1000,
+    device: DeviceName = "auto",
+    data: Root = None,
+) -> None:
+    """Write a printable report of one run, or of several beside each other, as one HTML file."""
+    import alexnet
+
+    cover = {"title": title, "author": author, "number": number, "affiliation": affiliation}
+    path = alexnet.report(
+        runs,
+        out,
+        **cover,
+        date=date,
+        language=language,
+        pictures=pictures,
+        device=device,
+        data_root=data,
+        command=typed(),
+    )
+    say(f"wrote {path}")
 
 
 def results(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from alexnet import recipe as recipes
-from alexnet.recipe import Recipe
+from alexnet.recipe import Fault, Recipe
 from alexnet.reporting.effects import KEPT, all_together, effect_of
-from alexnet.reporting.recorded import packaged
+from alexnet.reporting.recorded import Recorded, packaged
 from alexnet.run.log import minutes
 
 
@@ -25,12 +25,13 @@ def faults_text(recipe: Recipe) -> str:
         else f"Corrects faults of the published program, which {base}{KEPT} keeps:"
     )
     known = packaged()
-    lines = [
-        f"{fault.key or 'in neither'}: published: {fault.published}; corrected: {fault.corrected}; "
-        f"{effect_of(corrected, fault, known)}"
-        for fault in corrected.fault
-    ]
+    lines = [_line(corrected, fault, known) for fault in corrected.fault]
     return "\n".join([head, *(f"  {line}" for line in [*lines, *all_together(corrected, known)])])
+
+
+def _line(corrected: Recipe, fault: Fault, known: Sequence[Recorded]) -> str:
+    said = f"published: {fault.published}; corrected: {fault.corrected}"
+    return f"{fault.key or 'in neither'}: {said}; {effect_of(corrected, fault, known)}"
 
 
 def scored_text(scored: dict[str, Any]) -> list[str]:

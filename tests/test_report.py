@@ -196,11 +196,12 @@ def test_it_holds_what_the_run_recorded(page, run):
     assert json.loads((run / "splits.json").read_text())["fingerprint"] in whole
 
 
-def test_a_page_that_is_printed_breaks_between_chapters(written):
+def test_a_page_that_is_printed_breaks_where_it_may(written):
     text = written.read_text(encoding="utf-8")
     printed = text[text.index("@media print") : text.index("</style>")]
     assert "size: A4" in text
-    assert "h2 { break-before: page" in printed
+    assert "break-after: page" in printed  # of the cover
+    assert "h2.run { break-before: page" in printed
     assert "break-inside: avoid" in printed
 
 

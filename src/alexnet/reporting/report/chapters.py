@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -27,14 +28,14 @@ from alexnet.reporting.text import confusion_text
 from alexnet.run.log import minutes
 
 SAMPLES = 24
+_LIST = re.compile(r"\[\n((?: +[^\[\]\n]*,\n)+)\]")  # of plain values, as tomli-w writes it
 MOST_IN_WORDS = 30  # classes; of more, no table a class and no integers a pair
 
 
 def result(page: Page, run: Material) -> None:
     """Write what the run reached, what it took, and its verdict."""
     page.head(page.say["result"])
-    rows = [{"": name, " ": value} for name, value in _figures(run.record)]
-    page.table(rows, page.say["figures"])
+    page.facts(list(_figures(run.record)), page.say["figures"])
     told = [*scored_text(run.record.get("scored", {}))]
     if run.record["verdict"]:
         speed, epochs = run.record["speed"], len(run.result.history)
@@ -144,12 +145,16 @@ def recipe(page: Page, run: Material) -> None:
         changes = ", ".join(f"{key} = {value}" for key, value in run.record["changed"].items())
         page.line(f"Changed from the recipe of that name: {changes}.")
     text = recipes.to_toml(plain).replace("fault = []\n", "").strip()
-    page.block(text, page.say["settings"], columns=True)
+    page.block(_LIST.sub(_on_one_line, text), page.say["settings"], columns=True)
     if told := faults_text(run.recipe):
         page.head(page.say["faults"], 1)
         first, *lines = told.splitlines()
         page.line(first)
         page.points([line.strip() for line in lines])
+
+
+def _on_one_line(found: re.Match[str]) -> str:
+    return f"[{' '.join(found[1].split()).rstrip(',')}]"
 
 
 def training(page: Page, run: Material) -> None:
@@ -239,8 +244,9 @@ def environment(page: Page, run: Material, packages: dict[str, str]) -> None:
     page.head(page.say["environment"])
     found = {**run.record["environment"]}
     versions = found.pop("packages", {})
-    rows = [{"": key, " ": str(value)} for key, value in {**found, **versions}.items()]
-    page.table(rows, page.say["run_on"])
+    page.facts(
+        [(key, str(value)) for key, value in {**found, **versions}.items()], page.say["run_on"]
+    )
     pinned = "\n".join(f"{name}=={version}" for name, version in packages.items())
     page.block(pinned, page.say["packages"], columns=True)
 

@@ -48,12 +48,12 @@ class Page:
     _heads: list[tuple[int, str]] = field(default_factory=list)
     _counts: dict[str, int] = field(default_factory=dict)
 
-    def head(self, text: str, below: int = 0) -> None:
-        """Begin a chapter, ``below`` levels under the chapters' own."""
+    def head(self, text: str, below: int = 0, kind: str = "") -> None:
+        """Begin a chapter, ``below`` levels under the chapters' own; ``run``: on a new sheet."""
         level = self.depth + below
         self._heads.append((level, text))
         name = f"c{len(self._heads)}"
-        self._body.append(f'<h{level} id="{name}">{escape(text)}</h{level}>')
+        self._body.append(f'<h{level} id="{name}" class="{kind}">{escape(text)}</h{level}>')
 
     def line(self, text: str) -> None:
         """Write a paragraph."""
@@ -83,11 +83,22 @@ class Page:
             return
         keys = list(dict.fromkeys(key for row in rows for key in row))
         heads = "".join(f'<th scope="col">{escape(key)}</th>' for key in keys)
-        lines = "".join(f"<tr>{''.join(_cell(row.get(k)) for k in keys)}</tr>" for row in rows)
+        lines = [[_cell(row.get(key)) for key in keys] for row in rows]
+        self._table(f"<thead><tr>{heads}</tr></thead>", lines, caption)
+
+    def facts(self, pairs: Sequence[tuple[str, str]], caption: str) -> None:
+        """Write names and values below each other."""
+        lines = [[f"<td>{escape(text)}</td>" for text in pair] for pair in pairs]
+        self._table("", lines, caption, "facts")
+
+    def _table(
+        self, heads: str, lines: Sequence[Sequence[str]], caption: str, kind: str = ""
+    ) -> None:
         title = self._numbered("table", caption)
+        body = "".join(f"<tr>{''.join(line)}</tr>" for line in lines)
         self._body.append(
-            f'<div class="wide"><table><caption>{title}</caption><thead><tr>{heads}</tr></thead>'
-            f"<tbody>{lines}</tbody></table></div>"
+            f'<div class="wide"><table class="{kind}"><caption>{title}</caption>{heads}'
+            f"<tbody>{body}</tbody></table></div>"
         )
 
     def _numbered(self, kind: str, caption: str) -> str:

@@ -70,7 +70,7 @@ def write_report(
     for run in found:
         if len(found) > 1:
             page.depth = 2
-            page.head(run.result.folder.name)
+            page.head(run.result.folder.name, kind="run")
             page.depth = 3
         _write_run(page, run, wanted, say)
     title = cover.title or ", ".join(dict.fromkeys(run.recipe.name for run in found))

@@ -45,13 +45,19 @@ RECIPE, ENVIRONMENT, SPLITS, RESULT = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """A finished run: its folder, its recipe, and its recorded figures (result.json)."""
 
     folder: Path
     recipe: Recipe
     record: dict[str, Any]
+
+    def __repr__(self) -> str:
+        """Say in a line what was reached: a notebook shows it below the cell."""
+        test = self.record["test"]
+        reached = f"{test['accuracy']:.2%} of {test['count']:,} test pictures"
+        return f"<{self.recipe.name}: {reached}, in {self.folder}>"
 
     @property
     def history(self) -> list[dict[str, Any]]:

@@ -67,10 +67,19 @@ def _claim(recipe: Recipe, every: Mapping[str, Recipe], known: Sequence[Recorded
     told = [f"The claim: {published.claim} ({published.source}; {published.protocol})."]
     told += [f"{published.remark[:1].upper()}{published.remark[1:]}."] * bool(published.remark)
     told += _runs_of([every[name] for name in (recipe.name, *beside)], known)
-    effects = [f"{f.key}: {f.published}; {effect_of(recipe, f, known)}" for f in recipe.fault]
-    effects = [line.removeprefix(": ") for line in effects]
     word = _word(recipe.name, known)
-    return Claim(recipe.name, word, tuple(told), (*effects, *all_together(recipe, known)))
+    faulty = [recipe, *(every[name] for name in beside if every[name].fault)]
+    return Claim(recipe.name, word, tuple(told), tuple(_effects(faulty, known)))
+
+
+def _effects(family: Sequence[Recipe], known: Sequence[Recorded]) -> Iterator[str]:
+    """Tell each fault and what it does; those of a relative are headed by its name."""
+    for recipe in family:
+        whose = "" if recipe is family[0] else f"{recipe.name}: "
+        for fault in recipe.fault:
+            key = f"{fault.key}: " if fault.key else ""
+            yield f"{whose}{key}{fault.published}; {effect_of(recipe, fault, known)}"
+        yield from (f"{whose}{line}" for line in all_together(recipe, known))
 
 
 def _word(name: str, known: Sequence[Recorded]) -> str:

@@ -18,16 +18,16 @@ def wilson(right: float, count: int, z: float = Z) -> tuple[float, float]:
     return middle - half, middle + half
 
 
-def difference(
-    first: float, first_count: int, second: float, second_count: int
-) -> tuple[float, float]:
-    """Return the 95 % interval of ``first - second``, shares of so many pictures, each above 0.
+def newcombe(first: tuple[float, int], second: tuple[float, int]) -> tuple[float, float]:
+    """Return the 95 % interval of the first share less the second, each as (right, pictures).
 
-    Newcombe's interval 10 (Statistics in Medicine 17, 1998) of independent samples: on the wide side
-    for two networks that are scored on the same pictures.
+    Newcombe (1998), Statistics in Medicine 17: 873-890, method 10, from two Wilson intervals of
+    independent samples: on the wide side for two networks that are scored on the same pictures.
     """
-    low1, high1 = wilson(first * first_count, first_count)
-    low2, high2 = wilson(second * second_count, second_count)
-    below = math.hypot(first - low1, high2 - second)
-    above = math.hypot(high1 - first, second - low2)
-    return first - second - below, first - second + above
+    (low1, high1), (low2, high2) = wilson(*first), wilson(*second)
+    share1, share2 = first[0] / first[1], second[0] / second[1]
+    below, above = (
+        math.hypot(share1 - low1, high2 - share2),
+        math.hypot(high1 - share1, share2 - low2),
+    )
+    return share1 - share2 - below, share1 - share2 + above

@@ -10,7 +10,7 @@ import tomli_w
 
 from alexnet import recipe as recipes
 from alexnet.errors import RecipeError
-from alexnet.intervals import difference
+from alexnet.intervals import newcombe
 from alexnet.recipe import Fault, Recipe
 from alexnet.reporting.recorded import Recorded
 
@@ -67,7 +67,8 @@ def _runs(name: str, changed: Mapping[str, Any], known: Sequence[Recorded]) -> l
 
 def _measured(faulty: Sequence[Recorded], without: Sequence[Recorded]) -> str:
     a, b = (_pooled(runs) for runs in (faulty, without))
-    low, high = difference(a[0], faulty[0].pictures, b[0], without[0].pictures)
+    of = faulty[0].pictures, without[0].pictures
+    low, high = newcombe((a[0] * of[0], of[0]), (b[0] * of[1], of[1]))
     return (
         f"effect: {100 * (a[0] - b[0]):+.2f} points of top-1, with it {a[0]:.2%} (n = {a[1]}), "
         f"without {b[0]:.2%} (n = {b[1]}); 95 % interval {100 * low:+.2f} to {100 * high:+.2f}"

@@ -588,9 +588,19 @@ def test_bench(alexnet):
 def test_results(alexnet, finished):
     Path("results").mkdir()
     shutil.copy(finished / "result.json", "results/a.json")
-    assert alexnet("results", "--json").json
-    assert alexnet("results").status == 0
+    assert alexnet("results", "--json").json.keys() == {"runs", "claims"}
+    assert "keras-lab: not run yet" in alexnet("results").out
     assert alexnet("results", "--markdown").out.startswith("|")
+
+
+def test_report(alexnet, finished):
+    found = alexnet("report", str(finished), "--out", "r.html", "--author", "김하늘", "--pictures", "0", "--device", "cpu")  # fmt: skip
+    assert (found.status, found.out) == (0, "")
+    assert "wrote r.html" in found.err
+    text = Path("r.html").read_text(encoding="utf-8")
+    assert "김하늘" in text
+    assert "alexnet report" in text  # the command that wrote it
+    assert alexnet("report", "nowhere").status == 1
 
 
 # --- streams and signals ---------------------------------------------------------------------

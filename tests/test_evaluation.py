@@ -10,7 +10,7 @@ from sklearn import metrics
 from alexnet.data.loader import Source
 from alexnet.data.preprocess import Preprocessing
 from alexnet.errors import DataError
-from alexnet.evaluation import calibration_error, evaluate, score, wilson
+from alexnet.evaluation import calibration_error, evaluate, score
 from alexnet.run.device import Device
 
 CPU = Device(torch.device("cpu"), "float32")
@@ -72,14 +72,6 @@ def test_balance_against_scikit_learn_where_classes_are_rare_or_absent():
 def test_a_summary_has_no_entry_for_each_class():
     found = score(torch.eye(3)[[0, 1]], torch.tensor([0, 1]), "centre", (1,))
     assert found.to_json().keys() - found.summary().keys() == {"per_class", "confusion"}
-
-
-def test_wilson_interval_has_the_published_value():
-    # Brown, Cai & DasGupta (2001): 95 % Wilson interval of 10 out of 20 and of 0 out of 10.
-    assert wilson(10, 20) == pytest.approx((0.29930, 0.70070), abs=1e-4)
-    low, high = wilson(0, 10)
-    assert low == pytest.approx(0.0, abs=1e-12)
-    assert high == pytest.approx(0.27753, abs=1e-4)
 
 
 def test_calibration_error_by_bins(case):

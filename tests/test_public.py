@@ -76,6 +76,11 @@ def test_train_returns_what_it_recorded(run):
     assert sum(map(sum, run.record["test"]["confusion"])) == 100
 
 
+def test_a_result_says_in_a_line_what_was_reached(run):
+    reached = f"{run.record['test']['accuracy']:.2%} of 100 test pictures"
+    assert repr(run) == f"<cifar10-quick: {reached}, in {run.folder}>"
+
+
 def test_train_draws_its_pictures(run):
     assert {path.name for path in run.folder.glob("*.png")} == PICTURES
     for name in PICTURES - {"picture.png"}:

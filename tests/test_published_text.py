@@ -21,12 +21,14 @@ VERDICT = {
 }
 
 
-def test_the_faults_of_a_recipe_a_line_each():
+def test_the_faults_of_a_recipe_a_line_each(monkeypatch):
+    monkeypatch.setattr("alexnet.reporting.published.packaged", list)  # nothing was recorded
     said = show("tf-sgd").text
     assert "Corrects faults of the published program, which tf-sgd-as-published keeps:" in said
     lines = [line for line in said.splitlines() if "effect not measured yet" in line]
     assert [line.split(":")[0].strip() for line in lines] == [
-        fault.key for fault in recipes.load("tf-sgd").fault if not fault.effect
+        *(fault.key for fault in recipes.load("tf-sgd").fault if not fault.effect),
+        "all together",
     ]
     assert "[[fault]]" not in said
 
@@ -64,6 +66,34 @@ def test_what_is_known_of_a_fault_by_its_effect_changes_no_run():
 )
 def test_a_verdict(keys, said):
     assert said in verdict_text(VERDICT | keys)
+
+
+SPEED = {"training_seconds": 1000.0, "pictures": 400_000, "images_per_second": 400.0}
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        (
+            {"published_seconds_per_epoch": 82.0, "published_hardware": "one Colab GPU"},
+            "published 82 s an epoch on one Colab GPU (488 images/s), here 100 s an epoch (400 images/s)",
+        ),
+        (
+            {"published_training_seconds": 1260.0},
+            "published 21:00 in all (317 images/s), here 16:40 in all (400 images/s)",
+        ),
+        (
+            {"published_training_seconds": 1260.0, "met": None},
+            "published 21:00 in all, here 16:40 of another length",
+        ),
+    ],
+)
+def test_their_time_stands_beside_ours(keys, said):
+    assert verdict_text(VERDICT | keys, SPEED, epochs=10).endswith(said)
+
+
+def test_a_verdict_without_a_published_time_says_none():
+    assert "images/s" not in verdict_text(VERDICT, SPEED, epochs=10)
 
 
 def test_a_plain_score_needs_no_remark():

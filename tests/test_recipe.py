@@ -159,7 +159,10 @@ PUBLISHED = {
     },
 }
 # What else differs between a corrected recipe and its sibling, and is no fault.
-ALLOWED = {"name", "summary", "fault", "published.protocol", "evaluation.batch", "train.drop_last"}
+ALLOWED = {
+    *("name", "summary", "fault", "published.protocol", "published.claim", "published.remark"),
+    *("evaluation.batch", "train.drop_last"),
+}
 
 
 def flat(plan: Recipe) -> dict[str, object]:
@@ -245,6 +248,7 @@ def test_every_key_can_be_written_and_is_listed():
             "test_top3": 0.9,
             "test_loss": 1.0,
             "seconds_per_epoch": 82,
+            "training_seconds": 820,
         },
         "fault": [{"published": "it errs", "corrected": "it does not"}],
     }
@@ -256,6 +260,18 @@ def test_every_key_can_be_written_and_is_listed():
     written = written - {"optim.group"} | {f"optim.group.{k}" for k in tree["optim"]["group"][0]}
     written = written - {"fault"} | {f"fault.{k}" for k in tree["fault"][0]}
     assert written == set(recipe.keys())
+
+
+def test_what_is_only_told_of_a_published_run_changes_none():
+    """Of a run begun before a published time was known, the end still gives a verdict."""
+    lab = recipe.load("keras-lab")
+    told = {"training_seconds": 1.0, "hardware": "", "claim": "", "remark": "", "source": "s"}
+    published = lab.published.model_copy(update=told)
+    assert recipe.changes(lab.model_copy(update={"published": published})) == {}
+    other = lab.published.model_copy(update={"test_accuracy": 0.1})
+    assert recipe.changes(lab.model_copy(update={"published": other})).keys() == {
+        "published.test_accuracy"
+    }
 
 
 # --- what is refused -------------------------------------------------------------------------

@@ -77,6 +77,15 @@ def test_curves_have_the_promised_size(tmp_path: Path) -> None:
         assert image.size == (1600, 640)
 
 
+def test_one_epoch_does_not_hide_the_published_ones() -> None:
+    with styled():
+        figure = curves_figure(HISTORY[:1], published={"val_loss": [1.8, 1.5, 1.2, 0.9]})
+        figure.canvas.draw()
+    left, right = figure.axes[0].get_xlim()
+    assert left <= 1
+    assert right >= 4
+
+
 def test_a_failed_write_keeps_the_old_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,13 +1,20 @@
 """The table of recorded runs: from the records alone, and the README carries it."""
 
 import json
+import re
+import shlex
 import sys
 from pathlib import Path
 
 import pytest
 
+from alexnet import recipe as recipes
 from alexnet.errors import DataError
-from alexnet.reporting.results import collect, markdown_table
+from alexnet.reporting.claims import Claim, claims
+from alexnet.reporting.effects import all_together, effect_of
+from alexnet.reporting.recorded import Recorded, packaged, read_records, summaries
+from alexnet.reporting.results import collect, full_rows, verdict
+from alexnet.reporting.text import markdown_table
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
@@ -16,6 +23,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 def record(recipe="a", seed=0, accuracy=0.9, seconds=60.0, hardware="x", changed=None, **more):
     speed = {
         "training_seconds": seconds,
+        "pictures": 400_000,
         "images_per_second": 100.0,
         "training_multiply_adds": 2.5e12,
         "share_of_matrix_rate": 0.5,
@@ -24,10 +32,11 @@ def record(recipe="a", seed=0, accuracy=0.9, seconds=60.0, hardware="x", changed
         "recipe": recipe,
         "seed": seed,
         "changed": changed or {},
-        "test": {"accuracy": accuracy},
+        "test": {"accuracy": accuracy, "count": 10_000, "loss": 1.0, "top": {"3": 0.97}},
         "speed": speed,
         "environment": {"hardware": hardware},
         "verdict": None,
+        "history": [{"epoch": n + 1, "val_accuracy": 0.5} for n in range(10)],
         **more,
     }
 
@@ -73,6 +82,156 @@ def test_a_folder_without_records_and_a_file_that_is_none_are_named(tmp_path):
     (tmp_path / "x.json").write_text('{"recipe": "a"}', encoding="utf-8")
     with pytest.raises(DataError, match="it has no changed, environment, seed, speed, test"):
         collect(tmp_path)
+
+
+# --- beside what was published ---------------------------------------------------------------
+
+
+def runs(*args, **keys) -> Recorded:
+    return summaries([record(*args, **keys)])[0]
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "word"),
+    [(0.73, "beaten"), (0.712, "met"), (0.7081, "met"), (0.70, "not met")],
+)
+def test_a_published_number_is_beaten_met_or_not(accuracy, word):
+    """.7081 of 10,000: half the interval is 0.9 points."""
+    assert verdict(runs("keras-lab", accuracy=accuracy)) == word
+
+
+def test_a_tolerance_and_a_top_three_count():
+    assert verdict(runs("torch-lrn", accuracy=0.4705)) == "met"
+    assert verdict(runs("torch-lrn", accuracy=0.4690)) == "not met"
+    assert verdict(runs("torch-transfer", accuracy=0.90)) == "beaten"
+    low = record("torch-transfer", accuracy=0.90)
+    low["test"]["top"] = {"3": 0.90}
+    assert verdict(summaries([low])[0]) == "not met"
+
+
+def test_a_changed_recipe_and_one_without_a_number_get_no_verdict():
+    assert verdict(runs("keras-lab", changed={"train.epochs": "1 epochs"})) == "another protocol"
+    assert verdict(runs("tf-sgd")) == verdict(runs("a")) == ""
+
+
+def test_the_full_table_has_their_time_of_as_many_epochs():
+    (row,) = full_rows([runs("keras-lab", accuracy=0.7181, seconds=7200.0)])
+    assert row["published"] == "70.81 %"
+    assert row["difference"] == "+1.00"
+    assert row["training"] == "2:00:00"
+    assert row["published training"] == "13:40 (one Colab GPU)"  # ten times 82 s
+    assert row["published images/s"] == "488"  # 400,000 pictures in 820 s
+    (row,) = full_rows([runs("torch-lrn")])
+    assert row["published training"] == "21:00"
+
+
+def test_the_interval_of_several_seeds_is_of_their_mean():
+    both = summaries([record(accuracy=0.90), record(accuracy=0.91, seed=1)])[0]
+    assert both.interval == pytest.approx((0.8991, 0.9106), abs=2e-4)
+
+
+# --- the claims ------------------------------------------------------------------------------
+
+
+def claim(name: str, *known: dict) -> Claim:
+    return next(c for c in claims(summaries(known)) if c.name == name)
+
+
+def test_the_five_published_programs_have_a_claim_each():
+    assert [c.name for c in claims([])] == [
+        *("keras-functional", "keras-lab", "tf-sgd", "torch-lrn", "torch-transfer")
+    ]
+    for each in claims([]):
+        assert each.word == "not run yet"
+        assert f"`alexnet train {each.name}`" in each.text
+
+
+def test_a_run_cut_short_is_told_beside_the_published_curve():
+    part = record("keras-lab", accuracy=0.34, changed={"train.epochs": "1 epochs"})
+    part["history"] = [{"epoch": 1, "val_accuracy": 0.35}]
+    found = claim("keras-lab", part)
+    assert found.word == "not run to its end yet"
+    assert "validation after epoch 1: 35.00 %, published 33.96 %" in found.text
+    assert "Not run to the end yet: `alexnet train keras-lab`, `alexnet train keras-lab-as" in found.text  # fmt: skip
+
+
+def test_a_claim_is_judged_by_the_program_as_published_where_that_was_run():
+    corrected, kept = record("torch-lrn", accuracy=0.60), record("torch-lrn-as-published", accuracy=0.45)  # fmt: skip
+    assert claim("torch-lrn", corrected).word == "beaten"
+    found = claim("torch-lrn", corrected, kept)
+    assert found.word == "not met"
+    assert "+12.05 points from the published 47.95 %" in found.text
+    assert "-2.95 points from the published 47.95 %" in found.text
+
+
+def test_no_claim_and_a_result_is_the_first():
+    found = claim("tf-sgd", record("tf-sgd", accuracy=0.7))
+    assert found.word == "the first result"
+    assert found.markdown().startswith("### tf-sgd: the first result\n")
+
+
+# --- the effect of a fault -------------------------------------------------------------------
+
+
+def effect(name: str, key: str, *known: dict) -> str:
+    plan = recipes.load(name)
+    fault = next(f for f in plan.fault if f.key == key)
+    return effect_of(plan, fault, summaries(known))
+
+
+def test_an_effect_is_the_difference_of_two_recorded_runs():
+    """Newcombe's interval by hand: each Wilson interval is 0.979 points to either side."""
+    with_it = record("torch-lrn-as-published", accuracy=0.48)
+    said = effect("torch-lrn", "evaluation.dropout", record("torch-lrn", accuracy=0.50), with_it)
+    assert said == (
+        "effect: -2.00 points of top-1, with it 48.00% (n = 1), without 50.00% (n = 1); "
+        "95 % interval -3.38 to -0.61"
+    )
+
+
+def test_one_of_several_faults_is_measured_by_a_run_with_it_alone():
+    base, all_ = record("tf-sgd", accuracy=0.70), record("tf-sgd-as-published", accuracy=0.6)
+    assert effect("tf-sgd", "input.scale", base, all_) == (
+        "effect not measured yet: `alexnet train tf-sgd --set input.scale=0..255`"
+    )
+    alone = record("tf-sgd", accuracy=0.65, changed={"input.scale": "0..255"})
+    said = effect("tf-sgd", "input.scale", base, all_, alone)
+    assert said.startswith("effect: -5.00 points of top-1, with it 65.00%")
+    (together,) = all_together(recipes.load("tf-sgd"), summaries([base, all_]))
+    assert together.startswith("all together: effect: -10.00 points")
+
+
+def test_a_fault_names_what_it_needs_to_show():
+    """Batches of 500 divide 10,000 pictures: none would be left out."""
+    said = effect("tf-sgd", "evaluation.drop_last")
+    assert said.endswith("--set evaluation.drop_last=true --set evaluation.batch=32`")
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_the_commands_that_would_measure_give_the_recipe_they_mean(name):
+    plan = recipes.load(name)
+    for fault in plan.fault:
+        for command in re.findall(r"`alexnet train (.*?)`", effect_of(plan, fault, [])):
+            recipe, *sets = [a for a in shlex.split(command) if a != "--set"]
+            changes = dict(map(recipes.parse_assignment, sets))
+            made = recipes.override(recipes.load(recipe), changes)
+            assert recipes.changes(made) == changes
+
+
+# --- what is generated -----------------------------------------------------------------------
+
+
+def test_what_is_packaged_is_what_was_recorded():
+    assert packaged() == summaries(read_records(ROOT / "results"))
+
+
+def test_results_md_is_what_the_records_say():
+    from update_results import longest, results_text
+
+    records = read_records(ROOT / "results")
+    text = (ROOT / "RESULTS.md").read_text(encoding="utf-8")
+    assert results_text(records) == text, "run python tools/update_results.py"
+    assert all((ROOT / "docs" / "pictures" / f"{name}.png").is_file() for name in longest(records))
 
 
 def test_the_readme_carries_the_table_of_the_recorded_runs():

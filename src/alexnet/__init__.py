@@ -38,8 +38,10 @@ __all__ = [
     "__version__",
     "embed",
     "evaluate",
+    "keep_arrays",
     "load",
     "predict",
+    "report",
     "resume",
     "sample",
     "train",
@@ -67,18 +69,12 @@ def train(
     Returns the finished run. Raises ``UsageError`` before anything is written where the call is
     wrong, ``TrainingError`` or ``CheckpointError`` where the run cannot go on.
     """
-    from alexnet import recipe as recipes
+    from alexnet.reporting.running import planned, run_and_draw
     from alexnet.run.log import Console
     from alexnet.training import record
 
-    changes = dict(override or {})
-    if isinstance(recipe, str) and _is_photographs(recipe):
-        changes, recipe = {"data.name": str(Path(recipe).resolve()), **changes}, "photos"
     console = console or Console()
-    if isinstance(recipe, str) and recipe in recipes.names() and Path(recipe).is_dir():
-        console.say(f"the recipe {recipe}; for the folder of that name, write {recipe}/")
-    plan = recipes.load(recipe) if isinstance(recipe, str) else recipe
-    plan = recipes.override(plan, changes)
+    plan = planned(recipe, override or {}, console)
 
     def choose(attempt: int) -> str:
         folder = Path(out) if out is not None else record.free_folder(plan.name)
@@ -86,14 +82,7 @@ def train(
             record.refuse_taken(folder)
         return str(folder)
 
-    return _fit(plan, choose, device, data_root, console, command)
-
-
-def _is_photographs(name: str) -> bool:
-    from alexnet import recipe as recipes
-    from alexnet.data.photos.folders import is_place
-
-    return name not in recipes.names() and is_place(Path(name).expanduser())
+    return run_and_draw(plan, choose, device, data_root, console, command)
 
 
 def resume(
@@ -108,6 +97,7 @@ def resume(
     On the same device with the same number of threads the result has the same bits as that of a
     run that was never interrupted. Raises ``CheckpointError`` for a folder that holds no run.
     """
+    from alexnet.reporting.running import run_and_draw
     from alexnet.run.log import Console
     from alexnet.training import record
 
@@ -116,41 +106,29 @@ def resume(
     if (folder / record.RESULT).is_file():
         console.say(f"{folder} is finished already")
         return record.read_result(folder)
-    return _fit(plan, lambda _: str(folder), device, data_root, console, "")
+    return run_and_draw(plan, lambda _: str(folder), device, data_root, console, "")
 
 
-def _fit(
-    plan: Recipe,
-    choose_folder: Callable[[int], str],
-    device: str,
-    data_root: str | Path | None,
-    console: Console,
-    command: str,
-) -> Result:
-    from alexnet.data.sources import open_dataset
-    from alexnet.reporting.run_pictures import draw
-    from alexnet.run.classifier import load as load_classifier
-    from alexnet.run.device import choose, prepare_process
-    from alexnet.run.ranks import joined
-    from alexnet.training.loop import fit
+def keep_arrays(
+    folder: str | Path,
+    *,
+    train: tuple[Any, Any],
+    test: tuple[Any, Any] | None = None,
+    validation: tuple[Any, Any] | None = None,
+    classes: Sequence[str],
+) -> str:
+    """Keep arrays of one's own as a data set, and return its name, a path, for ``data.name``.
 
-    prepare_process()
-    root = Path(data_root) if data_root is not None else None
-    with joined(choose(device, plan.train.precision)) as (ranks, chosen):
-        attempt = ranks.place.attempt
-        folder = Path(ranks.decide("folder", lambda: choose_folder(attempt)))
-        result = fit(
-            plan, folder, device=chosen, root=root, console=console, command=command, ranks=ranks
-        )
-    if not ranks.main:
-        return result
-    dataset = open_dataset(
-        plan.data.name, root=root, size=plan.data.size, say=console.say, quiet=console.quiet
-    )
-    model = load_classifier(folder, say=console.say)
-    for path in draw(result, model, dataset, chosen, console.say):
-        console.say(f"wrote {path}")
-    return result
+    Each part is (pictures, labels): uint8 ``(N, S, S, 3)``, RGB, and integers ``(N,)`` or ``(N, 1)``
+    into ``classes``. Recipes, ``evaluate`` and all other verbs take the path as any data set's name;
+    their split is made as any other's (``data.arrays``). A folder that holds these very arrays is
+    left as it is. Raises ``UsageError`` for arrays of another kind and for a folder that holds
+    anything else, ``DataError`` where it cannot be written.
+    """
+    from alexnet.data import arrays
+
+    parts = {"train": train, "validation": validation, "test": test}
+    return arrays.keep(Path(folder), {k: v for k, v in parts.items() if v is not None}, classes)
 
 
 def load(name: str | Path, *, say: Callable[[str], None] = print) -> Classifier:
@@ -295,3 +273,31 @@ def sample(
     part = open_part(data, loaded, data_root)
     few = samples.pick(part, count, seed, index)
     return samples.samples(few, loaded, choose(device, precision))
+
+
+def report(
+    runs: str | Path | Sequence[str | Path],
+    out: str | Path | None = None,
+    *,
+    language: str = "en",
+    pictures: int = 1000,
+    device: str = "auto",
+    data_root: str | Path | None = None,
+    command: str = "",
+    **cover: str,
+) -> Path:
+    """Write one printable HTML file about finished runs, all its pictures inside; return its path.
+
+    ``out``: by default ``report.html``, of one run in its folder. ``language``: ``en`` or ``ko``.
+    ``pictures``: so many test pictures have their features shown; 0: none. ``cover``: ``title``,
+    ``author``, ``number``, ``affiliation``, ``date``. Raises as ``report.writing.write_report``.
+    """
+    from alexnet.reporting.report.writing import Cover, Wanted, write_report
+    from alexnet.run.device import choose, prepare_process
+
+    prepare_process()
+    each = [Path(runs)] if isinstance(runs, str | Path) else [Path(run) for run in runs]
+    wanted = Wanted(language, pictures, command)
+    root = Path(data_root) if data_root is not None else None
+    path = Path(out or ("report.html" if len(each) != 1 else each[0] / "report.html"))
+    return write_report(each, path, Cover(**cover), wanted, choose(device), root=root)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +9,7 @@ from typing import Annotated, Any
 from alexnet import __version__, benching, looking, studying
 from alexnet.calling import Argument, BadParameter, Exit, Option, Program
 from alexnet.options import DeviceName, Json, Root
-from alexnet.terminal import run, say, write
+from alexnet.terminal import run, say, typed, write
 
 app = Program("alexnet", "AlexNet: reproduced, trained, measured and shipped.", version=__version__)
 
@@ -119,7 +118,7 @@ def train(
         device=device,
         data_root=data,
         console=Console(quiet=quiet),
-        command=_command(),
+        command=typed(),
     )
     _print_result(result, as_json)
 
@@ -203,7 +202,10 @@ def predict(
         raise Exit(1)
 
 
-for command in (studying.study, looking.embed, looking.sample, looking.results, looking.env):
+for command in (
+    *(studying.study, looking.embed, looking.sample),
+    *(looking.results, looking.report, looking.env),
+):
     app.command()(command)
 app.add(benching.bench)
 
@@ -219,9 +221,3 @@ def _print_result(result: Any, as_json: bool) -> None:
 
     if place().rank == 0:  # of several processes, one speaks
         write(result.record if as_json else result_text(result.folder, result.record))
-
-
-def _command() -> str:
-    import shlex
-
-    return shlex.join(["alexnet", *sys.argv[1:]])

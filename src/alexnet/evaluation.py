@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from alexnet.data.loader import Resident, Source, in_order
 from alexnet.data.preprocess import Preprocessing
 from alexnet.errors import DataError, UsageError
+from alexnet.intervals import wilson
 from alexnet.models.build import keep_dropping
 from alexnet.run.classifier import Classifier
 from alexnet.run.device import Device
@@ -215,11 +216,3 @@ def calibration_error(p: Tensor, labels: Tensor, bins: int = 15) -> float:
     which = (confidence * bins).long().clamp_max(bins - 1)
     gap = torch.zeros(bins, dtype=torch.double).index_add_(0, which, confidence - right)
     return float(gap.abs().sum() / len(labels))
-
-
-def wilson(right: int, count: int, z: float = 1.959964) -> tuple[float, float]:
-    """Return the Wilson score interval of a proportion (95 % by default)."""
-    share, zz = right / count, z * z / count
-    middle = (share + zz / 2) / (1 + zz)
-    half = z * math.sqrt(share * (1 - share) / count + zz / (4 * count)) / (1 + zz)
-    return middle - half, middle + half

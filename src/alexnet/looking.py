@@ -8,7 +8,7 @@ from typing import Annotated
 
 from alexnet.calling import Argument, Exit, Option
 from alexnet.options import DeviceName, Json, Root
-from alexnet.terminal import say, write
+from alexnet.terminal import say, typed, write
 
 Part = Annotated[
     str | None,
@@ -132,6 +132,42 @@ def env(
     )
 
 
+def report(
+    runs: Annotated[list[Path], Argument(metavar="RUN...", help="Folders of finished runs.")],
+    out: Annotated[
+        Path | None,
+        Option(metavar="FILE.html", help="The report. [default: report.html in the run]"),
+    ] = None,
+    title: Annotated[str, Option(help="On the cover. [default: the recipes]")] = "",
+    author: Annotated[str, Option(help="On the cover.")] = "",
+    number: Annotated[str, Option(help="Of a student or of a report.")] = "",
+    affiliation: Annotated[str, Option(help="A course, a department, an institution.")] = "",
+    date: Annotated[str, Option(help="On the cover. [default: the run's]")] = "",
+    language: Annotated[str, Option(help="en or ko.")] = "en",
+    pictures: Annotated[
+        int, Option(metavar="N", help="Show the features of N test pictures; 0: none.")
+    ] = 1000,
+    device: DeviceName = "auto",
+    data: Root = None,
+) -> None:
+    """Write a printable report of one run, or of several beside each other, as one HTML file."""
+    import alexnet
+
+    cover = {"title": title, "author": author, "number": number, "affiliation": affiliation}
+    path = alexnet.report(
+        runs,
+        out,
+        **cover,
+        date=date,
+        language=language,
+        pictures=pictures,
+        device=device,
+        data_root=data,
+        command=typed(),
+    )
+    say(f"wrote {path}")
+
+
 def results(
     folder: Annotated[Path, Argument(help="A folder of recorded result.json files.")] = Path(
         "results"
@@ -139,12 +175,11 @@ def results(
     markdown: Annotated[bool, Option("--markdown", help="Print a Markdown table.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Collect recorded runs into one table: a row a recipe, over its seeds."""
-    from alexnet.reporting.results import collect, markdown_table
-    from alexnet.reporting.text import summary_table
+    """Collect recorded runs into one table, and say what they make of each published claim."""
+    from alexnet.reporting.results_page import page
 
-    rows = collect(folder)
-    write(rows if as_json else markdown_table(rows) if markdown else summary_table(rows))
+    found = page(folder)
+    write(found.to_json() if as_json else found.markdown if markdown else found.text)
 
 
 def compare_summary(path: Path, name: str, size: int | None, as_json: bool) -> None:

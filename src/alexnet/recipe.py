@@ -50,6 +50,13 @@ __all__ = [
 ]
 
 
+# Of a published run: what neither changes ours nor is compared with its score.
+TOLD = {
+    f"published.{key}"
+    for key in ("source", "hardware", "seconds_per_epoch", "training_seconds", "claim", "remark")
+}
+
+
 def load(name: str) -> Recipe:
     """Return a recipe by name, or from a path ending in ``.toml``.
 
@@ -134,15 +141,15 @@ def to_tree(recipe: Recipe) -> dict[str, Any]:
 
 
 def changes(recipe: Recipe) -> dict[str, Any]:
-    """Return the dotted keys, but for the seed and prose on faults, that differ from the built-in recipe of that name.
+    """Return the dotted keys that differ from the built-in recipe of that name.
 
-    Empty where there is none of that name. A key that the recipe has and the other has not counts.
+    The seed and what is only told of a published program do not count. Empty where there is none of that name. A key that the recipe has and the other has not counts.
     """
     if recipe.name not in names():
         return {}
     own, built_in = (dict(flat(to_tree(r))) for r in (recipe, load(recipe.name)))
     differing = {k for k in own.keys() | built_in.keys() if own.get(k) != built_in.get(k)}
-    return {key: own.get(key) for key in sorted(differing - {"train.seed", "fault"})}
+    return {key: own.get(key) for key in sorted(differing - {"train.seed", "fault", *TOLD})}
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

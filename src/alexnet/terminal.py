@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Mapping
 from typing import Any, NoReturn
@@ -73,3 +74,8 @@ def write(value: str | Mapping[str, Any] | list[Any]) -> None:
         print(text, flush=True)
     except BrokenPipeError:
         _end_unread()
+
+
+def typed() -> str:
+    """Return the command that this process was started by, ready for a shell."""
+    return shlex.join(["alexnet", *sys.argv[1:]])

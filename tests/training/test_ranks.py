@@ -267,10 +267,10 @@ def test_a_signal_to_one_rank_stops_all_at_one_step(tmp_path, data_root, rank):
 
 def _exits() -> None:
     """End as the command line does: with the error's status."""
-    import alexnet
     from alexnet.errors import AlexNetError
+    from alexnet.reporting import running
 
-    real = alexnet._fit
+    real = running.run_and_draw
 
     def fit(*args):
         try:
@@ -278,7 +278,7 @@ def _exits() -> None:
         except AlexNetError as error:
             raise SystemExit(error.exit_code) from None
 
-    replace("alexnet", "_fit", with_=fit)
+    replace("alexnet.reporting.running", "run_and_draw", with_=fit)
 
 
 # --- without processes -----------------------------------------------------------------------

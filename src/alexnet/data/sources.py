@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from alexnet.data import cifar10, shapes
+from alexnet.data import arrays, cifar10, shapes
 from alexnet.data.cache import Contents, Dataset, read_cache, read_key, sweep, write_cache
 from alexnet.data.catalogue import ABOUT
 from alexnet.data.photos import folders, imagenet, imagenette
@@ -90,7 +90,8 @@ def open_dataset(
     """Open a data set, fetching and decoding it first if it is not in the cache.
 
     ``name`` is one of DATASETS, or the path of a folder, a list or a tar of photographs
-    (``data.folders``); photographs whose files changed are taken in again. ``root`` is where data
+    (``data.folders``), or of a folder of kept arrays (``data.arrays``); photographs whose files
+    changed are taken in again. ``root`` is where data
     sets are kept (``default_root()``). ``source`` is a folder, an archive or the name of a source;
     it is used, and only it, even if there is a cache already. ``size`` is the side of the pictures
     in pixels, for data sets that have a choice. ``verify`` compares every byte of the cache with
@@ -101,6 +102,8 @@ def open_dataset(
     source that the data set has not, DownloadError if no source answered, DataError if a source is
     damaged or the cache cannot be written.
     """
+    if name and name not in DATASETS and arrays.is_kept(Path(name).expanduser()):
+        return arrays.open_kept(Path(name).expanduser(), size, verify=verify)
     origin, title = _origin(name, source)
     side = origin.size if size is None else size
     home = (default_root() if root is None else Path(root)) / _home(name, title)

@@ -78,15 +78,16 @@ def network_text(network: Network, size: int | None = None, *, sums: bool = Fals
             "Receptive field": layer["receptive_field"],
             **({"Connected to": ", ".join(layer["reads"])} if again else {}),
         }
-        for layer in _with_activations(card["layers"], again)
+        for layer in with_activations(card["layers"], again)
     ]
-    head = f"{card['name']}: {card['summary']}\n\n{summary_table(rows)}\n\n{_totals(card)}"
+    head = f"{card['name']}: {card['summary']}\n\n{summary_table(rows)}\n\n{totals_text(card)}"
     return f"{head}\n\n{sums_text(network, size)}" if sums else head
 
 
-def _with_activations(
+def with_activations(
     layers: Sequence[dict[str, Any]], again: frozenset[str]
 ) -> list[dict[str, Any]]:
+    """Name each ReLU of a card's layers with the layer that it follows, unless it is read ``again``."""
     shown: list[dict[str, Any]] = []
     for layer in layers:
         if layer["type"] == "ReLU" and shown and not again & {layer["name"], *layer["reads"]}:
@@ -100,7 +101,8 @@ def _keras_order(shape: Sequence[int]) -> Sequence[int]:
     return (*shape[1:], shape[0]) if len(shape) == 3 else shape
 
 
-def _totals(card: dict[str, Any]) -> str:
+def totals_text(card: dict[str, Any]) -> str:
+    """Write what a network holds and computes, and the smallest picture it takes."""
     lines = [
         (f"{label} params: {card[key]:,}", f"({megabytes(card[key])})")
         for label, key in (
@@ -257,7 +259,7 @@ def result_text(folder: Path, record: dict[str, Any]) -> str:
     lines += scored_text(record.get("scored", {}))
     lines += _balance_text(test) + _views_text(record.get("test_views", {}), test["views"])
     if verdict:
-        lines.append(verdict_text(verdict))
+        lines.append(verdict_text(verdict, speed, len(record.get("history", []))))
     if record["changed"]:
         changes = ", ".join(f"{key} = {value}" for key, value in record["changed"].items())
         lines.append(f"  changed from the recipe of that name: {changes}")

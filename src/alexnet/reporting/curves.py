@@ -93,7 +93,7 @@ def _finish_axes(axes: Axes, metric: str) -> None:
         axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color=QUIET)
         return
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if len(axes.lines[0].get_xdata()) == 1:  # type: ignore[arg-type]
+    if max(len(line.get_xdata()) for line in axes.lines) == 1:  # type: ignore[arg-type]
         axes.set_xlim(0, 2)
     # Fixed ends, so that the curves of two runs can be compared by eye.
     if metric == "loss":

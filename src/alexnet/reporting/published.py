@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from alexnet import recipe as recipes
 from alexnet.recipe import Fault, Recipe
-
-KEPT = "-as-published"
+from alexnet.reporting.effects import KEPT, all_together, effect_of
+from alexnet.reporting.recorded import Recorded, packaged
+from alexnet.run.log import minutes
 
 
 def faults_text(recipe: Recipe) -> str:
@@ -23,13 +24,14 @@ def faults_text(recipe: Recipe) -> str:
         if kept
         else f"Corrects faults of the published program, which {base}{KEPT} keeps:"
     )
-    return "\n".join([head, *(f"  {_line(fault)}" for fault in corrected.fault)])
+    known = packaged()
+    lines = [_line(corrected, fault, known) for fault in corrected.fault]
+    return "\n".join([head, *(f"  {line}" for line in [*lines, *all_together(corrected, known)])])
 
 
-def _line(fault: Fault) -> str:
-    where = fault.key or "in neither"
-    effect = f"effect: {fault.effect}" if fault.effect else "effect not measured yet"
-    return f"{where}: published: {fault.published}; corrected: {fault.corrected}; {effect}"
+def _line(corrected: Recipe, fault: Fault, known: Sequence[Recorded]) -> str:
+    said = f"published: {fault.published}; corrected: {fault.corrected}"
+    return f"{fault.key or 'in neither'}: {said}; {effect_of(corrected, fault, known)}"
 
 
 def scored_text(scored: dict[str, Any]) -> list[str]:
@@ -51,8 +53,13 @@ def _peculiarities(scored: dict[str, Any]) -> Iterator[str]:
         yield (f"the loss includes {scored['penalty']:.4f} of weight penalty (evaluation.penalty)")
 
 
-def verdict_text(verdict: dict[str, Any]) -> str:
-    """Write what was published, what was measured, and whether the first is met."""
+def verdict_text(
+    verdict: Mapping[str, Any], speed: Mapping[str, Any] | None = None, epochs: int = 0
+) -> str:
+    """Write what was published, what was measured, and whether the first is met.
+
+    ``speed`` and ``epochs`` of the run: their time beside ours; None: theirs alone.
+    """
     text = (
         f"  published {verdict['published']:.2%}, measured {verdict['measured']:.2%}"
         f"{_interval(verdict)}, difference {verdict['difference'] * 100:+.2f} points"
@@ -60,29 +67,42 @@ def verdict_text(verdict: dict[str, Any]) -> str:
     )
     if verdict["published_loss"] is not None:
         text += f"; loss published {verdict['published_loss']:.4f}, measured {verdict['measured_loss']:.4f}"
-    if verdict["published_seconds_per_epoch"] is not None:
-        seconds, where = verdict["published_seconds_per_epoch"], verdict["published_hardware"]
-        text += f"; published {seconds:.0f} s an epoch{f' on {where}' if where else ''}"
-    return text
+    return text + _times(verdict, speed, epochs)
 
 
-def _word(verdict: dict[str, Any]) -> str:
+def _times(verdict: Mapping[str, Any], speed: Mapping[str, Any] | None, epochs: int) -> str:
+    """Set their clock beside ours: by the epoch where they did, else over the whole run."""
+    each, whole = verdict["published_seconds_per_epoch"], verdict.get("published_training_seconds")
+    theirs = f"{minutes(whole)} in all" if whole is not None else ""
+    theirs = f"{each:.0f} s an epoch" if each is not None else theirs
+    where = f" on {verdict['published_hardware']}" if verdict["published_hardware"] else ""
+    if not theirs or not speed or not epochs:
+        return f"; published {theirs}{where}" if theirs else ""
+    ours, rate = speed["training_seconds"], speed["images_per_second"]
+    if each is None and verdict["met"] is None:
+        return f"; published {theirs}{where}, here {minutes(ours)} of another length"
+    their_rate = speed["pictures"] / (whole if each is None else each * epochs)
+    here = f"{minutes(ours)} in all" if each is None else f"{ours / epochs:.0f} s an epoch"
+    return f"; published {theirs}{where} ({their_rate:.0f} images/s), here {here} ({rate:.0f} images/s)"
+
+
+def _word(verdict: Mapping[str, Any]) -> str:
     if verdict["met"] is None:
         return "another protocol, so no verdict"
     return "met" if verdict["met"] else "not met"
 
 
-def _interval(verdict: dict[str, Any]) -> str:
+def _interval(verdict: Mapping[str, Any]) -> str:
     low, high = verdict["interval"]
     return f" (95 % interval {low:.2%} to {high:.2%})"
 
 
-def _tolerance(verdict: dict[str, Any]) -> str:
+def _tolerance(verdict: Mapping[str, Any]) -> str:
     tolerance = verdict.get("tolerance", 0.0)  # records of 0.1.0 have none
     return f", tolerance {tolerance * 100:.2f} points" if tolerance else ""
 
 
-def _top3(verdict: dict[str, Any]) -> str:
+def _top3(verdict: Mapping[str, Any]) -> str:
     theirs, ours = verdict.get("published_top3"), verdict.get("measured_top3")
     if theirs is None:
         return ""

@@ -1,72 +1,127 @@
-"""Recorded runs as one table: a row for each recipe and machine, over its seeds.
+"""Recorded runs as tables: a row for each recipe and machine, over its seeds.
 
-A record is a run's result.json, kept under any name in one folder. README and RESULTS.md carry the
-table that comes out; a test holds them to it. Nothing here imports torch.
+README carries the short one, RESULTS.md the full one; a test holds them to it. Nothing here imports
+torch.
 """
 
 from __future__ import annotations
 
-import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from alexnet.errors import DataError
+from alexnet import recipe as recipes
+from alexnet.published import Published, epoch_seconds
+from alexnet.reporting.recorded import Recorded, grouped, read_records, summaries
 from alexnet.run.log import minutes
 
 
 def collect(folder: Path) -> list[dict[str, str]]:
-    """Read every record under ``folder`` and return the table's rows, by recipe and machine.
+    """Read every record under ``folder`` and return the short table's rows.
 
     Raises ``DataError`` for a folder without records or a file that is none.
     """
-    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-    for path in sorted(folder.glob("*.json")):
-        record = _read(path)
-        changed = ", ".join(f"{k} = {v}" for k, v in record["changed"].items())
-        key = (record["recipe"], changed, record["environment"]["hardware"])
-        groups.setdefault(key, []).append(record)
-    if not groups:
-        raise DataError(f"{folder} holds no record; copy a run's result.json there")
-    return [_row(records, changed) for (_, changed, _), records in sorted(groups.items())]
+    return short_rows(read_records(folder))
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        missing = {"recipe", "changed", "seed", "test", "speed", "environment"} - record.keys()
-    except (OSError, ValueError, AttributeError) as error:
-        raise DataError(f"{path} is not a record of a run: {error}") from None
-    if missing:
-        raise DataError(f"{path} is not a record of a run: it has no {', '.join(sorted(missing))}")
-    return dict(record)
+def short_rows(records: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Return the short table's rows, by recipe and machine."""
+    groups = grouped(records)
+    found = summaries(record for group in groups for record in group)
+    return [_short(runs, group[0]) for runs, group in zip(found, groups, strict=True)]
 
 
-def _row(records: Sequence[Mapping[str, Any]], changed: str) -> dict[str, str]:
-    accuracies = [100 * r["test"]["accuracy"] for r in records]
-    first, n = records[0], len(records)
-    spread = f" ± {statistics.stdev(accuracies):.2f}" if n > 1 else ""
+def _short(runs: Recorded, first: Mapping[str, Any]) -> dict[str, str]:
     verdict = first.get("verdict")
     return {
-        "recipe": first["recipe"] + (f" ({changed})" if changed else ""),
-        "test top-1": f"{statistics.mean(accuracies):.2f}{spread} %",
-        "n": str(n),
+        "recipe": runs.title,
+        "test top-1": measured(runs),
+        "n": str(runs.n),
         "published": f"{100 * verdict['published']:.2f} %" if verdict else "",
-        "training": minutes(_mean(records, "training_seconds")),
-        "images/s": f"{_mean(records, 'images_per_second'):,.0f}",
-        "T multiply-adds": f"{_mean(records, 'training_multiply_adds') / 1e12:,.1f}",
-        "share of matrix rate": f"{_mean(records, 'share_of_matrix_rate'):.2f}",
-        "hardware": first["environment"]["hardware"],
+        "training": minutes(runs.seconds),
+        "images/s": f"{runs.images_per_second:,.0f}",
+        "T multiply-adds": f"{runs.multiply_adds / 1e12:,.1f}",
+        "share of matrix rate": f"{runs.share:.2f}",
+        "hardware": runs.hardware,
     }
 
 
-def _mean(records: Sequence[Mapping[str, Any]], key: str) -> float:
-    return statistics.mean(float(r["speed"][key]) for r in records)
+def measured(runs: Recorded) -> str:
+    """Write the mean accuracy, and its standard deviation over the seeds where there are several."""
+    accuracies = [100 * accuracy for accuracy in runs.accuracies]
+    spread = f" ± {statistics.stdev(accuracies):.2f}" if runs.n > 1 else ""
+    return f"{statistics.mean(accuracies):.2f}{spread} %"
 
 
-def markdown_table(rows: Sequence[Mapping[str, str]]) -> str:
-    """Write rows as a Markdown table."""
-    heads = list(rows[0])
-    lines = [heads, ["---"] * len(heads), *([row[h] for h in heads] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def full_rows(found: Sequence[Recorded]) -> list[dict[str, str]]:
+    """Return the rows that set every run beside what was published: scores, times, verdict."""
+    return [_full(runs) for runs in found]
+
+
+def _full(runs: Recorded) -> dict[str, str]:
+    published = published_of(runs)
+    low, high = runs.interval
+    theirs = published.test_accuracy if published else None
+    return {
+        "recipe": runs.title,
+        "n": str(runs.n),
+        "measured": measured(runs),
+        "95 % interval": f"{100 * low:.2f} to {100 * high:.2f} %",
+        "published": "" if theirs is None else f"{100 * theirs:.2f} %",
+        "difference": "" if theirs is None else f"{100 * (runs.accuracy - theirs):+.2f}",
+        "verdict": verdict(runs),
+        **_times(runs, published),
+        "hardware": runs.hardware,
+    }
+
+
+def _times(runs: Recorded, published: Published | None) -> dict[str, str]:
+    """Write our times, and theirs of as many epochs; empty where their source gives none."""
+    each = their_epoch(runs)
+    where = f" ({published.hardware})" if published and published.hardware and each else ""
+    rate = runs.trained / runs.epochs / each if each else 0.0
+    return {
+        "training": minutes(runs.seconds),
+        "published training": f"{minutes(each * runs.epochs)}{where}" if each else "",
+        "images/s": f"{runs.images_per_second:,.0f}",
+        "published images/s": f"{rate:,.0f}" if each else "",
+    }
+
+
+def published_of(runs: Recorded) -> Published | None:
+    """Return what was published beside a recipe of this package."""
+    return recipes.load(runs.recipe).published if runs.recipe in recipes.names() else None
+
+
+def their_epoch(runs: Recorded) -> float | None:
+    """Return the seconds of a published epoch; None where the source gives none."""
+    if runs.recipe not in recipes.names():
+        return None
+    recipe = recipes.load(runs.recipe)
+    published, length = recipe.published, recipe.train.epochs
+    if published is None or length.unit != "epochs":
+        return None
+    return epoch_seconds(published, length.amount)
+
+
+def verdict(runs: Recorded) -> str:
+    """Say what runs make of the published number: beaten, met, not met; empty where there is none.
+
+    Met is what falls short by no more than the recipe's tolerance, top-3 as well where it was
+    published; beaten what lies above it with the whole interval.
+    """
+    published = published_of(runs)
+    if published is None or published.test_accuracy is None:
+        return ""
+    if runs.changed:
+        return "another protocol"
+    short = max(_shortfalls(runs, published))
+    if short > published.tolerance:
+        return "not met"
+    return "beaten" if runs.interval[0] > published.test_accuracy else "met"
+
+
+def _shortfalls(runs: Recorded, published: Published) -> list[float]:
+    pairs = [(published.test_accuracy, runs.accuracy), (published.test_top3, runs.top3 or 0.0)]
+    return [theirs - ours for theirs, ours in pairs if theirs is not None]

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet.errors import DataError
-from alexnet.reporting.results import markdown_table
-from alexnet.reporting.text import summary_table
+from alexnet.reporting.text import markdown_table, summary_table
 from alexnet.run.log import minutes
 
 NEEDED = {"study", "command", "rows", "cells", "missing", "grid", "environment"}

@@ -69,6 +69,13 @@ def check_confusion(matrix: np.ndarray, classes: Sequence[str]) -> None:
         )
 
 
+def markdown_table(rows: Sequence[Mapping[str, str]]) -> str:
+    """Write rows as a Markdown table."""
+    heads = list(rows[0])
+    lines = [heads, ["---"] * len(heads), *([row[h] for h in heads] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def _cell(value: object) -> str:
     text = "" if value is None else str(value)
     return "".join(char if char.isprintable() else " " for char in text)

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from alexnet.evaluation import wilson
+from alexnet.intervals import newcombe, wilson
 
 LEVEL = 0.95
 SEEDS, PICTURES = "t over seeds", "Wilson over the pictures of one run"
@@ -57,20 +57,6 @@ def _student(values: Sequence[float], how: str) -> Estimate:
     centre, n = statistics.mean(values), len(values)
     half = t_quantile(n - 1) * statistics.stdev(values) / math.sqrt(n)
     return Estimate(centre, (centre - half, centre + half), n, how)
-
-
-def newcombe(first: tuple[int, int], second: tuple[int, int]) -> tuple[float, float]:
-    """Return the 95 % interval of the first share less the second, each as (right, pictures).
-
-    Newcombe (1998), Statistics in Medicine 17: 873-890, method 10, from two Wilson intervals.
-    """
-    (low1, high1), (low2, high2) = wilson(*first), wilson(*second)
-    share1, share2 = first[0] / first[1], second[0] / second[1]
-    below, above = (
-        math.hypot(share1 - low1, high2 - share2),
-        math.hypot(high1 - share1, share2 - low2),
-    )
-    return share1 - share2 - below, share1 - share2 + above
 
 
 def t_quantile(freedom: int, level: float = LEVEL) -> float:

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet import recipe as recipes
+from alexnet.data.cache import Dataset
 from alexnet.data.photos import report_text
 from alexnet.errors import CheckpointError, DataError, UsageError
 from alexnet.evaluation import Scores
@@ -44,13 +45,19 @@ RECIPE, ENVIRONMENT, SPLITS, RESULT = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """A finished run: its folder, its recipe, and its recorded figures (result.json)."""
 
     folder: Path
     recipe: Recipe
     record: dict[str, Any]
+
+    def __repr__(self) -> str:
+        """Say in a line what was reached: a notebook shows it below the cell."""
+        test = self.record["test"]
+        reached = f"{test['accuracy']:.2%} of {test['count']:,} test pictures"
+        return f"<{self.recipe.name}: {reached}, in {self.folder}>"
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -65,7 +72,7 @@ def open_folder(folder: Path, stage: Stage, command: str) -> None:
     if begun and (folder / RECIPE).read_text(encoding="utf-8") != text:
         raise UsageError(f"{folder} holds another run; choose another --out")
     if begun:
-        _refuse_other_data(folder, stage)
+        refuse_other_data(folder, stage.dataset)
     if stage.statistics is not None and not (folder / measured.STATISTICS).is_file():
         measured.keep(folder, stage.statistics)
     if begun:
@@ -86,13 +93,13 @@ def open_folder(folder: Path, stage: Stage, command: str) -> None:
     write_text(folder / RECIPE, text)  # last: it marks the folder as a run
 
 
-def _refuse_other_data(folder: Path, stage: Stage) -> None:
-    """A run goes on with the very pictures that it began with, or not at all."""
+def refuse_other_data(folder: Path, dataset: Dataset) -> None:
+    """Raise ``DataError`` unless a run's data set holds the very pictures that it began with."""
     began = read_json(folder / SPLITS).get("fingerprint")
-    if began != stage.dataset.fingerprint:
+    if began != dataset.fingerprint:
         raise DataError(
-            f"{folder} began with {stage.dataset.name} of fingerprint {began}, but the data now has "
-            f"{stage.dataset.fingerprint}; point --data at the first, or start a new run"
+            f"{folder} began with {dataset.name} of fingerprint {began}, but the data now has "
+            f"{dataset.fingerprint}; point --data at the first, or start a new run"
         )
 
 
@@ -268,6 +275,7 @@ def verdict(recipe: Recipe, scores: Scores) -> dict[str, Any] | None:
         "published_loss": published.test_loss,
         "measured_loss": scores.loss,
         "published_seconds_per_epoch": published.seconds_per_epoch,
+        "published_training_seconds": published.training_seconds,
         "published_hardware": published.hardware,
         "protocol": published.protocol,
     }

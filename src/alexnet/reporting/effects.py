@@ -1,0 +1,97 @@
+"""What a fault of a published program costs: from recorded runs with it and without it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tomli_w
+
+from alexnet import recipe as recipes
+from alexnet.errors import RecipeError
+from alexnet.intervals import newcombe
+from alexnet.recipe import Fault, Recipe
+from alexnet.reporting.recorded import Recorded
+
+KEPT = "-as-published"
+_SETTINGS = ("data", "input", "augment", "model", "optim", "schedule", "train", "evaluation")
+
+
+def effect_of(corrected: Recipe, fault: Fault, known: Sequence[Recorded]) -> str:
+    """Say what a fault does to the test accuracy: what was measured, or how to measure it.
+
+    Measured is a run of ``corrected`` against runs of it with the fault put in: by name, where its
+    sibling has no other fault, or by ``--set``.
+    """
+    if fault.effect or not fault.key:
+        return f"effect: {fault.effect}" if fault.effect else "effect not measured yet"
+    kept = _differing(corrected)
+    wanted = {key: kept[key] for key in (fault.key, *fault.also) if key in kept}
+    ways = [(corrected.name, wanted)]
+    if wanted.keys() == kept.keys():
+        ways.insert(0, (corrected.name + KEPT, {}))
+    return _between(corrected.name, ways, known)
+
+
+def all_together(corrected: Recipe, known: Sequence[Recorded]) -> list[str]:
+    """Say what several faults do together; nothing where one fault is all there is."""
+    if sum(bool(fault.key) for fault in corrected.fault) < 2:
+        return []
+    return [f"all together: {_between(corrected.name, [(corrected.name + KEPT, {})], known)}"]
+
+
+def _differing(corrected: Recipe) -> dict[str, Any]:
+    """Return the settings by which the recipe that keeps the faults differs, with its values."""
+    if corrected.name + KEPT not in recipes.names():
+        return {}
+    sibling = recipes.load(corrected.name + KEPT).model_copy(update={"name": corrected.name})
+    return {k: v for k, v in recipes.changes(sibling).items() if k.partition(".")[0] in _SETTINGS}
+
+
+def _between(
+    base: str, ways: Sequence[tuple[str, Mapping[str, Any]]], known: Sequence[Recorded]
+) -> str:
+    without = _runs(base, {}, known)
+    faulty = [runs for name, changed in ways for runs in [_runs(name, changed, known)] if runs]
+    if without and faulty:
+        return _measured(faulty[0], without)
+    missing = [] if without else [_command(base, {})]
+    missing += [] if faulty else [_command(*ways[0])]
+    return f"effect not measured yet: {' and '.join(missing)}"
+
+
+def _runs(name: str, changed: Mapping[str, Any], known: Sequence[Recorded]) -> list[Recorded]:
+    return [r for r in known if r.recipe == name and dict(r.changed) == dict(changed)]
+
+
+def _measured(faulty: Sequence[Recorded], without: Sequence[Recorded]) -> str:
+    a, b = (_pooled(runs) for runs in (faulty, without))
+    of = faulty[0].pictures, without[0].pictures
+    low, high = newcombe((a[0] * of[0], of[0]), (b[0] * of[1], of[1]))
+    return (
+        f"effect: {100 * (a[0] - b[0]):+.2f} points of top-1, with it {a[0]:.2%} (n = {a[1]}), "
+        f"without {b[0]:.2%} (n = {b[1]}); 95 % interval {100 * low:+.2f} to {100 * high:+.2f}"
+    )
+
+
+def _pooled(runs: Sequence[Recorded]) -> tuple[float, int]:
+    every = [accuracy for each in runs for accuracy in each.accuracies]
+    return sum(every) / len(every), len(every)
+
+
+def _command(name: str, changed: Mapping[str, Any]) -> str:
+    sets = [part for item in changed.items() for part in ("--set", _assignment(*item))]
+    return f"`{shlex.join(['alexnet', 'train', name, *sets])}`"
+
+
+def _assignment(key: str, value: Any) -> str:
+    """Write ``key=value`` so that ``--set`` reads it back: bare where that is read as the text."""
+    bare = f"{key}={value}"
+    try:
+        if isinstance(value, str) and recipes.parse_assignment(bare)[1] == value:
+            return bare
+    except RecipeError:
+        pass
+    text = tomli_w.dumps({"v": value}).removeprefix("v = ")
+    return f"{key}={' '.join(text.split())}"

@@ -1,0 +1,144 @@
+"""Recorded runs, those of one recipe on one machine taken together. Nothing here imports torch.
+
+A record is a run's result.json, kept under any name in one folder of a checkout. What is known of
+them is packaged as well (``recorded.json``), so that an installed ``alexnet show`` can tell it.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from alexnet.errors import DataError
+from alexnet.intervals import wilson
+
+PACKAGED = "recorded.json"
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Runs of one recipe, alike but for their seeds, on one kind of machine.
+
+    ``accuracies`` are the runs' shares of right answers among the ``pictures`` that each was scored
+    on; all other figures are means over the runs. ``seconds`` are of training alone.
+    """
+
+    recipe: str
+    changed: Mapping[str, Any]  # from the recipe of that name, by dotted key
+    hardware: str
+    accuracies: tuple[float, ...]
+    top3: float | None
+    loss: float | None
+    pictures: int
+    epochs: int
+    trained: float  # pictures, over all epochs
+    seconds: float
+    images_per_second: float
+    multiply_adds: float  # of the training
+    share: float  # of the matrix rate
+    val_accuracy: float | None  # after the last epoch
+    command: str  # of the first
+
+    @property
+    def n(self) -> int:
+        """Return the number of runs."""
+        return len(self.accuracies)
+
+    @property
+    def accuracy(self) -> float:
+        """Return the mean share of right answers, 0 to 1."""
+        return statistics.mean(self.accuracies)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Return the 95 % Wilson interval of ``accuracy`` over one test part's pictures."""
+        return wilson(self.accuracy * self.pictures, self.pictures)
+
+    @property
+    def title(self) -> str:
+        """Name it, with what was changed: ``keras-lab (train.epochs = 1 epochs)``."""
+        changed = ", ".join(f"{key} = {value}" for key, value in self.changed.items())
+        return self.recipe + (f" ({changed})" if changed else "")
+
+
+def grouped(records: Iterable[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """Put records together that differ by their seed alone, in order of recipe, change, machine."""
+    groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
+    for record in records:
+        changed = ", ".join(f"{k} = {v}" for k, v in record["changed"].items())
+        key = (record["recipe"], changed, record["environment"]["hardware"])
+        groups.setdefault(key, []).append(record)
+    return [group for _, group in sorted(groups.items())]
+
+
+def read_records(folder: Path) -> list[dict[str, Any]]:
+    """Read every record under ``folder``, in order of their names.
+
+    Raises ``DataError`` for a folder without records or a file that is none.
+    """
+    found = [_read(path) for path in sorted(folder.glob("*.json"))]
+    if not found:
+        raise DataError(f"{folder} holds no record; copy a run's result.json there")
+    return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        missing = {"recipe", "changed", "seed", "test", "speed", "environment"} - record.keys()
+    except (OSError, ValueError, AttributeError) as error:
+        raise DataError(f"{path} is not a record of a run: {error}") from None
+    if missing:
+        raise DataError(f"{path} is not a record of a run: it has no {', '.join(sorted(missing))}")
+    return dict(record)
+
+
+def summaries(records: Iterable[Mapping[str, Any]]) -> list[Recorded]:
+    """Take records together, a ``Recorded`` for each recipe, change and machine."""
+    return [_together(group) for group in grouped(records)]
+
+
+def _together(group: Sequence[Mapping[str, Any]]) -> Recorded:
+    first, tests = group[0], [record["test"] for record in group]
+    return Recorded(
+        recipe=first["recipe"],
+        changed=dict(first["changed"]),
+        hardware=first["environment"]["hardware"],
+        accuracies=tuple(float(test["accuracy"]) for test in tests),
+        top3=_mean([test.get("top", {}).get("3") for test in tests]),
+        loss=_mean([test.get("loss") for test in tests]),
+        pictures=first["test"]["count"],
+        epochs=len(first["history"]),
+        trained=_of_speed(group, "pictures"),
+        seconds=_of_speed(group, "training_seconds"),
+        images_per_second=_of_speed(group, "images_per_second"),
+        multiply_adds=_of_speed(group, "training_multiply_adds"),
+        share=_of_speed(group, "share_of_matrix_rate"),
+        val_accuracy=_mean([record["history"][-1].get("val_accuracy") for record in group]),
+        command=first.get("command", ""),
+    )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.mean(known) if len(known) == len(values) else None
+
+
+def _of_speed(group: Sequence[Mapping[str, Any]], key: str) -> float:
+    return statistics.mean(float(record["speed"][key]) for record in group)
+
+
+def packaged() -> list[Recorded]:
+    """Return what was recorded when this version was made."""
+    text = (resources.files("alexnet.reporting") / PACKAGED).read_text(encoding="utf-8")
+    return [Recorded(**{**r, "accuracies": tuple(r["accuracies"])}) for r in json.loads(text)]
+
+
+def to_json(found: Sequence[Recorded]) -> str:
+    """Write the text of ``recorded.json``: ``packaged`` gives the same again."""
+    return json.dumps([asdict(each) for each in found], indent=1, ensure_ascii=False) + "\n"

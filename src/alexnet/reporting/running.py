@@ -1,0 +1,69 @@
+"""A run from its recipe to its pictures: what ``train`` and ``resume`` have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from alexnet import recipe as recipes
+from alexnet.data.photos.folders import is_place
+from alexnet.data.sources import open_dataset
+from alexnet.recipe import Recipe
+from alexnet.reporting.run_pictures import draw
+from alexnet.run.classifier import load as load_classifier
+from alexnet.run.device import choose, prepare_process
+from alexnet.run.log import Console
+from alexnet.run.ranks import joined
+from alexnet.training.loop import fit
+from alexnet.training.record import Result
+
+
+def planned(recipe: str | Recipe, override: Mapping[str, Any], console: Console) -> Recipe:
+    """Return the recipe that is meant: a name, a .toml file, photographs, or one that is ready.
+
+    A data set of one's own (``data.arrays``) is named by ``data.name``. Raises ``UsageError``.
+    """
+    changes = dict(override)
+    if isinstance(recipe, str) and _is_photographs(recipe):
+        changes, recipe = {"data.name": str(Path(recipe).resolve()), **changes}, "photos"
+    if isinstance(recipe, str) and recipe in recipes.names() and Path(recipe).is_dir():
+        console.say(f"the recipe {recipe}; for the folder of that name, write {recipe}/")
+    plan = recipes.load(recipe) if isinstance(recipe, str) else recipe
+    return recipes.override(plan, changes)
+
+
+def _is_photographs(name: str) -> bool:
+    return name not in recipes.names() and is_place(Path(name).expanduser())
+
+
+def run_and_draw(
+    plan: Recipe,
+    choose_folder: Callable[[int], str],
+    device: str,
+    data_root: str | Path | None,
+    console: Console,
+    command: str,
+) -> Result:
+    """Train ``plan`` to its end in the folder that is chosen, and draw the pictures of the run.
+
+    ``choose_folder`` takes the number of times that torchrun has begun again. Of several processes,
+    the first one draws.
+    """
+    prepare_process()
+    root = Path(data_root) if data_root is not None else None
+    with joined(choose(device, plan.train.precision)) as (ranks, chosen):
+        attempt = ranks.place.attempt
+        folder = Path(ranks.decide("folder", lambda: choose_folder(attempt)))
+        result = fit(
+            plan, folder, device=chosen, root=root, console=console, command=command, ranks=ranks
+        )
+    if not ranks.main:
+        return result
+    dataset = open_dataset(
+        plan.data.name, root=root, size=plan.data.size, say=console.say, quiet=console.quiet
+    )
+    model = load_classifier(folder, say=console.say)
+    for path in draw(result, model, dataset, chosen, console.say):
+        console.say(f"wrote {path}")
+    return result

@@ -73,8 +73,7 @@ def train(
     from alexnet.run.log import Console
     from alexnet.training import record
 
-    console = console or Console()
-    plan = planned(recipe, override or {}, console)
+    plan = planned(recipe, override or {}, console := console or Console())
 
     def choose(attempt: int) -> str:
         folder = Path(out) if out is not None else record.free_folder(plan.name)
@@ -128,7 +127,7 @@ def keep_arrays(
     from alexnet.data import arrays
 
     parts = {"train": train, "validation": validation, "test": test}
-    return arrays.keep(Path(folder), {k: v for k, v in parts.items() if v is not None}, classes)
+    return arrays.keep(Path(folder), {k: v for k, v in parts.items() if v}, classes)
 
 
 def load(name: str | Path, *, say: Callable[[str], None] = print) -> Classifier:
@@ -209,8 +208,7 @@ def evaluate(
     trained_on, side = stored_data(models)
     top = evaluation.tops(top, len(models[0].classes))
     name, split = named_split(trained_on if data is None else data)
-    root = Path(data_root) if data_root is not None else None
-    dataset = open_dataset(name, root=root, size=side)
+    dataset = open_dataset(name, root=None if data_root is None else Path(data_root), size=side)
     refuse_other_classes(models, dataset.classes, name)
     source = source_of(dataset, split)
     return evaluation.evaluate_together(models, source, chosen, views=views, batch=batch, top=top)
@@ -297,7 +295,9 @@ def report(
 
     prepare_process()
     each = [Path(runs)] if isinstance(runs, str | Path) else [Path(run) for run in runs]
-    wanted = Wanted(language, pictures, command)
-    root = Path(data_root) if data_root is not None else None
     path = Path(out or ("report.html" if len(each) != 1 else each[0] / "report.html"))
+    wanted, root = (
+        Wanted(language, pictures, command),
+        None if data_root is None else Path(data_root),
+    )
     return write_report(each, path, Cover(**cover), wanted, choose(device), root=root)

@@ -208,7 +208,7 @@ def evaluate(
     trained_on, side = stored_data(models)
     top = evaluation.tops(top, len(models[0].classes))
     name, split = named_split(trained_on if data is None else data)
-    dataset = open_dataset(name, root=None if data_root is None else Path(data_root), size=side)
+    dataset = open_dataset(name, root=data_root, size=side)
     refuse_other_classes(models, dataset.classes, name)
     source = source_of(dataset, split)
     return evaluation.evaluate_together(models, source, chosen, views=views, batch=batch, top=top)
@@ -296,8 +296,5 @@ def report(
     prepare_process()
     each = [Path(runs)] if isinstance(runs, str | Path) else [Path(run) for run in runs]
     path = Path(out or ("report.html" if len(each) != 1 else each[0] / "report.html"))
-    wanted, root = (
-        Wanted(language, pictures, command),
-        None if data_root is None else Path(data_root),
-    )
-    return write_report(each, path, Cover(**cover), wanted, choose(device), root=root)
+    wanted = Wanted(language, pictures, command)
+    return write_report(each, path, Cover(**cover), wanted, choose(device), root=data_root)

@@ -79,7 +79,7 @@ def to_stderr(line: str) -> None:
 def open_dataset(
     name: str,
     *,
-    root: Path | None = None,
+    root: str | Path | None = None,
     source: str | None = None,
     size: int | None = None,
     verify: bool = False,

@@ -33,7 +33,6 @@ def open_part(
     if not named:
         raise UsageError("there is no data set to look at; name one, e.g. cifar10/test")
     name, split = named_split(named)
-    root = Path(data_root) if data_root is not None else None
     side = trained.preprocessing.picture_size if trained else None
-    dataset = open_dataset(name, root=root, size=side)
+    dataset = open_dataset(name, root=data_root, size=side)
     return Part(f"{name}/{split}", source_of(dataset, split), dataset.classes)

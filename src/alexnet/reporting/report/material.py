@@ -73,7 +73,9 @@ class Material:
         return Part(f"{Path(plan.name).name}/{split}", source, self.dataset.classes)
 
 
-def gather(folder: Path, device: Device, root: Path | None, say: Callable[[str], None]) -> Material:
+def gather(
+    folder: Path, device: Device, root: str | Path | None, say: Callable[[str], None]
+) -> Material:
     """Read a finished run and open its data, which may be missing.
 
     Raises ``CheckpointError`` for a folder that holds no finished run.

@@ -49,7 +49,7 @@ def write_report(
     wanted: Wanted,
     device: Device,
     *,
-    root: Path | None = None,
+    root: str | Path | None = None,
     say: Callable[[str], None] = print,
 ) -> Path:
     """Write one HTML file about finished runs, and return its path.

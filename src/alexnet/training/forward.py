@@ -58,7 +58,7 @@ def _compiled(model: Callable[[Tensor], Tensor], mode: str) -> Callable[[Tensor]
 
     def forward(x: Tensor) -> Tensor:
         if graphs:  # what the last step's graph gave is read no more
-            torch.compiler.cudagraph_mark_step_begin()
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         try:
             logits: Tensor = compiled(x)
             return logits

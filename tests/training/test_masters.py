@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from processes import TINY, bits, untimed
@@ -12,10 +14,11 @@ from alexnet.errors import Interrupted
 from alexnet.models import rows
 from alexnet.models.build import begin_step, build
 from alexnet.models.table import Network
-from alexnet.recipe import Optim
+from alexnet.recipe import Duration, Group, Optim
 from alexnet.run import checkpoint, computing, log
 from alexnet.run.device import Device
-from alexnet.training import loop, optim
+from alexnet.training import forward, loop, optim
+from alexnet.training import masters as masters_module
 from alexnet.training.masters import Masters
 
 SMALL = Network(
@@ -39,33 +42,49 @@ SMALL = Network(
 HUSH = log.Console(quiet=True)
 
 
-def curve(rule: str, *, masters: bool) -> tuple[list[float], dict[str, torch.Tensor]]:
+def curve(rule: dict[str, Any], *, masters: bool) -> tuple[list[float], dict[str, torch.Tensor]]:
     """Return the losses of fifty steps under autocast, and the float32 weights after them."""
     model = build(SMALL).train()
     apart = Masters(model) if masters else None
     called = apart.working if apart else model
-    updates = optim.make(model, Optim(name=rule, lr=0.01, weight_decay=1e-3))
+    updates = optim.make(model, Optim(**rule, lr=0.01, weight_decay=1e-3))
     draw, losses = torch.Generator().manual_seed(1), []
     for step in range(50):
         x = torch.randn(6, 3, 9, 9, generator=draw)
         labels = torch.randint(3, (6,), generator=draw)
         begin_step(model, seed=0, step=step)
+        optim.set_rate(updates, 1 - step / 60)
         with torch.autocast("cpu", torch.bfloat16):
             logits = called(x)
         loss = F.cross_entropy(logits.float(), labels)
         loss.backward()
         if apart:
-            apart.take_gradients()
-        updates.step()
-        updates.zero_grad()
-        if apart:
-            apart.round()
+            apart.take_gradients(updates)
+        optim.freeze(updates, step, steps_per_epoch=10, batch=6)
+        forward.update(updates, apart)
         losses.append(loss.item())
     return losses, model.state_dict()
 
 
-@pytest.mark.parametrize("rule", ["sgd", "keras-adam", "muon"])
-def test_fifty_steps_are_those_of_autocast(rule):
+SGD = {"name": "sgd", "momentum": 0.9}
+
+
+@pytest.mark.parametrize("piece", [64, masters_module.PIECE])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        SGD,
+        SGD | {"nesterov": True},
+        SGD | {"momentum": 0.0},
+        SGD | {"group": (Group(match="fc6.*", until=Duration(20, "steps")),)},
+        {"name": "keras-adam"},
+        {"name": "muon"},
+    ],
+    ids=["sgd", "nesterov", "no momentum", "frozen", "keras-adam", "muon"],
+)
+def test_fifty_steps_are_those_of_autocast(rule, piece, monkeypatch):
+    """Whole tensors at a time, and in many pieces."""
+    monkeypatch.setattr(masters_module, "PIECE", piece)
     ours, theirs = (curve(rule, masters=m) for m in (True, False))
     assert ours[0] == theirs[0]
     for name, value in theirs[1].items():
@@ -101,7 +120,7 @@ def test_no_gradient_is_no_gradient():
     model = build(SMALL)
     masters = Masters(model)
     masters.working.fc6.weight.grad = torch.ones_like(masters.working.fc6.weight)
-    masters.take_gradients()
+    masters.take_gradients(optim.make(model, Optim(name="adam")))
     assert model.conv2.weight.grad is None
     assert torch.equal(model.fc6.weight.grad, torch.ones_like(model.fc6.weight))
     assert masters.working.fc6.weight.grad is None

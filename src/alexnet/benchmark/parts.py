@@ -147,19 +147,18 @@ def memory(subject: Subject) -> dict[str, int]:
     narrow = {id(p): p for p in subject.called.parameters()}
     for p in own:
         narrow.pop(id(p), None)
-    gradients: list[int] = []
     kept = _kept(subject, [*own, *subject.called.parameters(), *subject.model.buffers()])
 
-    def between() -> None:
-        gradients.append(_bytes(p.grad for p in own if p.grad is not None))
-
     subject.loss().backward()  # type: ignore[no-untyped-call]
-    subject.update(between)
+    every = {id(p): p for p in (*own, *subject.called.parameters())}.values()
+    gradients = _bytes(p.grad for p in every if p.grad is not None)
+    subject.update()
+    gradients += _bytes(subject.masters.widened if subject.masters else ())
     states = [t for s in subject.updates.state.values() for t in s.values() if _is_tensor(t)]
     return {
         "weights": _bytes(own),
         "bf16 weights": _bytes(narrow.values()),
-        "gradients": gradients[0],
+        "gradients": gradients,
         "memory of the rule": _bytes(states),
         "buffers": _bytes(subject.model.buffers()),
         "pictures": _bytes([subject.pictures]),

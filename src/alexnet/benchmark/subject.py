@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -53,15 +51,11 @@ class Subject:
             logits = self.called(self.pictures)
         return F.cross_entropy(logits.float(), self.labels)
 
-    def update(self, between: Callable[[], None] = lambda: None) -> None:
-        """Move the weights by the gradients; ``between``: called before these are forgotten."""
+    def update(self) -> None:
+        """Move the weights by the gradients, and forget these."""
         if self.masters is not None:
-            self.masters.take_gradients()
-        self.updates.step()
-        between()
-        self.updates.zero_grad(set_to_none=True)
-        if self.masters is not None:
-            self.masters.round()
+            self.masters.take_gradients(self.updates)
+        forward.update(self.updates, self.masters)
 
     def step(self) -> None:
         """Take one step: forward, backward, update."""

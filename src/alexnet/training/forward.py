@@ -51,6 +51,15 @@ def forward(model: nn.Module, first: int, compiled: str) -> Callable[[Tensor], T
     return called if compiled == "no" else _compiled(called, compiled)
 
 
+def update(rule: torch.optim.Optimizer, masters: Masters | None) -> None:
+    """Move the weights by their gradients, and forget these."""
+    if masters is not None:
+        masters.update(rule)
+        return
+    rule.step()
+    rule.zero_grad(set_to_none=True)
+
+
 def _compiled(model: Callable[[Tensor], Tensor], mode: str) -> Callable[[Tensor], Tensor]:
     """Compile a model; a machine that cannot (no C++ compiler, say) is told so at the first step."""
     graphs = mode == "reduce-overhead"

@@ -30,6 +30,7 @@ from alexnet.run.ranks import ALONE, Ranks
 from alexnet.training import (
     augmentation,
     features,
+    forward,
     guard,
     lines,
     optim,
@@ -175,16 +176,13 @@ def train_step(stage: Stage, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
     right = (logits.detach().argmax(1) == batch.labels).sum()
     loss.backward()  # type: ignore[no-untyped-call]
     if stage.masters is not None:
-        stage.masters.take_gradients()
+        stage.masters.take_gradients(stage.optimizer)
     value = wide(loss.detach())
     if stage.recipe.evaluation.penalty:
         value = value + wide(optim.penalty(stage.model, stage.recipe.optim))
     optim.set_rate(stage.optimizer, rate_factor(stage, step))
     optim.freeze(stage.optimizer, step, steps_per_epoch=stage.steps_per_epoch, batch=plan.batch)
-    stage.optimizer.step()
-    stage.optimizer.zero_grad(set_to_none=True)
-    if stage.masters is not None:
-        stage.masters.round()
+    forward.update(stage.optimizer, stage.masters)
     if stage.averaged is not None:
         optim.average((stage.averaged, stage.model), plan.average, step)
     return value, right

@@ -105,9 +105,10 @@ def freeze(optimizer: Optimizer, step: int, *, steps_per_epoch: int, batch: int)
     """
     for group in optimizer.param_groups:
         until = group["until"]
-        if until and step >= until.steps(steps_per_epoch=steps_per_epoch, batch=batch):
-            for parameter in group["params"]:
-                parameter.grad = None
+        over = until and step >= until.steps(steps_per_epoch=steps_per_epoch, batch=batch)
+        group["over"] = bool(over)
+        for parameter in group["params"] if over else ():
+            parameter.grad = None
 
 
 class KerasSGD(Optimizer):

@@ -106,7 +106,7 @@ def _sgd(rule: torch.optim.Optimizer, group: dict[str, Any], wide: Tensor, worki
     gradient = working.grad
     if gradient.stride() != wide.stride():
         gradient = torch.empty_like(working).copy_(gradient)
-    flat = [_as_it_lies(t).split(PIECE) for t in (wide, working, gradient, *known)]
+    flat = [torch.split(_as_it_lies(t), PIECE) for t in (wide, working, gradient, *known)]
     for weights, rounded, slope, *memory in zip(*flat, strict=True):
         torch._fused_sgd_(
             [weights],

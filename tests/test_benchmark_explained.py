@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from alexnet.benchmark.parts import LOSS, UPDATE, parts_text, take_apart
-from alexnet.benchmark.predict import Cost, cost, kind_of, predict, prediction_text
+from alexnet.benchmark.predict import UPDATES, Cost, cost, kind_of, predict, prediction_text
 from alexnet.benchmark.subject import Subject
 from alexnet.benchmark.whole import explain
 from alexnet.errors import AlexNetError, UnknownName, UsageError
 from alexnet.models import rows, table, zoo
 from alexnet.run.device import Device
+from alexnet.training import optim
 
 CPU = Device(torch.device("cpu"), "float32")
 RATES = {"matrix_rate": 1e12, "memory_rate": 1e10}
@@ -115,6 +116,10 @@ def test_what_is_not_above_zero_is_refused(changes):
 def test_a_rate_that_is_no_number_is_refused(rate):
     with pytest.raises(UsageError, match="must be above 0"):
         of_keras_lab(matrix_rate=rate)
+
+
+def test_every_rule_has_its_bytes():
+    assert UPDATES.keys() == optim.RULES.keys()
 
 
 def test_an_unknown_rule_is_refused():

@@ -44,6 +44,7 @@ UPDATES = {  # bytes of memory for each weight: how often weight, gradient and m
     "keras-sgd": 52,
     "2012": 52,
     "muon": 52,
+    "rmsprop": 64,
 }
 CASTS = 12  # bytes of a weight that is rounded to bf16, and of its gradient that is widened
 

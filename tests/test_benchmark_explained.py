@@ -29,7 +29,15 @@ def of_keras_lab(**changes):
 
 def counted(row, shape, batch=1, width=4):
     step = table.Traced(
-        row, shape, row.out(shape), row.parameters(shape), 0, row.multiply_adds(shape), 1
+        row,
+        shape,
+        row.out(shape),
+        row.parameters(shape),
+        0,
+        row.multiply_adds(shape),
+        1,
+        ("picture",),
+        (),
     )
     return cost(step, batch, width)
 

@@ -583,6 +583,18 @@ def test_bench(alexnet):
     found = alexnet("bench", "step", *how, "--json").json
     assert {"network", "batch", "precision", "images_per_second", "share"} <= found.keys()
     assert "matrix rate" in alexnet("bench", *how).out
+    explained = alexnet("bench", *how, "--parts", "--predict").out
+    assert "kept for backward" in explained
+    assert "step, at best" in explained
+
+
+def test_a_step_is_predicted_for_hardware_that_is_not_here(alexnet):
+    rates = ("--matrix-rate", "2.15e12", "--memory-rate", "25e9")
+    found = alexnet("bench", "--precision", "bf16", "--predict", *rates).out
+    assert "step, at best" in found
+    assert "579.6 ms, 220.8 images/s, share 0.70" in found
+    one = alexnet("bench", "--predict", "--matrix-rate", "1e12")
+    assert (one.status, one.err.count("belong together")) == (2, 1)
 
 
 def test_results(alexnet, finished):

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from alexnet.benchmark.predict import predict
 from alexnet.models import table, zoo
 from alexnet.models.split import passing
 
@@ -38,3 +39,22 @@ def test_the_arithmetic_in_studies_md():
     assert f"{total.training_multiply_adds * pictures / 1e12:.1f} T multiply-adds" in text
     assert f"{2 * (total.training_multiply_adds - first) * pictures / 1e12:.1f} TFLOP" in text
     assert 8512 == 8522 // 64 * 64  # pictures of an epoch without its last, smaller batch
+
+
+def test_the_predictions_in_speed_md():
+    """Every predicted figure follows from the table and the two rates that stand beside it."""
+    text = (DOCS / "speed.md").read_text(encoding="utf-8")
+    cases = [
+        ("alexnet-cifar", 500, "muon", 0.4093e12),
+        ("keras-lab", 128, "sgd", 0.4119e12),
+        ("alexnet-2012", 128, "sgd", 0.4109e12),
+        *(("keras-lab", batch, "sgd", 2.15e12) for batch in (64, 128, 512)),
+    ]
+    for name, batch, rule, rate in cases:
+        how = {"precision": "bf16", "optimizer": rule, "matrix_rate": rate, "memory_rate": 25e9}
+        found = predict(zoo.network(name), batch=batch, **how)
+        cells = f"| {1e3 * found.seconds:,.0f} | {found.share:.2f} |".replace(" 0.", " .")
+        assert cells in text, (name, batch, cells)
+        if (batch, rate) == (128, 2.15e12):
+            for kind, seconds in found.by_kind().items():
+                assert kind == "other" or f"| {kind} | {1e3 * seconds:.0f} |" in text

@@ -39,6 +39,18 @@ def step(
     rounds: Annotated[int, Option(help="Steps to time.")] = 7,
     precision: Precision = "auto",
     optimizer: Annotated[str, Option(help="sgd, adam, keras-sgd, keras-adam, muon, 2012.")] = "sgd",
+    parts: Annotated[
+        bool, Option("--parts", help="Say where time and memory go, by layer and by kind.")
+    ] = False,
+    predict: Annotated[
+        bool, Option("--predict", help="Predict the step from two rates of the hardware.")
+    ] = False,
+    matrix_rate: Annotated[
+        float | None, Option(help="FLOP/s of other hardware to predict for.")
+    ] = None,
+    memory_rate: Annotated[
+        float | None, Option(help="Bytes/s of its memory, read and written.")
+    ] = None,
     device: DeviceName = "auto",
     record: RecordFile = None,
     as_json: Json = False,
@@ -48,6 +60,17 @@ def step(
     from alexnet.benchmark.step_record import step_rows
 
     chosen = _ready(record, device, precision)
+    if parts or predict:
+        from alexnet.benchmark.whole import explain
+
+        if record is not None:
+            raise BadParameter("--record keeps a measured step; leave out --parts and --predict")
+        what: dict[str, Any] = {"batch": batch, "size": size, "optimizer": optimizer}
+        asked: dict[str, Any] = {"parts": parts, "predicts": predict}
+        rates = (matrix_rate, memory_rate)
+        told = explain(network, chosen, rounds=rounds, rates=rates, **asked, **what)
+        write(told.to_json() if as_json else told.text())
+        return
     found = step_speed(network, chosen, batch=batch, size=size, rounds=rounds, optimizer=optimizer)
     _keep(record, STEP, step_rows(found), chosen, {"network": network, "batch": batch})
     write(found.to_json() if as_json else step_text(found))

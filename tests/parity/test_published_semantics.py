@@ -73,7 +73,7 @@ def test_what_fit_and_evaluate_call_the_loss(name: str) -> None:
         | ({"group": ({**group},)} if name == "penalised" else {})
     )
     loss = F.cross_entropy(model(inputs), labels)
-    ours = loss.item() + optim.penalty(model, rule)
+    ours = loss.item() + float(optim.penalty(model, rule))
     assert ours == pytest.approx(case["evaluate"], rel=2e-6)
     assert ours == pytest.approx(case["train_on_batch"], rel=2e-6)
     loss.backward()  # type: ignore[no-untyped-call]

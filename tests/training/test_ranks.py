@@ -82,15 +82,15 @@ def noting(folder) -> None:
     """Keep every step's loss, every position read, and the last weights' bits, by rank."""
     from alexnet.data.loader import Source
     from alexnet.run.launch import place
-    from alexnet.training import loop, record
+    from alexnet.training import record
+    from alexnet.training.saving import Progress
 
     rank, losses, read = place().rank, [], []
-    step, finish, source = loop.train_step, record.finish, Source.read
+    see, finish, source = Progress.see, record.finish, Source.read
 
-    def noted(stage, batch, number):
-        found = step(stage, batch, number)
-        losses.append(found[0])
-        return found
+    def noted(self, steps):
+        losses.extend(step.loss for step in steps)
+        see(self, steps)
 
     def seen(self, positions, device):
         read.append(sorted(self.chosen[positions].tolist()))
@@ -103,7 +103,7 @@ def noting(folder) -> None:
         (folder / f"rank-{rank}.json").write_text(json.dumps(found))
         return finish(stage, *args, **kwargs)
 
-    replace("alexnet.training.loop", "train_step", with_=noted)
+    Progress.see = noted
     replace("alexnet.training.record", "finish", with_=finished)
     Source.read = seen
 

@@ -8,14 +8,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch.nn import functional as F
 
+from alexnet.benchmark.subject import Subject
 from alexnet.errors import UsageError
-from alexnet.models import table, zoo
-from alexnet.models.build import build
-from alexnet.recipe import check
+from alexnet.models import table
 from alexnet.run.device import Device, environment, peak_memory
-from alexnet.training import optim
 from alexnet.training.record import commit, today
 
 
@@ -38,6 +35,7 @@ class StepSpeed:
     share: float  # step_flops / matrix_rate
     peak_memory: int
     optimizer: str
+    computing: dict[str, Any]  # what run.computing decided for the device
     environment: dict[str, Any]
     commit: str
     date: str
@@ -63,21 +61,8 @@ def step_speed(
     """
     if batch < 1 or rounds < 1:
         raise UsageError(f"batch and rounds must be at least 1, got {batch} and {rounds}")
-    plan = zoo.network(network)
-    model = build(plan, size).to(device.torch, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    rule = {"name": "bench", "summary": "", "optim": {"name": optimizer, "lr": 1e-4}}
-    updates = optim.make(model.train(), check(rule, origin="bench").optim)
-    x = torch.rand(batch, 3, model.size, model.size, device=device.torch)
-    x = x.contiguous(memory_format=torch.channels_last)
-    labels = torch.arange(batch, device=device.torch) % plan.classes
-
-    def step() -> None:
-        with device.autocast():
-            logits = model(x)
-        F.cross_entropy(logits.float(), labels).backward()  # type: ignore[no-untyped-call]
-        updates.step()
-        updates.zero_grad(set_to_none=True)
-
+    subject = Subject(network, device, batch=batch, size=size, optimizer=optimizer)
+    plan, model, step = subject.network, subject.model, subject.step
     for _ in range(2):  # memory is mapped and kernels are chosen in the first two
         step()
     before = device.matrix_rate()
@@ -101,6 +86,7 @@ def step_speed(
         share=flops / median / rate,
         peak_memory=_peak(device),
         optimizer=optimizer,
+        computing=subject.computing.to_json(),
         environment=environment(device),
         commit=commit(),
         date=today(),

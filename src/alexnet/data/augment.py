@@ -187,7 +187,7 @@ def cutout(x: Tensor, side: int, holes: Tensor) -> Tensor:
     """
     height, width = x.shape[-2:]
     first = holes - side // 2
-    rows, columns = torch.arange(height), torch.arange(width)
+    rows, columns = (torch.arange(side, device=holes.device) for side in (height, width))
     in_rows = (rows >= first[:, :1]) & (rows < first[:, :1] + side)
     in_columns = (columns >= first[:, 1:]) & (columns < first[:, 1:] + side)
     hole = in_rows[:, None, :, None] & in_columns[:, None, None, :]

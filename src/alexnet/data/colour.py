@@ -7,6 +7,8 @@ colours, ``a_i`` normal with deviation 0.1, and ``s_i`` in either of two reading
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -67,9 +69,15 @@ def jitter(pictures: Tensor, factors: Tensor) -> Tensor:
     ``ImageEnhance`` does, but what leaves 0..255 is cut off once, at the end. Returns float32.
     """
     x = pictures.float()
-    grey = x @ torch.tensor(GREY, device=x.device)
+    grey = x @ _grey(x.device)
     bright, contrast, saturation = factors.to(x.device)[:, :, None, None].unbind(1)
     scale = bright * contrast
     flat = bright * (1 - contrast) * grey.mean((1, 2), keepdim=True)
     greyer = (grey * (scale * (1 - saturation))).add_(flat)
     return torch.addcmul(greyer[..., None], x, (scale * saturation)[..., None]).clamp_(0, 255)
+
+
+@cache
+def _grey(device: torch.device) -> Tensor:
+    """Once a device: every copy of numbers to a GPU makes the processor wait."""
+    return torch.tensor(GREY, device=device)

@@ -7,7 +7,6 @@ at any step sees exactly the batches it would have seen.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -82,36 +81,20 @@ class Source:
         at = self.chosen[positions]
         return Batch(
             torch.from_numpy(at),
-            _moved(torch.from_numpy(read_rows(self.images, at)), device),
-            _moved(torch.from_numpy(self.labels[at]), device),
+            moved(torch.from_numpy(read_rows(self.images, at)), device),
+            moved(torch.from_numpy(self.labels[at]), device),
         )
 
     def first(self, count: int) -> Source:
         """Return the first ``count`` pictures of the split."""
         return replace(self, chosen=self.chosen[:count])
 
-    def resident(self, device: torch.device) -> Source | Resident:
-        """Return the split with its pictures on the device, where they fit beside a network.
 
-        That is a quarter of a CUDA device's memory; a larger split is read batch by batch.
-        """
-        size = len(self) * self.images[0].nbytes
-        if device.type == "cpu" or size > _room(device):
-            return self
-        return Resident.of(self, device)
-
-
-def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
     """Copy to a device; to a CUDA device from pinned memory, so that nobody waits for the copy."""
     if device.type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
-
-
-def _room(device: torch.device) -> float:
-    if device.type != "cuda":
-        return math.inf
-    return torch.cuda.get_device_properties(device).total_memory / 4
 
 
 def source_of(dataset: Dataset, expression: str, *, method: str = "slice", seed: int = 0) -> Source:
@@ -149,7 +132,7 @@ class Resident:
 
     def read(self, positions: NDArray[np.int64], device: torch.device) -> Batch:
         """Fetch the pictures at ``positions`` of the split."""
-        at = torch.from_numpy(positions).to(device, non_blocking=True)
+        at = moved(torch.from_numpy(positions), device)
         return Batch(torch.from_numpy(self.chosen[positions]), self.images[at], self.labels[at])
 
 

@@ -6,7 +6,8 @@ Training, evaluation, prediction, serving and export all call the same ``Preproc
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -84,10 +85,8 @@ class Preprocessing:
         x = pictures.reshape(n, -1).to(torch.float32, copy=True)
         if self._is_identity():
             return x.view(n, height, width, 3)
-        unit = self.levels
-        factor = torch.tensor([1 / (unit * s) for s in self.std], device=x.device)
-        shift = torch.tensor([-m / s for m, s in zip(self.mean, self.std, strict=True)])
-        shift = shift.to(x.device).expand(height, width, 3)
+        factor, shift = _factors(self.levels, self.mean, self.std, x.device)
+        shift = shift.expand(height, width, 3)
         if self.mean_picture is not None:
             shift = shift - self._mean_of(height, width).to(x.device) * factor
         whole = factor.expand(height, width, 3).reshape(-1)
@@ -121,7 +120,12 @@ class Preprocessing:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return what is too large for JSON: ``mean_picture``, where there is one."""
-        return {} if self.mean_picture is None else {MEAN_PICTURE: self.mean_picture}
+        return {} if self.mean_picture is None else {MEAN_PICTURE: self.mean_picture.cpu()}
+
+    def on(self, device: torch.device) -> Preprocessing:
+        """Return the same with its mean picture on a device."""
+        picture = self.mean_picture
+        return self if picture is None else replace(self, mean_picture=picture.to(device))
 
     @classmethod
     def from_json(
@@ -131,6 +135,19 @@ class Preprocessing:
         picture = (tensors or {})[MEAN_PICTURE] if plain.get(MEAN_PICTURE) else None
         numbers = {"mean": tuple(plain["mean"]), "std": tuple(plain["std"])}
         return cls(**{**plain, **numbers, MEAN_PICTURE: picture})
+
+
+@cache
+def _factors(
+    levels: float, mean: Triple, std: Triple, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Return what each channel is multiplied by, then shifted by: ``(3,)`` each, not to be changed.
+
+    Once a device: every copy of numbers to a GPU makes the processor wait.
+    """
+    factor = torch.tensor([1 / (levels * s) for s in std])
+    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)])
+    return factor.to(device), shift.to(device)
 
 
 def centre(pictures: Tensor, size: int) -> Tensor:

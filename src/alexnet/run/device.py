@@ -22,6 +22,7 @@ from alexnet.errors import UnknownName, UsageError
 
 PACKAGES = ("alexnet", "torch", "numpy", "pillow", "safetensors", "pydantic", "matplotlib")
 PRECISIONS = ("auto", "bf16", "float32")
+READ_EVERY = 32  # steps; a second or so of a large GPU
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ class Device:
         elif self.torch.type == "mps":
             torch.mps.synchronize()
 
+    @property
+    def read_every(self) -> int:
+        """Return after how many steps, at most, their losses are read: on a CPU after each one."""
+        return 1 if self.torch.type == "cpu" else READ_EVERY
+
     def matrix_rate(self, side: int = 2048, rounds: int = 5) -> float:
         """Measure the rate of a ``side``-cubed matrix product in this precision: FLOP/s, median.
 
@@ -60,6 +66,18 @@ class Device:
             self.synchronise()
             seconds.append(time.perf_counter() - start)
         return 2 * side**3 / statistics.median(seconds[1:])
+
+    def memory_rate(self, size: int = 64 << 20, rounds: int = 5) -> float:
+        """Measure a copy of ``size`` bytes from memory to memory: bytes/s read and written, median."""
+        source = torch.ones(size // 4, device=self.torch)
+        target, seconds = torch.empty_like(source), []
+        for _ in range(rounds + 1):  # the first is a warm-up
+            self.synchronise()
+            start = time.perf_counter()
+            target.copy_(source)
+            self.synchronise()
+            seconds.append(time.perf_counter() - start)
+        return 2 * size / statistics.median(seconds[1:])
 
     def describe(self) -> str:
         """Name device and precision for a person, e.g. ``cpu (AMD EPYC, 2 threads), bf16``."""

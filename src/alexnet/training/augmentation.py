@@ -6,12 +6,14 @@ comes out as it would within the whole.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
 from alexnet.data import augment, colour
+from alexnet.data.loader import moved
 from alexnet.data.preprocess import Preprocessing, centre
 from alexnet.recipe import Augment
 
@@ -29,8 +31,15 @@ class Draws:
 
     def rows(self, which: slice) -> Draws:
         """Return the draws of some of the pictures."""
+        return self._each(lambda t: t[which])
+
+    def on(self, device: torch.device) -> Draws:
+        """Return them where the pictures are, copied without waiting."""
+        return self._each(lambda t: moved(t, device))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Draws:
         every = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Draws(**{name: None if t is None else t[which] for name, t in every.items()})
+        return Draws(**{name: None if t is None else change(t) for name, t in every.items()})
 
 
 def draw(
@@ -87,6 +96,7 @@ def apply(
 
     ``noise``: of ``measured.noise``, where the recipe asks for colour noise.
     """
+    draws = draws.on(pictures.device)
     x = prepared(_levels(prepared, pictures, draws))
     if noise is not None and draws.noise is not None:
         x = colour.add_noise(x, draws.noise, noise, plan.colour_shrink)

@@ -15,6 +15,7 @@ from alexnet.models import footprint, packing, table, wiring
 from alexnet.models.build import AlexNet
 from alexnet.models.towers import Tower
 from alexnet.recipe import Optim, Recipe
+from alexnet.run import computing
 from alexnet.run.device import Device, peak_memory, resident_memory
 from alexnet.run.machine import free_memory
 from alexnet.run.memory import Memory, parts_text, size
@@ -118,13 +119,11 @@ def _stored(recipe: Recipe, model: AlexNet | Tower, first: int, value: int) -> i
 def _data(parts: Mapping[str, Source], stored: int, device: Device) -> int:
     """Return the bytes of the splits that are read again and again, or that lie on a device.
 
-    A split larger than a quarter of a CUDA device is read batch by batch (``Source.resident``).
+    Where they do not fit on a device they are read batch by batch (``run.computing``).
     """
-    room = math.inf
-    if device.torch.type == "cuda":
-        room = torch.cuda.get_device_properties(device.torch).total_memory / 4
-    sizes = [len(part) * stored for name, part in parts.items() if name != "test"]
-    return sum(count for count in sizes if count <= room)
+    total = sum(len(part) * stored for name, part in parts.items() if name != "test")
+    free = computing.free_memory(device.torch)
+    return total if free is None or total * computing.ROOM <= free else 0
 
 
 def remembered(groups: Iterable[Mapping[str, object]], plan: Optim) -> int:

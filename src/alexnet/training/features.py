@@ -24,7 +24,7 @@ from torch import Tensor
 
 from alexnet import evaluation
 from alexnet.data.cache import scratch, sweep
-from alexnet.data.loader import Batch, Resident, Source, in_order
+from alexnet.data.loader import Batch, Resident, Source, in_order, moved
 from alexnet.data.preprocess import Preprocessing
 from alexnet.errors import DataError
 from alexnet.exchange.filling import tensors_of
@@ -226,8 +226,9 @@ def _plain(y: Tensor, dtype: torch.dtype) -> Tensor:
 
 def chosen_views(features: Tensor, mirrored: Tensor | None) -> Tensor:
     """Return ``(N, *shape)`` of a batch's ``(N, views, *shape)``: of the mirror image where told so."""
-    which = torch.zeros(len(features), dtype=torch.int64) if mirrored is None else mirrored.long()
-    x = features[torch.arange(len(features)), which]
+    device = features.device
+    rows = torch.arange(len(features), device=device)
+    x = features[rows, 0 if mirrored is None else moved(mirrored, device).long()]
     return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from alexnet.models import table
 from alexnet.run.log import minutes
 from alexnet.run.memory import opening_text
+from alexnet.training.losses import Seen
 from alexnet.training.saving import Progress
 from alexnet.training.stage import Stage
 
@@ -36,22 +37,22 @@ def beforehand(stage: Stage, progress: Progress, step_seconds: float) -> str:
 def bar(stage: Stage, progress: Progress, sums: list[float], seconds: float, done: int) -> str:
     """Write the figures beside the live bar; ``done`` steps took ``seconds`` in this process."""
     loss, right, seen = sums
+    figures = f"loss {loss / seen:.3f}  acc {right / seen:.3f}  " if seen else ""
     rate = done / max(seconds, 1e-9)
     of_epoch = -progress.step % stage.steps_per_epoch
     of_run = stage.total - progress.step
     return (
-        f"loss {loss / seen:.3f}  acc {right / seen:.3f}  "
-        f"{rate * stage.recipe.train.batch:.0f} images/s  "
+        f"{figures}{rate * stage.recipe.train.batch:.0f} images/s  "
         f"left: epoch {minutes(of_epoch / rate)}, run {minutes(of_run / rate)}"
     )
 
 
-def step(stage: Stage, progress: Progress, loss: float, accuracy: float, seconds: float) -> str:
+def step(stage: Stage, progress: Progress, seen: Seen, seconds: float) -> str:
     """Write the line about one batch that has just been trained on."""
     number, of = (progress.step - 1) % stage.steps_per_epoch + 1, stage.steps_per_epoch
     return (
         f"epoch {(progress.step - 1) // of + 1}/{stage.epochs}  batch {number}/{of}  "
-        f"loss {loss:.4f}  acc {accuracy:.4f}  {minutes(seconds)}"
+        f"loss {seen.loss:.4f}  acc {seen.right / seen.count:.4f}  {minutes(seconds)}"
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import time
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,6 @@ from torch.nn import functional as F
 
 from alexnet.data.ahead import Ahead
 from alexnet.data.loader import Batch, fold, generator, read_portion, training_batches
-from alexnet.errors import NotFinite
 from alexnet.evaluation import Scores
 from alexnet.models.build import begin_step
 from alexnet.recipe import Duration, Recipe
@@ -30,14 +30,15 @@ from alexnet.run.ranks import ALONE, Ranks
 from alexnet.training import (
     augmentation,
     features,
+    forward,
     guard,
     lines,
     optim,
     record,
     schedule,
-    scoring,
     sides,
 )
+from alexnet.training.losses import Losses, Taken, mean_loss, wide
 from alexnet.training.saving import Progress, restore, save
 from alexnet.training.stage import Stage, set_up
 
@@ -78,24 +79,51 @@ def fit(
                 save(stage, progress, folder)
             if stop and not _over(stage, progress):
                 raise guard.interrupted(stop[0], folder, progress.step)
-        return record.finish(
-            stage,
-            folder,
-            console,
-            progress=progress,
-            rate_before=rate_before,
-        )
+        return record.finish(stage, folder, console, progress=progress, rate_before=rate_before)
 
 
 def _train_epoch(
     stage: Stage, progress: Progress, folder: Path, console: log.Console, asked: list[int]
 ) -> None:
     """Train to the end of the epoch that ``progress`` is in, from wherever in it that is."""
-    plan = stage.recipe.train
     epoch, first = divmod(progress.step, stage.steps_per_epoch)
     begun, clock = progress.seconds, log.Clock(progress.seconds)
+    title, waited = f"epoch {epoch + 1}/{stage.epochs}", progress.waited
+    bars, losses = (
+        console.bar(title, stage.steps_per_epoch, first),
+        Losses(stage.parallel, stage.device),
+    )
+    with Ahead(_batches(stage, epoch, first)) as ahead, bars as bar, clock.running():
+        for done, batch in enumerate(ahead, start=1):
+            loss, right = train_step(stage, batch, progress.step)
+            losses.add(_taken(stage, batch, progress.step), loss, right)
+            progress.step += 1
+            progress.waited = waited + ahead.waited
+            if read := losses.full or _must_read(stage, progress, asked):
+                seen = losses.read()
+                progress.see(seen)
+            if bar.live:
+                seconds = clock.read() - begun
+                bar.advance(lines.bar(stage, progress, progress.sums, seconds, done))
+            if _batch_due(stage, progress):
+                console.say(lines.step(stage, progress, seen[-1], clock.read()))
+            if _epoch_ends(stage, progress):
+                break
+            stop = stage.parallel.ranks.asked(asked) if read else []
+            if stop or _due(stage, progress, stage.recipe.checkpoint.every):
+                progress.seconds = clock.read()
+                save(stage, progress, folder)
+            if stop:
+                raise guard.interrupted(stop[0], folder, progress.step)
+        stage.device.synchronise()
+    progress.seconds = clock.seconds
+
+
+def _batches(stage: Stage, epoch: int, first: int) -> Iterator[Batch]:
+    """Yield what this process reads of an epoch, from its batch number ``first`` on."""
+    plan = stage.recipe.train
     rank, world = stage.parallel.readers
-    batches = training_batches(
+    return training_batches(
         stage.train,
         plan.batch,
         seed=plan.seed,
@@ -109,35 +137,32 @@ def _train_epoch(
         window=plan.shuffle_window,
         device=stage.device.torch,
     )
-    title, waited = f"epoch {epoch + 1}/{stage.epochs}", progress.waited
-    bars = console.bar(title, stage.steps_per_epoch, first)
-    with Ahead(batches) as ahead, bars as bar, clock.running():
-        for done, batch in enumerate(ahead, start=1):
-            loss, right = train_step(stage, batch, progress.step)
-            count = len(batch.everyone)
-            progress.add(loss * count, right, count)
-            progress.waited = waited + ahead.waited
-            if bar.live:
-                seconds = clock.read() - begun
-                bar.advance(lines.bar(stage, progress, progress.sums, seconds, done))
-            if _batch_due(stage, progress):
-                console.say(lines.step(stage, progress, loss, right / count, clock.read()))
-            if progress.step % stage.steps_per_epoch == 0 or _over(stage, progress):
-                break
-            stop = stage.parallel.ranks.asked(asked)
-            if stop or _due(stage, progress, stage.recipe.checkpoint.every):
-                progress.seconds = clock.read()
-                save(stage, progress, folder)
-            if stop:
-                raise guard.interrupted(stop[0], folder, progress.step)
-        stage.device.synchronise()
-    progress.seconds = clock.seconds
 
 
-def train_step(stage: Stage, batch: Batch, step: int) -> tuple[float, int]:
-    """Take one optimiser step; returns the whole batch's mean loss and number of right answers.
+def _must_read(stage: Stage, progress: Progress, asked: list[int]) -> bool:
+    """Say whether the losses are wanted now: a line, a checkpoint, the end, a signal to this process.
 
-    Raises ``NotFinite`` before the weights are touched.
+    The same on all ranks: of several, signals are heard where losses are read anyway.
+    """
+    alone = stage.parallel.ranks.world == 1
+    saves = _due(stage, progress, stage.recipe.checkpoint.every)
+    ends = _epoch_ends(stage, progress)
+    return saves or ends or _batch_due(stage, progress) or (alone and bool(asked))
+
+
+def _epoch_ends(stage: Stage, progress: Progress) -> bool:
+    return progress.step % stage.steps_per_epoch == 0 or _over(stage, progress)
+
+
+def _taken(stage: Stage, batch: Batch, step: int) -> Taken:
+    return Taken(step, rate_factor(stage, step) * stage.recipe.optim.lr, batch.everyone)
+
+
+def train_step(stage: Stage, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
+    """Take one optimiser step; returns the mean loss and the number of right answers, not yet read.
+
+    Both of one element, on the device: float64 (float32 on MPS) and int64. Of a batch that is divided,
+    this process's own (``Parallel.count``).
     """
     plan = stage.recipe.train
     parallel, total = stage.parallel, len(batch.everyone)
@@ -149,32 +174,18 @@ def train_step(stage: Stage, batch: Batch, step: int) -> tuple[float, int]:
     how = (logits.float(), batch.labels, plan.label_smoothing, stage.class_weights)
     loss = parallel.loss(*how, total) if parallel.divided else mean_loss(*how)
     right = (logits.detach().argmax(1) == batch.labels).sum()
-    value, answers = parallel.count(loss, right)
-    if not math.isfinite(value):
-        raise NotFinite(_not_finite(stage, batch, step, value))
     loss.backward()  # type: ignore[no-untyped-call]
-    value += scoring.penalty(stage)
+    if stage.masters is not None:
+        stage.masters.take_gradients(stage.optimizer)
+    value = wide(loss.detach())
+    if stage.recipe.evaluation.penalty:
+        value = value + wide(optim.penalty(stage.model, stage.recipe.optim))
     optim.set_rate(stage.optimizer, rate_factor(stage, step))
     optim.freeze(stage.optimizer, step, steps_per_epoch=stage.steps_per_epoch, batch=plan.batch)
-    stage.optimizer.step()
-    stage.optimizer.zero_grad(set_to_none=True)
+    forward.update(stage.optimizer, stage.masters)
     if stage.averaged is not None:
         optim.average((stage.averaged, stage.model), plan.average, step)
-    return value, answers
-
-
-def mean_loss(
-    logits: Tensor, labels: Tensor, smoothing: float, class_weights: Tensor | None
-) -> Tensor:
-    """Return the mean cross-entropy; with ``class_weights``, each picture by that of its class.
-
-    Not ``F.cross_entropy``'s weights: those also weigh the classes that smoothing spreads to, and
-    divide by the weights of the batch, so that a batch of rare classes would count no more.
-    """
-    if class_weights is None:
-        return F.cross_entropy(logits, labels, label_smoothing=smoothing)
-    each = F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
-    return (each * class_weights[labels]).mean()
+    return value, right
 
 
 def rehearse(stage: Stage, step: int = 0) -> float:
@@ -280,13 +291,3 @@ def _batch_due(stage: Stage, progress: Progress) -> bool:
 
 def _over(stage: Stage, progress: Progress) -> bool:
     return progress.step >= stage.total or progress.stopped
-
-
-def _not_finite(stage: Stage, batch: Batch, step: int, loss: float) -> str:
-    rate = rate_factor(stage, step) * stage.recipe.optim.lr
-    first = ", ".join(map(str, batch.everyone[:4].tolist()))
-    return (
-        f"the loss is {loss} at step {step} (learning rate {rate:.3g}, pictures {first}, ...). The "
-        "last checkpoint is untouched. Lower optim.lr or lengthen schedule.warmup"
-        + (", or set train.precision=float32" if stage.device.precision == "bf16" else "")
-    )

@@ -78,18 +78,18 @@ def _kind(name: str, parameter: Tensor, optim: Optim, head: str) -> Kind:
 
 
 @torch.no_grad()
-def penalty(model: nn.Module, optim: Optim) -> float:
+def penalty(model: nn.Module, optim: Optim) -> Tensor:
     """Return what a model's weight decay adds to the loss: half of decay times the sum of squares.
 
-    A decay of ``2c`` has the gradient of Keras's ``l2(c)``, and this is that penalty.
+    Of one element, where the weights are. A decay of ``2c`` has the gradient of Keras's ``l2(c)``, and this is that penalty.
     """
     *_, (head, _) = model.named_children()
-    total = torch.zeros(())
+    total = torch.zeros((), device=next(model.parameters()).device)
     for name, parameter in model.named_parameters():
         decay = _kind(name, parameter, optim, f"{head}.weight")[1]
         if decay and parameter.requires_grad:
             total = total + decay / 2 * parameter.square().sum().to(total)
-    return float(total)
+    return total
 
 
 def set_rate(optimizer: Optimizer, factor: float) -> None:
@@ -105,9 +105,10 @@ def freeze(optimizer: Optimizer, step: int, *, steps_per_epoch: int, batch: int)
     """
     for group in optimizer.param_groups:
         until = group["until"]
-        if until and step >= until.steps(steps_per_epoch=steps_per_epoch, batch=batch):
-            for parameter in group["params"]:
-                parameter.grad = None
+        over = until and step >= until.steps(steps_per_epoch=steps_per_epoch, batch=batch)
+        group["over"] = bool(over)
+        for parameter in group["params"] if over else ():
+            parameter.grad = None
 
 
 class KerasSGD(Optimizer):
@@ -146,9 +147,11 @@ class KerasAdam(torch.optim.Adam):
     def step(self, closure: Any = None) -> Any:
         """Update every parameter that has a gradient."""
         for group in self.param_groups:
-            taken = [int(self.state[p]["step"]) for p in group["params"] if p in self.state]
-            t = max(taken, default=0) + 1
-            group["eps"] = group["keras_eps"] / math.sqrt(1 - group["betas"][1] ** t)
+            if "taken" not in group:  # counted here from then on: of a GPU, reading it is a wait
+                taken = [int(self.state[p]["step"]) for p in group["params"] if p in self.state]
+                group["taken"] = max(taken, default=0)
+            group["taken"] += any(p.grad is not None for p in group["params"])
+            group["eps"] = group["keras_eps"] / math.sqrt(1 - group["betas"][1] ** group["taken"])
         return super().step(closure)
 
 
@@ -262,6 +265,8 @@ def memory_of(optimizer: Optimizer, model: nn.Module) -> dict[str, Tensor]:
 def restore_memory(optimizer: Optimizer, model: nn.Module, saved: dict[str, Tensor]) -> None:
     """Put back what ``memory_of`` gave. Raises ``CheckpointError`` for tensors that do not fit."""
     parameters = dict(model.named_parameters())
+    for group in optimizer.param_groups:
+        group.pop("taken", None)
     for full_name, value in saved.items():
         name, _, key = full_name.rpartition("/")
         parameter = parameters.get(name)

@@ -95,12 +95,17 @@ class Parallel:
             each = each * class_weights[labels]
         return each.sum() * (self.ranks.world / total)
 
-    def count(self, loss: Tensor, right: Tensor) -> tuple[float, int]:
-        """Return the batch's mean loss and right answers, of ``loss`` and each process's own."""
+    def count(self, steps: Tensor) -> list[tuple[float, int]]:
+        """Return the whole batches' mean losses and right answers, read from the device at once.
+
+        ``steps``: of each step, this process's loss and its own right answers, ``(steps, 2)``.
+        """
+        own = steps.tolist()
         if not self.divided:
-            return loss.item(), int(right)
-        found = self.ranks.gather([loss.item(), float(right)])
-        return float(found[:, 0].mean()), int(found[:, 1].sum())
+            return [(loss, int(right)) for loss, right in own]
+        every = self.ranks.gather([value for step in own for value in step])
+        found = every.view(len(every), len(own), 2)
+        return [(float(of[:, 0].mean()), int(of[:, 1].sum())) for of in found.unbind(1)]
 
 
 def of(recipe: Recipe, ranks: Ranks, network: Network, *, resumed: bool = False) -> Parallel:

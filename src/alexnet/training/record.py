@@ -78,7 +78,14 @@ def open_folder(folder: Path, stage: Stage, command: str) -> None:
     if begun:
         return
     (folder / "checkpoints").mkdir(exist_ok=True)
-    _write_json(folder / ENVIRONMENT, {**environment(stage.device), "command": command})
+    _write_json(
+        folder / ENVIRONMENT,
+        {
+            **environment(stage.device),
+            "computing": stage.computing.to_json(),
+            "command": command,
+        },
+    )
     chosen = {"train": stage.train, "validation": stage.validation, "test": stage.test}
     indices = {name: part.chosen.tolist() for name, part in chosen.items() if part is not None}
     data = {
@@ -188,6 +195,7 @@ def _record(
             **speed(stage, progress.seconds, rate, progress.step),
             "waiting_share": progress.waited / progress.seconds,  # for pictures, of rank 0
             "ranks": progress.ranks,
+            "computing": stage.computing.to_json(),
         },
         "memory": estimate.record(stage.memory, stage.device),  # of rank 0
         "environment": environment(stage.device),

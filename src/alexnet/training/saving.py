@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from alexnet.errors import CheckpointError, NotFinite
 from alexnet.exchange.filling import tensors_of
 from alexnet.run import checkpoint, log
 from alexnet.training import optim, schedule
+from alexnet.training.losses import Seen
 from alexnet.training.stage import Stage
 
 
@@ -30,11 +32,11 @@ class Progress:
     threads: int = field(default_factory=torch.get_num_threads)
     ranks: int = 1  # processes that shared the run
 
-    def add(self, loss: float, right: int, count: int) -> None:
-        """Take in one step: its summed loss, right answers and pictures."""
-        step = (loss, right, count)
-        self.sums = [a + b for a, b in zip(self.sums, step, strict=True)]
-        self.step += 1
+    def see(self, steps: Iterable[Seen]) -> None:
+        """Take in what steps gave, in their order: the same sums however many are read at a time."""
+        for of in steps:
+            found = (of.loss * of.count, of.right, of.count)
+            self.sums = [a + b for a, b in zip(self.sums, found, strict=True)]
 
     def close_epoch(self) -> None:
         """Start the sums of the next epoch."""
@@ -109,12 +111,17 @@ def restore(stage: Stage, folder: Path, console: log.Console) -> Progress:
     _restore_tensors(stage, saved)
     if ranks.main:
         log.keep_metrics(folder / log.METRICS, progress.step)
-    _say_what_differs(progress, ranks.world, console)
+    _say_what_differs(stage, progress, console)
     console.say(f"resumed {folder} at step {progress.step} of {stage.total}")
     return progress
 
 
-def _say_what_differs(progress: Progress, world: int, console: log.Console) -> None:
+def _say_what_differs(stage: Stage, progress: Progress, console: log.Console) -> None:
+    world = stage.parallel.ranks.world
+    if stage.computing.cudnn_benchmark:
+        console.say(
+            "warning: cuDNN chooses its kernels by timing them: the result may differ in the last bits"
+        )
     if progress.ranks != world:
         console.say(
             f"warning: saved by {progress.ranks} processes, going on with {world}: the result will "
@@ -137,6 +144,8 @@ def _restore_tensors(stage: Stage, saved: checkpoint.Checkpoint) -> None:
     if live:
         checkpoint.load_weights(stage.model, live, str(saved.path))
     optim.restore_memory(stage.optimizer, stage.model, memory)
+    if stage.masters is not None:
+        stage.masters.round_all()
 
 
 def _refuse_other_frozen(stage: Stage, saved: checkpoint.Checkpoint) -> None:

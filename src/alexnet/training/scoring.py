@@ -63,7 +63,7 @@ def penalty(stage: Stage, *, averaged: bool = False) -> float:
     """
     if not stage.recipe.evaluation.penalty:
         return 0.0
-    return optim.penalty(stage.predictor if averaged else stage.model, stage.recipe.optim)
+    return float(optim.penalty(stage.predictor if averaged else stage.model, stage.recipe.optim))
 
 
 def peculiarities(stage: Stage, scores: Scores) -> dict[str, Any]:

@@ -6,13 +6,12 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from alexnet import recipe as recipes
 from alexnet.data.cache import Dataset
@@ -32,11 +31,22 @@ from alexnet.models.table import Network
 from alexnet.models.towers import Tower
 from alexnet.recipe import Recipe
 from alexnet.run import classifier
+from alexnet.run.computing import Computing
 from alexnet.run.device import Device
 from alexnet.run.log import Console
 from alexnet.run.memory import Memory
 from alexnet.run.ranks import ALONE, Ranks
-from alexnet.training import estimate, features, measured, optim, parallel, scoring, sides
+from alexnet.training import (
+    estimate,
+    features,
+    forward,
+    measured,
+    optim,
+    parallel,
+    scoring,
+    sides,
+)
+from alexnet.training.masters import Masters
 from alexnet.training.parallel import Parallel
 from alexnet.training.schedule import EarlyStopping, Plateau, rules
 from alexnet.training.transfer import network_of, rows_run_once, run_once, start_from
@@ -51,6 +61,7 @@ class Stage:
 
     recipe: Recipe
     device: Device
+    computing: Computing
     dataset: Dataset
     train: Source | Resident
     validation: Source | Resident | None
@@ -69,6 +80,7 @@ class Stage:
     total: int  # optimiser steps of the whole run
     memory: Memory  # what the run needs, roughly
     first: int = 0  # the row that a step begins with: those before it ran once (features.py)
+    masters: Masters | None = None  # where the forward pass runs on bf16 copies of the weights
     parallel: Parallel = field(default_factory=Parallel)
     is_best: bool = field(default=False)
 
@@ -157,20 +169,28 @@ def set_up(
     total = recipe.train.epochs.steps(steps_per_epoch=length, batch=recipe.train.batch)
     sides.at(prepared, recipe, total, total)  # the largest pictures: refused now, not at that step
     plateau, stopping = rules(recipe)
+    how = forward.decide(recipe, device, shared, parts)
+    masters = forward.masters(how, model)
     return Stage(
         recipe=recipe,
         device=device,
+        computing=how,
         dataset=dataset,
-        train=parts["train"].resident(device.torch),
-        validation=parts["validation"].resident(device.torch) if "validation" in parts else None,
+        train=forward.placed(parts["train"], how, device),
+        validation=forward.placed(parts["validation"], how, device)
+        if "validation" in parts
+        else None,
         test=parts["test"],
-        preprocessing=prepared,
+        preprocessing=prepared.on(device.torch),
         statistics=found,
         noise=None if noise is None else noise.to(device.torch),
         class_weights=None if weights is None else weights.to(device.torch),
         model=model,
         averaged=copy.deepcopy(model) if recipe.train.average else None,
-        forward=_forward(shared.forward(model), first, compiled=recipe.train.compile),
+        forward=forward.forward(
+            shared.forward(masters.working if masters else model), first, how.compile
+        ),
+        masters=masters,
         optimizer=optim.make(model, recipe.optim),
         plateau=plateau,
         stopping=stopping,
@@ -275,26 +295,3 @@ def _model(recipe: Recipe, classes: int, train: Source, prepared: Preprocessing)
         first = train.read(np.arange(min(len(train), WHITENED)), torch.device("cpu"))
         whiten_first(model, prepared(first.pictures))
     return model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload, no-any-return]
-
-
-def _forward(model: nn.Module, first: int, *, compiled: bool) -> Callable[[Tensor], Tensor]:
-    forward = partial(model, first=first) if first else model
-    return _compiled(forward) if compiled else forward
-
-
-def _compiled(model: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """Compile a model; a machine that cannot (no C++ compiler, say) is told so at the first step."""
-    compiled = torch.compile(model)
-
-    def forward(x: Tensor) -> Tensor:
-        try:
-            logits: Tensor = compiled(x)
-            return logits
-        except torch._dynamo.exc.TorchDynamoException as error:
-            reason = str(error).strip().splitlines()[0]
-            raise UsageError(
-                f"train.compile = true does not work on this machine ({reason}); "
-                "install a C++ compiler or set train.compile=false"
-            ) from None
-
-    return forward

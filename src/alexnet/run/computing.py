@@ -1,0 +1,102 @@
+"""How a run computes on its device: decided once, by a pure function, and written into the record.
+
+Nothing falls back quietly: where a data set does not fit on a GPU, or several processes leave no
+room for bf16 weights, the record says so. Nothing of the part for GPUs has been timed on one yet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from alexnet.run.device import Device, fast_bf16
+
+ROOM = 4  # the pictures may take one part in so many of the free memory; the network needs the rest
+
+
+@dataclass(frozen=True)
+class Computing:
+    """What was decided. ``resident``: the training and validation pictures lie on the device.
+
+    ``copies``: how a batch travels there: ``none``, ``pinned`` (while the step before it computes) or
+    ``plain``. ``weights``: ``float32``, ``autocast`` (cast in every step) or ``masters`` (bf16 beside
+    the float32 ones). ``compile``: ``no``, ``default`` or ``reduce-overhead``, which is CUDA graphs.
+    ``tf32``: what is left in float32 is multiplied with 10 bits of mantissa. ``cudnn_benchmark``: cuDNN
+    times its kernels and takes the fastest, so that two processes may differ in the last bits.
+    """
+
+    resident: bool
+    copies: str
+    read_every: int  # steps whose losses are read together
+    weights: str
+    compile: str
+    tf32: bool
+    cudnn_benchmark: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, for the record."""
+        return asdict(self)
+
+    def settle(self) -> None:
+        """Tell torch what was decided for the whole process."""
+        torch.set_float32_matmul_precision("high" if self.tf32 else "highest")
+        torch.backends.cudnn.allow_tf32 = self.tf32
+        torch.backends.cudnn.benchmark = self.cudnn_benchmark
+
+
+def plan(
+    device: Device,
+    *,
+    data_bytes: int,
+    free_bytes: int | None,
+    compiled: bool,
+    static: bool,
+    alone: bool,
+    bf16_units: bool,
+) -> Computing:
+    """Decide how a device computes; nothing is asked of the device itself.
+
+    ``data_bytes``: of the pictures as stored; ``free_bytes``: of the device's memory, None where it
+    has none of its own. ``compiled``: the recipe asks for it. ``static``: every batch has the same
+    shape, as CUDA graphs need. ``alone``: one process trains the whole network. ``bf16_units``: the
+    hardware multiplies bf16 fast.
+    """
+    cuda, bf16 = device.torch.type == "cuda", device.precision == "bf16"
+    resident = free_bytes is not None and data_bytes * ROOM <= free_bytes
+    mode = "reduce-overhead" if cuda and static else "default"
+    narrow = "masters" if alone and bf16_units else "autocast"
+    return Computing(
+        resident=resident,
+        copies="none" if resident or device.torch.type == "cpu" else "pinned" if cuda else "plain",
+        read_every=device.read_every,
+        weights=narrow if bf16 else "float32",
+        compile=mode if compiled else "no",
+        tf32=cuda and bf16,  # who asks for float32 gets all 24 bits of it
+        cudnn_benchmark=cuda,
+    )
+
+
+def plan_here(
+    device: Device, *, data_bytes: int, compiled: bool, static: bool, alone: bool
+) -> Computing:
+    """Decide for this machine (``plan``), with its free memory and its units."""
+    return plan(
+        device,
+        data_bytes=data_bytes,
+        free_bytes=free_memory(device.torch),
+        compiled=compiled,
+        static=static,
+        alone=alone,
+        bf16_units=fast_bf16(device.torch),
+    )
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Return the free bytes of a device's own memory; None for a CPU, which reads from its map."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    if device.type == "mps":
+        return int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
+    return None

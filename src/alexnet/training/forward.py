@@ -1,0 +1,81 @@
+"""What runs forward and where: the placing of the pictures, bf16 weights, the compiled network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from alexnet.data.loader import Resident, Source
+from alexnet.errors import UsageError
+from alexnet.models.build import AlexNet
+from alexnet.models.towers import Tower
+from alexnet.recipe import Recipe
+from alexnet.run import computing
+from alexnet.run.computing import Computing
+from alexnet.run.device import Device
+from alexnet.training.masters import Masters
+from alexnet.training.parallel import Parallel
+
+
+def decide(recipe: Recipe, device: Device, shared: Parallel, parts: dict[str, Source]) -> Computing:
+    """Decide how the device computes, and tell torch."""
+    count, plan = len(parts["train"]), recipe.train
+    data = [parts[name] for name in ("train", "validation") if name in parts]
+    found = computing.plan_here(
+        device,
+        data_bytes=sum(len(part) * part.images[0].nbytes for part in data),
+        compiled=plan.compile,
+        static=not plan.sides and (plan.drop_last or count % plan.batch == 0),
+        alone=shared.ranks.world == 1 and not shared.two_towers,
+    )
+    found.settle()
+    return found
+
+
+def placed(source: Source, plan: Computing, device: Device) -> Source | Resident:
+    """Return a split where it was decided to lie."""
+    return Resident.of(source, device.torch) if plan.resident else source
+
+
+def masters(plan: Computing, model: AlexNet | Tower) -> Masters | None:
+    """Return the bf16 weights beside a model's own, where that was decided."""
+    return Masters(model) if plan.weights == "masters" and isinstance(model, AlexNet) else None
+
+
+def forward(model: nn.Module, first: int, compiled: str) -> Callable[[Tensor], Tensor]:
+    """Return what the loop calls: ``model`` from its row ``first`` on, compiled as was decided."""
+    called = partial(model, first=first) if first else model
+    return called if compiled == "no" else _compiled(called, compiled)
+
+
+def update(rule: torch.optim.Optimizer, masters: Masters | None) -> None:
+    """Move the weights by their gradients, and forget these."""
+    if masters is not None:
+        masters.update(rule)
+        return
+    rule.step()
+    rule.zero_grad(set_to_none=True)
+
+
+def _compiled(model: Callable[[Tensor], Tensor], mode: str) -> Callable[[Tensor], Tensor]:
+    """Compile a model; a machine that cannot (no C++ compiler, say) is told so at the first step."""
+    graphs = mode == "reduce-overhead"
+    compiled = torch.compile(model, mode=mode) if graphs else torch.compile(model)
+
+    def forward(x: Tensor) -> Tensor:
+        if graphs:  # what the last step's graph gave is read no more
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+        try:
+            logits: Tensor = compiled(x)
+            return logits
+        except torch._dynamo.exc.TorchDynamoException as error:
+            reason = str(error).strip().splitlines()[0]
+            raise UsageError(
+                f"train.compile = true does not work on this machine ({reason}); "
+                "install a C++ compiler or set train.compile=false"
+            ) from None
+
+    return forward

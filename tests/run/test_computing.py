@@ -1,0 +1,106 @@
+"""What would be done on which device: a pure function, so every device can be asked about here."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from alexnet.run import computing
+from alexnet.run.computing import Computing, plan, plan_here
+from alexnet.run.device import Device
+
+GB = 1 << 30
+
+
+def of(kind, precision="bf16", **changes):
+    known = {"data_bytes": GB, "free_bytes": None, "compiled": False, "static": True}
+    known |= {"alone": True, "bf16_units": True}
+    return plan(Device(torch.device(kind), precision), **known | changes)
+
+
+def test_a_gpu_with_room_holds_the_pictures():
+    assert of("cuda", free_bytes=80 * GB, compiled=True) == Computing(
+        resident=True,
+        copies="none",
+        read_every=32,
+        weights="masters",
+        compile="reduce-overhead",
+        tf32=True,
+        cudnn_benchmark=True,
+    )
+
+
+def test_a_gpu_without_room_is_sent_them_from_pinned_memory():
+    assert of("cuda", free_bytes=4 * GB).resident
+    found = of("cuda", free_bytes=4 * GB - 1)
+    assert (found.resident, found.copies) == (False, "pinned")
+
+
+def test_batches_of_several_shapes_are_no_cuda_graph():
+    assert of("cuda", free_bytes=GB, compiled=True, static=False).compile == "default"
+    assert of("cuda", free_bytes=GB).compile == "no"
+
+
+def test_a_cpu_reads_from_its_map_and_changes_nothing():
+    assert of("cpu", "float32", compiled=True) == Computing(
+        resident=False,
+        copies="none",
+        read_every=1,
+        weights="float32",
+        compile="default",
+        tf32=False,
+        cudnn_benchmark=False,
+    )
+
+
+def test_mps_shares_its_memory_with_the_processor():
+    assert of("mps", "float32", free_bytes=8 * GB).resident
+    assert of("mps", "float32", free_bytes=GB).copies == "plain"
+
+
+@pytest.mark.parametrize(
+    ("changes", "weights"),
+    [
+        ({}, "masters"),
+        ({"bf16_units": False}, "autocast"),  # emulated: nothing is gained
+        ({"alone": False}, "autocast"),  # gradients are averaged over processes in float32
+        ({"precision": "float32"}, "float32"),
+    ],
+)
+def test_bf16_weights_where_one_process_has_units_for_them(changes, weights):
+    assert of("cpu", **changes).weights == weights
+
+
+def test_float32_asked_for_is_not_tf32():
+    assert not of("cuda", "float32", free_bytes=GB).tf32
+
+
+def test_this_machine_is_asked_for_its_memory_and_units(monkeypatch):
+    monkeypatch.setattr(computing, "fast_bf16", lambda device: True)
+    monkeypatch.setattr(computing, "free_memory", lambda device: 4 * GB)
+    cuda = Device(torch.device("cuda"), "bf16")
+    found = plan_here(cuda, data_bytes=GB, compiled=False, static=True, alone=True)
+    assert (found.resident, found.weights) == (True, "masters")
+
+
+def test_a_cpu_has_no_memory_of_its_own():
+    assert computing.free_memory(torch.device("cpu")) is None
+
+
+def test_torch_is_told(monkeypatch):
+    for name in ("allow_tf32", "benchmark"):
+        monkeypatch.setattr(torch.backends.cudnn, name, getattr(torch.backends.cudnn, name))
+    before = torch.get_float32_matmul_precision()
+    try:
+        of("cuda", free_bytes=GB).settle()
+        assert torch.get_float32_matmul_precision() == "high"
+        assert torch.backends.cudnn.benchmark
+        of("cpu", "float32").settle()
+        assert torch.get_float32_matmul_precision() == "highest"
+        assert not torch.backends.cudnn.benchmark
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def test_the_record_is_plain():
+    assert of("cuda", free_bytes=GB).to_json()["weights"] == "masters"

@@ -91,7 +91,7 @@ def gather(
     return Material(result, model, dataset, missing, device)
 
 
-def _opened(result: Result, root: Path | None, say: Callable[[str], None]) -> Dataset:
+def _opened(result: Result, root: str | Path | None, say: Callable[[str], None]) -> Dataset:
     plan = result.recipe.data
     found = open_dataset(plan.name, root=root, size=plan.size, say=say)
     record.refuse_other_data(result.folder, found)

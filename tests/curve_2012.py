@@ -21,7 +21,7 @@ from alexnet.models.build import AlexNet, begin_step, build
 from alexnet.models.rows import Conv, Dense, Row
 from alexnet.models.table import Network
 from alexnet.recipe import Duration, Group, Optim, Schedule
-from alexnet.training import optim, schedule
+from alexnet.training import groups, optim, schedule
 
 SIZE, CLASSES, BATCH, STEPS = 67, 4, 16, 50
 EPOCH = 10  # steps
@@ -78,8 +78,8 @@ def _step(model: AlexNet, rule: optim.Optimizer, step: int, dtype: torch.dtype) 
     loss = F.cross_entropy(model(pictures.to(dtype)), labels)
     loss.backward()
     factor = schedule.factor(RATES, step, STEPS, steps_per_epoch=EPOCH, batch=BATCH)
-    optim.set_rate(rule, factor)
-    optim.freeze(rule, step, steps_per_epoch=EPOCH, batch=BATCH)
+    groups.set_rate(rule, factor)
+    groups.freeze(rule, step, steps_per_epoch=EPOCH, batch=BATCH)
     rule.step()
     rule.zero_grad()
     return loss.item()

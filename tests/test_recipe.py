@@ -239,6 +239,7 @@ def test_every_key_can_be_written_and_is_listed():
     full = {
         **SMALL,
         "data": {"size": 48},
+        "augment": {"colour_until": "3 epochs"},
         "model": {"dropout": 0.5, "head": [16]},
         "optim": {"group": [{"match": "*.bias", "weight_decay": 0.0, "until": "3 epochs"}]},
         "published": {

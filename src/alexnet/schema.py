@@ -72,6 +72,7 @@ class Augment(Section):
     jitter: Probability = 0.0  # brightness, contrast, saturation: each by a factor of 1 +- this
     colour: NotNegative = 0.0  # deviation of noise along the colours' principal components
     colour_reading: Literal["variance", "deviation"] = "deviation"  # data/colour.py
+    colour_until: ADuration | None = None  # from then on there is no such noise; None: never
     colour_shrink: Annotated[float, Field(ge=1)] = 1.0  # divides the noisy picture; 1.1 in 2012
     cutout: Annotated[int, Field(ge=0)] = 0  # side of the square set to zero
 
@@ -95,6 +96,7 @@ class Group(Section):
     lr_factor: NotNegative = 1.0
     weight_decay: NotNegative | None = None  # None: the section's, for kernels; none for the rest
     until: ADuration | None = None  # from then on these tensors stay as they are; None: never
+    drops: tuple[ADuration, ...] = ()  # their rate is multiplied by schedule.factor then, besides
 
 
 class Optim(Section):

@@ -19,7 +19,7 @@ from alexnet.data.preprocess import Preprocessing
 from alexnet.models.init import INITIALISATIONS
 from alexnet.models.layers import BiasedBatchNorm2d
 from alexnet.recipe import Optim
-from alexnet.training import optim
+from alexnet.training import groups, optim
 from alexnet.training.schedule import EarlyStopping, Plateau
 
 TYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -50,7 +50,7 @@ def descend(rule: Optim, case: dict[str, Any], lrs: list[float], dtype: torch.dt
     (weight,) = model.parameters()
     optimizer = optim.make(model, rule)
     for lr, gradient in zip(lrs, case["gradients"], strict=True):
-        optim.set_rate(optimizer, lr / rule.lr)
+        groups.set_rate(optimizer, lr / rule.lr)
         weight.grad = torch.tensor([gradient], dtype=dtype)
         optimizer.step()
         path.append(weight.detach()[0].tolist())

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from alexnet.data.preprocess import Preprocessing
 from alexnet.evaluation import cross_entropy
 from alexnet.recipe import Optim
-from alexnet.training import loop, optim
+from alexnet.training import groups, loop, optim
 from alexnet.training.saving import Progress
 from alexnet.training.schedule import EarlyStopping
 
@@ -73,7 +73,7 @@ def test_what_fit_and_evaluate_call_the_loss(name: str) -> None:
         | ({"group": ({**group},)} if name == "penalised" else {})
     )
     loss = F.cross_entropy(model(inputs), labels)
-    ours = loss.item() + float(optim.penalty(model, rule))
+    ours = loss.item() + float(groups.penalty(model, rule))
     assert ours == pytest.approx(case["evaluate"], rel=2e-6)
     assert ours == pytest.approx(case["train_on_batch"], rel=2e-6)
     loss.backward()  # type: ignore[no-untyped-call]

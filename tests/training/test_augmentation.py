@@ -107,6 +107,16 @@ def test_colour_noise_is_added_to_the_mirrored_window_and_all_is_divided():
         np.testing.assert_allclose(got[n].permute(1, 2, 0).numpy(), x / 1.1, atol=1e-5)
 
 
+def test_colour_noise_ends_and_with_it_its_shrinking():
+    asked = plan(colour=0.1, colour_shrink=1.1, colour_until="2 epochs")
+    steps = [augmentation.noise_at(asked, NOISE, n, steps_per_epoch=4, batch=10) for n in (0, 7, 8)]
+    assert steps[0] is NOISE
+    assert steps[1] is NOISE
+    assert steps[2] is None
+    plain = augmentation.apply(asked, CROP, steps[2], PICTURES, draw(asked))
+    assert torch.equal(plain, CROP(PICTURES)), "neither noise nor the division by 1.1"
+
+
 def test_jitter_of_a_window_does_not_see_the_border_around_it():
     asked = plan(jitter=0.4)
     framed = PICTURES.clone()

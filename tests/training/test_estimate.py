@@ -20,7 +20,7 @@ from alexnet.run.device import Device
 from alexnet.run.launch import Place
 from alexnet.run.memory import Memory, opening_text, parts_text, size
 from alexnet.run.ranks import ALONE, Ranks
-from alexnet.training import estimate, loop, optim
+from alexnet.training import estimate, groups, loop, optim
 from alexnet.training.stage import set_up
 
 CPU = Device(torch.device("cpu"), "float32")
@@ -65,7 +65,7 @@ def test_what_a_rule_remembers_is_known_before_its_first_step(name, momentum):
     optimizer.step()
     remembered = [t for t in optim.memory_of(optimizer, model).values() if t.ndim]
     expected = sum(t.numel() * t.element_size() for t in remembered)
-    assert estimate.remembered(optim.groups(model, rule), rule) == expected
+    assert estimate.remembered(groups.grouped(model, rule), rule) == expected
 
 
 def test_the_parts_of_a_run(data_root):

@@ -17,7 +17,7 @@ from alexnet.models.table import Network
 from alexnet.recipe import Duration, Group, Optim
 from alexnet.run import checkpoint, computing, log
 from alexnet.run.device import Device
-from alexnet.training import forward, loop, optim
+from alexnet.training import forward, groups, loop, optim
 from alexnet.training import masters as masters_module
 from alexnet.training.masters import Masters
 
@@ -53,14 +53,14 @@ def curve(rule: dict[str, Any], *, masters: bool) -> tuple[list[float], dict[str
         x = torch.randn(6, 3, 9, 9, generator=draw)
         labels = torch.randint(3, (6,), generator=draw)
         begin_step(model, seed=0, step=step)
-        optim.set_rate(updates, 1 - step / 60)
+        groups.set_rate(updates, 1 - step / 60)
         with torch.autocast("cpu", torch.bfloat16):
             logits = called(x)
         loss = F.cross_entropy(logits.float(), labels)
         loss.backward()
         if apart:
             apart.take_gradients(updates)
-        optim.freeze(updates, step, steps_per_epoch=10, batch=6)
+        groups.freeze(updates, step, steps_per_epoch=10, batch=6)
         forward.update(updates, apart)
         losses.append(loss.item())
     return losses, model.state_dict()

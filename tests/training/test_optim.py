@@ -7,7 +7,7 @@ from torch import nn
 
 from alexnet.errors import CheckpointError
 from alexnet.recipe import Duration, Group, Optim
-from alexnet.training import optim
+from alexnet.training import groups, optim
 
 
 class Small(nn.Module):
@@ -31,7 +31,7 @@ def run(plan, gradients, factors, weights):
     seen = []
     for gradient, factor in zip(gradients, factors, strict=True):
         parameter.grad = torch.tensor(gradient).float()[None]
-        optim.set_rate(rule, factor)
+        groups.set_rate(rule, factor)
         rule.step()
         seen.append(parameter.detach().clone()[0].numpy())
     return np.array(seen)
@@ -80,7 +80,7 @@ def test_the_rule_of_2012_with_a_drop_of_the_rate_and_biases_of_their_own():
             tensors[name].grad = torch.from_numpy(grad).float()
             inc[name] = 0.9 * inc[name] - wc * eps * factor * w[name] - eps * factor * grad
             w[name] += inc[name]
-        optim.set_rate(rule, factor)
+        groups.set_rate(rule, factor)
         rule.step()
     for name in ours:
         got = tensors[name].detach().numpy()
@@ -99,11 +99,26 @@ def test_a_group_whose_time_is_over_stays_as_it_is(name):
         before = {n: p.detach().clone() for n, p in model.named_parameters()}
         for p in model.parameters():
             p.grad = torch.ones_like(p)
-        optim.freeze(rule, step, steps_per_epoch=4, batch=10)
+        groups.freeze(rule, step, steps_per_epoch=4, batch=10)
         rule.step()
         moved.append({n for n, p in model.named_parameters() if not torch.equal(p, before[n])})
     assert moved[:6] == [before.keys()] * 6
     assert moved[6:] == [before.keys() - {"conv1.weight", "conv1.bias"}] * 2
+
+
+def test_a_group_drops_by_itself_besides_the_schedule():
+    """As layers-145 ran: conv1 from .0001 to .00001 at epoch 67, the rest at 79; here 2, 3 and 4."""
+    drops = (Duration(2, "epochs"), Duration(3, "epochs"))
+    plan = Optim(lr=0.01, group=(Group(match="conv1.*", lr_factor=2.0, drops=drops),))
+    rule = optim.make(Small(), plan)
+    own, rest = sorted(rule.param_groups, key=lambda g: -len(g["drops"]))[:2]
+    rates = []
+    for step in (0, 7, 8, 11, 12, 16):
+        groups.set_rate(rule, 0.1 if step >= 16 else 1.0)
+        groups.drop(rule, step, 0.1, steps_per_epoch=4, batch=10)
+        rates.append((own["lr"], rest["lr"]))
+    assert [r for r, _ in rates] == pytest.approx([0.02, 0.02, 0.002, 0.002, 0.0002, 0.00002])
+    assert [r for _, r in rates] == pytest.approx([0.01] * 5 + [0.001])
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
@@ -237,7 +252,7 @@ def test_muon_gives_the_rest_to_adam_at_its_own_rate():
         for ours, theirs in zip(model.parameters(), twin.parameters(), strict=True):
             ours.grad = torch.randn_like(ours)
             theirs.grad = ours.grad.clone()
-        optim.set_rate(rule, 0.5)
+        groups.set_rate(rule, 0.5)
         rule.step()
         adam.step()
     torch.testing.assert_close(model.fc8.weight, twin.fc8.weight)
@@ -255,7 +270,7 @@ def test_decay_falls_on_kernels_alone_and_groups_overrule():
     names = {id(p): n for n, p in model.named_parameters()}
     found = {
         names[id(p)]: (g["peak_lr"], g["weight_decay"])
-        for g in optim.groups(model, plan)
+        for g in groups.grouped(model, plan)
         for p in g["params"]
     }
     assert found == {
@@ -271,7 +286,7 @@ def test_decay_falls_on_kernels_alone_and_groups_overrule():
 def test_what_is_not_trained_is_in_no_group():
     model = Small()
     model.conv1.weight.requires_grad_(False)
-    members = [id(p) for g in optim.groups(model, Optim()) for p in g["params"]]
+    members = [id(p) for g in groups.grouped(model, Optim()) for p in g["params"]]
     assert id(model.conv1.weight) not in members
     assert len(members) == 5
 

@@ -16,7 +16,7 @@ from alexnet.models import table, zoo
 from alexnet.reporting.cards import result_text
 from alexnet.run import classifier, log
 from alexnet.run.device import Device
-from alexnet.training import loop, optim
+from alexnet.training import groups, loop
 from alexnet.training.stage import set_up
 
 CPU = Device(torch.device("cpu"), "float32")
@@ -124,7 +124,7 @@ def test_the_training_loss_includes_it_and_the_weights_do_not_change_by_it(data_
         for p in (True, False)
     ]
     batch = stages[0].train.read(np.arange(20), CPU.torch)
-    penalty = optim.penalty(stages[0].model, stages[0].recipe.optim)
+    penalty = groups.penalty(stages[0].model, stages[0].recipe.optim)
     with_it, without = (float(loop.train_step(stage, batch, 0)[0]) for stage in stages)
     assert with_it - without == pytest.approx(float(penalty), rel=1e-4)
     assert penalty > 1e-3

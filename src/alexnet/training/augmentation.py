@@ -85,6 +85,15 @@ def _window(prepared: Preprocessing) -> int:
     return prepared.size if prepared.fit == "crop" else prepared.picture_size
 
 
+def noise_at(
+    plan: Augment, noise: Tensor | None, step: int, *, steps_per_epoch: int, batch: int
+) -> Tensor | None:
+    """Return the colour noise of a step: None from ``augment.colour_until`` on."""
+    until = plan.colour_until
+    over = until and step >= until.steps(steps_per_epoch=steps_per_epoch, batch=batch)
+    return None if over else noise
+
+
 def apply(
     plan: Augment,
     prepared: Preprocessing,

@@ -20,7 +20,7 @@ from alexnet.run.device import Device, peak_memory, resident_memory
 from alexnet.run.machine import free_memory
 from alexnet.run.memory import Memory, parts_text, size
 from alexnet.run.ranks import Ranks
-from alexnet.training import features, optim
+from alexnet.training import features, groups
 
 
 def checked(
@@ -63,7 +63,7 @@ def memory_of(
         copies=sum(p.numel() for p in model.parameters()) * value if value == 2 else 0,
         average=weights if recipe.train.average else 0,
         gradients=_bytes(trained),
-        optimiser=remembered(optim.groups(model, recipe.optim), recipe.optim),
+        optimiser=remembered(groups.grouped(model, recipe.optim), recipe.optim),
         activations=kept * batch // half,
         scoring=passing // half,
         pictures=batch * (4 * 3 * _side(recipe) ** 2 if not first else stored),

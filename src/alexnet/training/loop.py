@@ -31,6 +31,7 @@ from alexnet.training import (
     augmentation,
     features,
     forward,
+    groups,
     guard,
     lines,
     optim,
@@ -179,9 +180,10 @@ def train_step(stage: Stage, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
         stage.masters.take_gradients(stage.optimizer)
     value = wide(loss.detach())
     if stage.recipe.evaluation.penalty:
-        value = value + wide(optim.penalty(stage.model, stage.recipe.optim))
-    optim.set_rate(stage.optimizer, rate_factor(stage, step))
-    optim.freeze(stage.optimizer, step, steps_per_epoch=stage.steps_per_epoch, batch=plan.batch)
+        value = value + wide(groups.penalty(stage.model, stage.recipe.optim))
+    groups.set_rate(stage.optimizer, rate_factor(stage, step))
+    groups.drop(stage.optimizer, step, stage.recipe.schedule.factor, **_lengths(stage))
+    groups.freeze(stage.optimizer, step, **_lengths(stage))
     forward.update(stage.optimizer, stage.masters)
     if stage.averaged is not None:
         optim.average((stage.averaged, stage.model), plan.average, step)
@@ -220,20 +222,20 @@ def prepare(stage: Stage, batch: Batch, draw: torch.Generator, step: int) -> Ten
     draws = augmentation.draw(plan, prepared, batch.everyone, epoch, draw).rows(batch.rows)
     if stage.first:
         return features.chosen_views(batch.pictures, draws.mirrored)
-    return augmentation.apply(plan, prepared, stage.noise, batch.pictures, draws)
+    noise = augmentation.noise_at(plan, stage.noise, step, **_lengths(stage))
+    return augmentation.apply(plan, prepared, noise, batch.pictures, draws)
 
 
 def rate_factor(stage: Stage, step: int) -> float:
     """Return the factor of the peak rate at ``step``, whatever the schedule."""
     if stage.plateau is not None:
         return stage.plateau.lr / stage.recipe.optim.lr
-    return schedule.factor(
-        stage.recipe.schedule,
-        step,
-        stage.total,
-        steps_per_epoch=stage.steps_per_epoch,
-        batch=stage.recipe.train.batch,
-    )
+    return schedule.factor(stage.recipe.schedule, step, stage.total, **_lengths(stage))
+
+
+def _lengths(stage: Stage) -> dict[str, int]:
+    """Return what turns a duration into steps."""
+    return {"steps_per_epoch": stage.steps_per_epoch, "batch": stage.recipe.train.batch}
 
 
 def _close_epoch(stage: Stage, progress: Progress, folder: Path, console: log.Console) -> None:
@@ -277,14 +279,13 @@ def _let_rules_see(stage: Stage, progress: Progress, loss: float) -> None:
 
 
 def _due(stage: Stage, progress: Progress, every: Duration) -> bool:
-    steps = every.steps(steps_per_epoch=stage.steps_per_epoch, batch=stage.recipe.train.batch)
+    steps = every.steps(**_lengths(stage))
     return steps > 0 and progress.step % steps == 0
 
 
 def _batch_due(stage: Stage, progress: Progress) -> bool:
     """Say whether a line about this batch is due; they are counted within the epoch."""
-    plan = stage.recipe.train
-    every = plan.log_every.steps(steps_per_epoch=stage.steps_per_epoch, batch=plan.batch)
+    every = stage.recipe.train.log_every.steps(**_lengths(stage))
     number = (progress.step - 1) % stage.steps_per_epoch + 1
     return every > 0 and number % every == 0
 

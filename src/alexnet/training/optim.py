@@ -9,106 +9,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from alexnet.errors import CheckpointError, RecipeError
-from alexnet.recipe import Duration, Optim
+from alexnet.errors import CheckpointError
+from alexnet.recipe import Optim
 from alexnet.run.device import fast_bf16
+from alexnet.training.groups import Groups, grouped
 from alexnet.training.rmsprop import rmsprop
 
 Optimizer = torch.optim.Optimizer
-Groups = list[dict[str, Any]]
-Kind = tuple[float, float, bool, Duration | None]  # peak rate, decay, orthogonal, until
 
 
 def make(model: nn.Module, optim: Optim) -> Optimizer:
     """Build the optimiser that a recipe asks for over a model's parameters."""
-    return RULES[optim.name](groups(model, optim), optim)
-
-
-def groups(model: nn.Module, optim: Optim) -> Groups:
-    """Sort parameters into groups of equal rate and decay.
-
-    Each group carries ``peak_lr`` (what the schedule's factor multiplies), ``weight_decay`` and
-    ``until`` (when it is frozen, or None). Raises ``RecipeError`` for a pattern that fits nothing.
-    """
-    names = [name for name, _ in model.named_parameters()]
-    for group in optim.group:
-        if not any(fnmatchcase(name, group.match) for name in names):
-            raise RecipeError(
-                f"optim.group match = {group.match!r} fits none of the network's tensors; "
-                f"they are {', '.join(names)}"
-            )
-    found: dict[Kind, Groups] = {}
-    *_, (head, _) = model.named_children()
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        key = _kind(name, parameter, optim, f"{head}.weight")
-        found.setdefault(key, []).append({"name": name, "parameter": parameter})
-    return [
-        {
-            "params": [m["parameter"] for m in members],
-            "peak_lr": lr,
-            "lr": lr,
-            "weight_decay": decay,
-            "orthogonal": orthogonal,
-            "until": until,
-        }
-        for (lr, decay, orthogonal, until), members in found.items()
-    ]
-
-
-def _kind(name: str, parameter: Tensor, optim: Optim, head: str) -> Kind:
-    # Muon takes the hidden kernels; the classifier's own matrix is not one of them.
-    kernel = parameter.ndim > 1
-    orthogonal = optim.name == "muon" and kernel and name != head
-    lr = optim.aux_lr if optim.name == "muon" and not orthogonal else optim.lr
-    decay = optim.weight_decay if kernel and not orthogonal else 0.0
-    for group in optim.group:
-        if fnmatchcase(name, group.match):
-            own = group.weight_decay
-            decay = decay if own is None else own
-            return lr * group.lr_factor, decay, orthogonal, group.until
-    return lr, decay, orthogonal, None
-
-
-@torch.no_grad()
-def penalty(model: nn.Module, optim: Optim) -> Tensor:
-    """Return what a model's weight decay adds to the loss: half of decay times the sum of squares.
-
-    Of one element, where the weights are. A decay of ``2c`` has the gradient of Keras's ``l2(c)``, and this is that penalty.
-    """
-    *_, (head, _) = model.named_children()
-    total = torch.zeros((), device=next(model.parameters()).device)
-    for name, parameter in model.named_parameters():
-        decay = _kind(name, parameter, optim, f"{head}.weight")[1]
-        if decay and parameter.requires_grad:
-            total = total + decay / 2 * parameter.square().sum().to(total)
-    return total
-
-
-def set_rate(optimizer: Optimizer, factor: float) -> None:
-    """Set every group's learning rate to its peak times ``factor``."""
-    for group in optimizer.param_groups:
-        group["lr"] = group["peak_lr"] * factor
-
-
-def freeze(optimizer: Optimizer, step: int, *, steps_per_epoch: int, batch: int) -> None:
-    """Take the gradients from the groups whose time is over: no rule then moves or decays them.
-
-    A rate of zero would not do: what the velocity holds would still be added.
-    """
-    for group in optimizer.param_groups:
-        until = group["until"]
-        over = until and step >= until.steps(steps_per_epoch=steps_per_epoch, batch=batch)
-        group["over"] = bool(over)
-        for parameter in group["params"] if over else ():
-            parameter.grad = None
+    return RULES[optim.name](grouped(model, optim), optim)
 
 
 class KerasSGD(Optimizer):

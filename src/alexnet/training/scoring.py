@@ -13,7 +13,7 @@ from alexnet.data.loader import Resident, Source, fold
 from alexnet.evaluation import Scores, evaluate
 from alexnet.models.build import AlexNet
 from alexnet.run.ranks import ALONE
-from alexnet.training import features, optim
+from alexnet.training import features, groups
 
 if TYPE_CHECKING:
     from alexnet.training.stage import Stage
@@ -63,7 +63,7 @@ def penalty(stage: Stage, *, averaged: bool = False) -> float:
     """
     if not stage.recipe.evaluation.penalty:
         return 0.0
-    return float(optim.penalty(stage.predictor if averaged else stage.model, stage.recipe.optim))
+    return float(groups.penalty(stage.predictor if averaged else stage.model, stage.recipe.optim))
 
 
 def peculiarities(stage: Stage, scores: Scores) -> dict[str, Any]:

@@ -1,0 +1,109 @@
+"""Which tensors learn at which rate, and until when: a recipe's ``[[optim.group]]``."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from alexnet.errors import RecipeError
+from alexnet.recipe import Duration, Optim
+
+Optimizer = torch.optim.Optimizer
+Groups = list[dict[str, Any]]
+# Peak rate, decay, orthogonal, until, drops.
+Kind = tuple[float, float, bool, Duration | None, tuple[Duration, ...]]
+
+
+def grouped(model: nn.Module, optim: Optim) -> Groups:
+    """Sort parameters into groups of equal rate and decay.
+
+    Each group carries ``peak_lr`` (what the schedule's factor multiplies), ``weight_decay``, ``until``
+    (when it is frozen, or None) and ``drops`` (when its rate falls besides the schedule). Raises
+    ``RecipeError`` for a pattern that fits nothing.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    for group in optim.group:
+        if not any(fnmatchcase(name, group.match) for name in names):
+            raise RecipeError(
+                f"optim.group match = {group.match!r} fits none of the network's tensors; "
+                f"they are {', '.join(names)}"
+            )
+    found: dict[Kind, Groups] = {}
+    *_, (head, _) = model.named_children()
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        key = _kind(name, parameter, optim, f"{head}.weight")
+        found.setdefault(key, []).append({"name": name, "parameter": parameter})
+    return [
+        {
+            "params": [m["parameter"] for m in members],
+            "peak_lr": lr,
+            "lr": lr,
+            "weight_decay": decay,
+            "orthogonal": orthogonal,
+            "until": until,
+            "drops": drops,
+        }
+        for (lr, decay, orthogonal, until, drops), members in found.items()
+    ]
+
+
+def _kind(name: str, parameter: Tensor, optim: Optim, head: str) -> Kind:
+    # Muon takes the hidden kernels; the classifier's own matrix is not one of them.
+    kernel = parameter.ndim > 1
+    orthogonal = optim.name == "muon" and kernel and name != head
+    lr = optim.aux_lr if optim.name == "muon" and not orthogonal else optim.lr
+    decay = optim.weight_decay if kernel and not orthogonal else 0.0
+    for group in optim.group:
+        if fnmatchcase(name, group.match):
+            own = group.weight_decay
+            decay = decay if own is None else own
+            return lr * group.lr_factor, decay, orthogonal, group.until, group.drops
+    return lr, decay, orthogonal, None, ()
+
+
+@torch.no_grad()
+def penalty(model: nn.Module, optim: Optim) -> Tensor:
+    """Return what a model's weight decay adds to the loss: half of decay times the sum of squares.
+
+    Of one element, where the weights are. A decay of ``2c`` has the gradient of Keras's ``l2(c)``, and this is that penalty.
+    """
+    *_, (head, _) = model.named_children()
+    total = torch.zeros((), device=next(model.parameters()).device)
+    for name, parameter in model.named_parameters():
+        decay = _kind(name, parameter, optim, f"{head}.weight")[1]
+        if decay and parameter.requires_grad:
+            total = total + decay / 2 * parameter.square().sum().to(total)
+    return total
+
+
+def set_rate(optimizer: Optimizer, factor: float) -> None:
+    """Set every group's learning rate to its peak times ``factor``."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak_lr"] * factor
+
+
+def drop(
+    optimizer: Optimizer, step: int, factor: float, *, steps_per_epoch: int, batch: int
+) -> None:
+    """Multiply by ``factor`` the rates, just set, of groups once for each of their own drops that is past."""
+    for group in optimizer.param_groups:
+        times = [at.steps(steps_per_epoch=steps_per_epoch, batch=batch) for at in group["drops"]]
+        group["lr"] *= factor ** sum(step >= time for time in times)
+
+
+def freeze(optimizer: Optimizer, step: int, *, steps_per_epoch: int, batch: int) -> None:
+    """Take the gradients from the groups whose time is over: no rule then moves or decays them.
+
+    A rate of zero would not do: what the velocity holds would still be added.
+    """
+    for group in optimizer.param_groups:
+        until = group["until"]
+        over = until and step >= until.steps(steps_per_epoch=steps_per_epoch, batch=batch)
+        group["over"] = bool(over)
+        for parameter in group["params"] if over else ():
+            parameter.grad = None

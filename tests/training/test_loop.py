@@ -419,6 +419,7 @@ def test_result_holds_what_was_measured_and_on_what(finished):
         "scored",
         "verdict",
         "speed",
+        "memory",
         "environment",
         "commit",
         "date",

@@ -72,6 +72,18 @@ def test_the_same_input_gives_the_same_bytes_and_nothing_else(name: str, tmp_pat
         assert min(image.size) > 200
 
 
+def test_every_mark_of_the_accuracy_axis_says_where_it_stands() -> None:
+    """From 80 % on the marks are 2.5 points apart: without decimals, 97.5 was called 98."""
+    history = [line | {"val_accuracy": 0.9, "train_accuracy": 0.9} for line in HISTORY]
+    axes = curves_figure(history).axes[1]
+    axes.figure.canvas.draw()
+    low, high = axes.get_ylim()
+    shown = [t.get_text() for t in axes.get_yticklabels()]
+    for place, text in zip(axes.get_yticks(), shown, strict=True):
+        if low <= place <= high:
+            assert float(text.removesuffix(" %")) == pytest.approx(100 * place)
+
+
 def test_curves_have_the_promised_size(tmp_path: Path) -> None:
     with Image.open(DRAWINGS["curves"](tmp_path / "1.png")) as image:
         assert image.size == (1600, 640)

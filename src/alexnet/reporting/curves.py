@@ -84,7 +84,7 @@ def _draw_metric(
 
 
 def _finish_axes(axes: Axes, metric: str) -> None:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     axes.set_title(metric)
     axes.set_xlabel("epoch")
@@ -101,7 +101,7 @@ def _finish_axes(axes: Axes, metric: str) -> None:
         axes.legend(loc="best")
     else:
         axes.set_ylim(min(0.8, math.floor(10 * axes.dataLim.y0) / 10), 1.0)
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: percent(value, 0)))
+        axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
         axes.legend(loc="best")
 
 

@@ -25,7 +25,7 @@ def test_a_mean_over_seeds_is_scipys_interval(shares):
     error = stats.sem(shares)
     if error > 1e-9:
         expected = stats.t.interval(0.95, len(shares) - 1, np.mean(shares), error)
-        assert found.interval == pytest.approx(expected)
+        assert found.interval == pytest.approx(np.clip(expected, 0, 1))
     assert (found.n, found.how) == (len(shares), "t over seeds")
 
 
@@ -57,3 +57,8 @@ def test_one_pair_and_none():
 def test_newcombes_own_example():
     """56/70 against 48/80, method 10 (Newcombe 1998, Stat. Med. 17: 873-890, table II, a)."""
     assert newcombe((56, 70), (48, 80)) == pytest.approx((0.0524, 0.3339), abs=5e-5)
+
+
+def test_no_interval_of_a_share_leaves_what_a_share_can_be():
+    assert mean({0: 0.94, 1: 0.96}, 3925).interval[1] == 1.0
+    assert mean({0: 0.02, 1: 0.05}, 3925).interval[0] == 0.0

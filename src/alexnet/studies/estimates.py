@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from alexnet.intervals import newcombe, wilson
 
@@ -27,14 +27,16 @@ class Estimate:
 def mean(shares: Mapping[int, float], pictures: int) -> Estimate:
     """Return the mean of one figure over seeds; ``shares``: seed -> fraction right of ``pictures``.
 
-    Student's t over the seeds; of one run, Wilson's interval over its pictures, which knows nothing
-    of what another seed would have given.
+    Student's t over the seeds, cut off at 0 and 1; of one run, Wilson's interval over its pictures,
+    which knows nothing of what another seed would have given.
     """
     values = list(shares.values())
     if len(values) == 1:
         (share,) = values
         return Estimate(share, wilson(round(share * pictures), pictures), 1, PICTURES)
-    return _student(values, SEEDS)
+    found = _student(values, SEEDS)
+    low, high = found.interval  # of two seeds it may reach past what a share can be
+    return replace(found, interval=(max(0.0, low), min(1.0, high)))
 
 
 def difference(

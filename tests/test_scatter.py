@@ -163,6 +163,10 @@ def test_a_thousand_points_in_one_place_are_drawn(tmp_path):
     xyz, zero = np.zeros((1000, 3), np.float32), np.zeros(1000, np.int64)
     write_scatter3d(xyz, zero, zero, ["a"], tmp_path / "a.html", shares=SHARES)
     plot_scatter(xyz, zero, ["a"], tmp_path / "a.png", shares=SHARES)
+    page = Page((tmp_path / "a.html").read_text(encoding="utf-8"))
+    assert len(json.loads(page.scripts["application/json"])["label"]) == 1000
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.convert("L").getextrema()[0] < 255, "something is drawn"
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,7 @@ def test_what_is_advised_fits():
     memory = replace(KNOWN, free=700 * MIB)
     lower = replace(memory, activations=memory.activations // 2)
     estimate.refuse_too_large(lower, CPU, ALONE)
+    assert lower.needed <= 700 * MIB < memory.needed
 
 
 def test_processes_of_one_machine_share_its_memory():

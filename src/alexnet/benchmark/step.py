@@ -53,6 +53,7 @@ def step_speed(
     size: int | None = None,
     rounds: int = 7,
     optimizer: str = "sgd",
+    convolutions: str = "auto",
 ) -> StepSpeed:
     """Time the training step of a network on random pictures: forward, backward and update.
 
@@ -61,7 +62,8 @@ def step_speed(
     """
     if batch < 1 or rounds < 1:
         raise UsageError(f"batch and rounds must be at least 1, got {batch} and {rounds}")
-    subject = Subject(network, device, batch=batch, size=size, optimizer=optimizer)
+    how: dict[str, Any] = {"batch": batch, "size": size, "optimizer": optimizer}
+    subject = Subject(network, device, **how, convolutions=convolutions)
     plan, model, step = subject.network, subject.model, subject.step
     for _ in range(2):  # memory is mapped and kernels are chosen in the first two
         step()

@@ -10,7 +10,7 @@ from alexnet.errors import UsageError
 from alexnet.models import zoo
 from alexnet.models.build import build
 from alexnet.recipe import check
-from alexnet.run.computing import plan_here
+from alexnet.run.computing import plan_here, settle_convolutions
 from alexnet.run.device import Device
 from alexnet.training import forward, optim
 
@@ -22,9 +22,16 @@ class Subject:
     """
 
     def __init__(
-        self, network: str, device: Device, *, batch: int, size: int | None, optimizer: str
+        self,
+        network: str,
+        device: Device,
+        *,
+        batch: int,
+        size: int | None,
+        optimizer: str,
+        convolutions: str = "auto",
     ) -> None:
-        """Build it. Raises ``UsageError`` for a batch below 1, ``RecipeError`` for an unknown rule."""
+        """Build it; ``convolutions`` as the recipe key. Raises ``UsageError`` for a batch below 1, ``RecipeError`` for an unknown rule."""
         if batch < 1:
             raise UsageError(f"batch must be at least 1, got {batch}")
         self.network, self.device, self.batch = zoo.network(network), device, batch
@@ -33,7 +40,10 @@ class Subject:
         tree = {"name": "bench", "summary": "", "optim": {"name": optimizer, "lr": 1e-4}}
         self.rule = check(tree, origin="bench").optim
         self.updates = optim.make(self.model, self.rule)
-        self.computing = plan_here(device, data_bytes=0, compiled=False, static=True, alone=True)
+        how = settle_convolutions(self.model, device, asked=convolutions)
+        self.computing = plan_here(
+            device, data_bytes=0, compiled=False, static=True, alone=True, convolutions=how
+        )
         self.computing.settle()
         self.masters = forward.masters(self.computing, self.model)
         x = torch.rand(batch, 3, self.model.size, self.model.size, device=device.torch)

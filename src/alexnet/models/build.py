@@ -17,6 +17,7 @@ from alexnet.models import rows, table, wiring
 from alexnet.models.init import initialise, whiten
 from alexnet.models.layers import (
     BiasedBatchNorm2d,
+    Conv2d,
     Dropout,
     LocallyConnected2d,
     LocalResponseNorm,
@@ -118,7 +119,7 @@ def _conv(row: Row, shape: Shape) -> nn.Module:
     assert isinstance(row, rows.Conv)
     sizes = (shape[0], row.channels, row.kernel, row.stride, row.padding)
     if row.groups == 1 and not row.ceil:
-        return nn.Conv2d(*sizes, bias=row.bias).requires_grad_(not row.whitening)
+        return Conv2d(*sizes, bias=row.bias).requires_grad_(not row.whitening)
     layer = PaperConv2d(*sizes, groups=row.groups, bias=row.bias)
     covered = (row.out(shape)[1] - 1) * row.stride + row.kernel
     layer.overhang = max(0, covered - shape[1] - 2 * row.padding) if row.ceil else 0

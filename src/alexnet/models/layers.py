@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from alexnet.models import convolution
+
 
 class BiasedBatchNorm2d(nn.BatchNorm2d):
     """Batch norm whose running variance has no Bessel correction, as in Keras 3."""
@@ -33,7 +35,24 @@ class BiasedBatchNorm2d(nn.BatchNorm2d):
         return y
 
 
-class PaperConv2d(nn.Conv2d):
+class Conv2d(nn.Conv2d):
+    """torch's convolution, or the same with fewer multiplications (``convolution.use``)."""
+
+    minimal = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve ``(N, C, H, W)``."""
+        if self.minimal and convolution.fits(self, x):
+            padding = int(self.padding[0])
+            return convolution.convolve(x, self.weight, self.bias, padding, self.groups)
+        return self.directly(x)
+
+    def directly(self, x: Tensor) -> Tensor:
+        """Convolve ``(N, C, H, W)`` by torch's own kernels."""
+        return super().forward(x)
+
+
+class PaperConv2d(Conv2d):
     """A convolution of 2012: in towers, and with a last window that may hang over the edge.
 
     ``overhang`` is the number of zeros to the right and below that the last window reads; zeros
@@ -48,8 +67,12 @@ class PaperConv2d(nn.Conv2d):
         """Convolve ``(N, C, H, W)``, each group of filters over its own part of the channels."""
         if self.overhang:
             x = F.pad(x, (0, self.overhang, 0, self.overhang))
+        return super().forward(x)
+
+    def directly(self, x: Tensor) -> Tensor:
+        """Convolve ``(N, C, H, W)`` by torch's own kernels, on the CPU tower by tower."""
         if self.groups == 1 or x.device.type != "cpu":
-            return super().forward(x)
+            return super().directly(x)
         assert not isinstance(self.padding, str)
         biases = [None] * self.groups if self.bias is None else self.bias.chunk(self.groups)
         parts = zip(x.chunk(self.groups, 1), self.weight.chunk(self.groups), biases, strict=True)

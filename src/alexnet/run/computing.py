@@ -10,7 +10,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
+from alexnet.errors import UsageError
+from alexnet.models import convolution
 from alexnet.run.device import Device, fast_bf16
 
 ROOM = 4  # the pictures may take one part in so many of the free memory; the network needs the rest
@@ -25,6 +28,8 @@ class Computing:
     the float32 ones). ``compile``: ``no``, ``default`` or ``reduce-overhead``, which is CUDA graphs.
     ``tf32``: what is left in float32 is multiplied with 10 bits of mantissa. ``cudnn_benchmark``: cuDNN
     times its kernels and takes the fastest, so that two processes may differ in the last bits.
+    ``convolutions``: ``winograd`` (``models.convolution``), or ``direct`` with the reason in brackets
+    where the machine cannot.
     """
 
     resident: bool
@@ -34,6 +39,7 @@ class Computing:
     compile: str
     tf32: bool
     cudnn_benchmark: bool
+    convolutions: str = "direct"
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, for the record."""
@@ -55,13 +61,14 @@ def plan(
     static: bool,
     alone: bool,
     bf16_units: bool,
+    convolutions: str = "direct",
 ) -> Computing:
     """Decide how a device computes; nothing is asked of the device itself.
 
     ``data_bytes``: of the pictures as stored; ``free_bytes``: of the device's memory, None where it
     has none of its own. ``compiled``: the recipe asks for it. ``static``: every batch has the same
     shape, as CUDA graphs need. ``alone``: one process trains the whole network. ``bf16_units``: the
-    hardware multiplies bf16 fast.
+    hardware multiplies bf16 fast. ``convolutions``: what ``settle_convolutions`` found.
     """
     cuda, bf16 = device.torch.type == "cuda", device.precision == "bf16"
     resident = free_bytes is not None and data_bytes * ROOM <= free_bytes
@@ -75,11 +82,18 @@ def plan(
         compile=mode if compiled else "no",
         tf32=cuda and bf16,  # who asks for float32 gets all 24 bits of it
         cudnn_benchmark=cuda,
+        convolutions=convolutions,
     )
 
 
 def plan_here(
-    device: Device, *, data_bytes: int, compiled: bool, static: bool, alone: bool
+    device: Device,
+    *,
+    data_bytes: int,
+    compiled: bool,
+    static: bool,
+    alone: bool,
+    convolutions: str = "direct",
 ) -> Computing:
     """Decide for this machine (``plan``), with its free memory and its units."""
     return plan(
@@ -90,7 +104,39 @@ def plan_here(
         static=static,
         alone=alone,
         bf16_units=fast_bf16(device.torch),
+        convolutions=convolutions,
     )
+
+
+def settle_convolutions(
+    model: nn.Module, device: Device, *, asked: str = "auto", compiled: bool = False
+) -> str:
+    """Choose how a model's convolutions are computed, tell the model, and return it for the record.
+
+    ``asked``: ``direct``, ``winograd`` or ``auto``, which takes the latter in float32 on a CPU that
+    has a C++ compiler, where torch does not compile the network. The kernel is compiled here, once a
+    machine. Raises ``UsageError`` where ``winograd`` is asked for and cannot be had.
+    """
+    reason = _unfit(device, compiled)
+    if asked == "direct" or (reason and asked == "auto"):
+        return "direct"
+    try:
+        if reason:
+            raise convolution.Unavailable(reason)
+        convolution.use(model)
+    except convolution.Unavailable as error:
+        if asked == "winograd":
+            raise UsageError(
+                f"train.convolutions = 'winograd' cannot be had: {error}; set train.convolutions=auto"
+            ) from None
+        return f"direct ({error})"
+    return "winograd"
+
+
+def _unfit(device: Device, compiled: bool) -> str:
+    if device.torch.type != "cpu" or device.precision != "float32":
+        return f"it is for float32 on a CPU, and this is {device.precision} on {device.torch}"
+    return "train.compile = true compiles torch's own" if compiled else ""
 
 
 def free_memory(device: torch.device) -> int | None:

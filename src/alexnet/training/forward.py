@@ -20,7 +20,17 @@ from alexnet.training.masters import Masters
 from alexnet.training.parallel import Parallel
 
 
-def decide(recipe: Recipe, device: Device, shared: Parallel, parts: dict[str, Source]) -> Computing:
+def convolutions(recipe: Recipe, device: Device, model: AlexNet | Tower) -> str:
+    """Choose how a model's convolutions are computed (``computing.settle_convolutions``)."""
+    plan = recipe.train
+    return computing.settle_convolutions(
+        model, device, asked=plan.convolutions, compiled=plan.compile
+    )
+
+
+def decide(
+    recipe: Recipe, device: Device, shared: Parallel, parts: dict[str, Source], convolutions: str
+) -> Computing:
     """Decide how the device computes, and tell torch."""
     count, plan = len(parts["train"]), recipe.train
     data = [parts[name] for name in ("train", "validation") if name in parts]
@@ -30,6 +40,7 @@ def decide(recipe: Recipe, device: Device, shared: Parallel, parts: dict[str, So
         compiled=plan.compile,
         static=not plan.sides and (plan.drop_last or count % plan.batch == 0),
         alone=shared.ranks.world == 1 and not shared.two_towers,
+        convolutions=convolutions,
     )
     found.settle()
     return found

@@ -160,6 +160,7 @@ def set_up(
     start_from(whole, recipe.model, root, console)
     shared = shared.of_classes(len(dataset.classes))
     model = shared.model(whole).to(device.torch)
+    convolutions = forward.convolutions(recipe, device, model)
     first = rows_run_once(recipe, whole)
     memory = estimate.checked(recipe, model, first, parts, device, ranks)
     if first:
@@ -169,7 +170,7 @@ def set_up(
     total = recipe.train.epochs.steps(steps_per_epoch=length, batch=recipe.train.batch)
     sides.at(prepared, recipe, total, total)  # the largest pictures: refused now, not at that step
     plateau, stopping = rules(recipe)
-    how = forward.decide(recipe, device, shared, parts)
+    how = forward.decide(recipe, device, shared, parts, convolutions)
     masters = forward.masters(how, model)
     return Stage(
         recipe=recipe,

@@ -1,0 +1,118 @@
+"""The kernel in C++: compiled once for this processor, kept in the user's cache folder, checked.
+
+Any compiler that knows the vector extensions of GCC will do. Without one the convolutions of torch
+are used, and whoever asks is told why.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+SOURCE = Path(__file__).with_name("winograd.cpp")
+COMPILERS = ("c++", "g++", "clang++")
+FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno")
+FLAGS_OF_A_LIBRARY = ("-shared", "-fPIC", "-pthread")
+PATIENCE = 300  # seconds; seven on two cores
+
+i32, i64, pointer = ctypes.c_int, ctypes.c_int64, ctypes.c_void_p
+
+
+class Unavailable(Exception):
+    """The kernel cannot be had on this machine; the message is the reason, in one line."""
+
+
+class Shape(ctypes.Structure):
+    """Of a convolution; the strides are floats from one position of the map to the next."""
+
+    _fields_ = [
+        (name, i64)
+        for name in (
+            *("pictures", "height", "width", "channels", "stride"),
+            *("outputs", "ostride", "pad"),
+        )
+    ]
+
+
+_CALLS: dict[str, tuple[Any, list[Any]]] = {
+    "columns": (i32, []),
+    "room": (i64, [i32, i32, i64, ctypes.POINTER(Shape), i32]),
+    "filters": (i32, [i32, i32, pointer, i64, i64, pointer, i32]),
+    "forward": (i32, [i32, i32, i64, ctypes.POINTER(Shape), *[pointer] * 5, i32]),
+    "weights": (i32, [i32, i32, i64, ctypes.POINTER(Shape), *[pointer] * 4, i32]),
+}
+
+
+class Kernel:
+    """The functions of ``winograd.cpp`` by name. Tensors go in as addresses."""
+
+    def __init__(self, file: Path) -> None:
+        library = ctypes.CDLL(str(file))
+        for name, (result, arguments) in _CALLS.items():
+            function = getattr(library, f"alexnet_{name}")
+            function.restype, function.argtypes = result, arguments
+            setattr(self, name, function)
+        self.width: int = self.columns()
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(name)
+
+
+@cache
+def ready() -> Kernel:
+    """Return the kernel, compiled now if it has to be. Raises ``Unavailable``."""
+    file = folder() / f"winograd-{_key()}.so"
+    try:
+        if not file.exists():
+            _compile(file)
+        return Kernel(file)
+    except OSError as error:
+        raise Unavailable(f"{file}: {error.strerror or error}") from None
+
+
+def folder() -> Path:
+    """Return where compiled kernels are kept: ``alexnet/kernels`` in the user's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "alexnet" / "kernels"
+
+
+def compiler() -> str:
+    """Return a C++ compiler: ``$CXX`` or the first that is installed. Raises ``Unavailable``."""
+    for name in filter(None, (os.environ.get("CXX"), *COMPILERS)):
+        if found := shutil.which(name):
+            return found
+    raise Unavailable(f"no C++ compiler ({', '.join(COMPILERS)}) on this machine")
+
+
+def _compile(file: Path) -> None:
+    program = compiler()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=file.parent) as room:
+        made = Path(room) / file.name  # moved when it is whole: other processes may be waiting
+        command = [program, *FLAGS, *FLAGS_OF_A_LIBRARY, str(SOURCE), "-o", str(made)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise Unavailable(f"{program} took longer than {PATIENCE} s") from None
+        if done.returncode:
+            lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+            raise Unavailable(f"{program} cannot compile the kernel: {lines[-1]}")
+        os.replace(made, file)
+
+
+def _key() -> str:
+    """Return what a compiled kernel depends on: source, flags, and the processor."""
+    ask = getattr(torch.cpu, "get_capabilities", None)  # newer than the oldest torch we allow
+    machine = f"{platform.system()} {platform.machine()} {sorted(ask().items()) if ask else ''}"
+    text = "\n".join((SOURCE.read_text(encoding="utf-8"), *FLAGS, machine))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

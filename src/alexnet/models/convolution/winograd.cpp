@@ -1,0 +1,333 @@
+// Convolutions of stride 1 with fewer multiplications: Winograd's minimal filtering, float32, NHWC.
+//
+// Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016; the matrices after
+// Cook and Toom, from evaluation points. A tile of A x A inputs (A = M + R - 1) gives M x M outputs:
+// every tile goes through B' d B, every filter through G g G', the products over the channels are
+// A * A matrix products, and A' m A brings their result back. 5 x 5 filters on tiles of 8 take 1/6.25
+// of the multiplications, 3 x 3 filters on tiles of 7 take 1/4.6.
+//
+// Each thread takes a fixed set of pictures from beginning to end, so equal calls give equal bits.
+#include <algorithm>
+#include <cstdint>
+#include <thread>
+#include <vector>
+
+#if defined(__AVX512F__)
+constexpr int VL = 16, MR = 12;
+#elif defined(__AVX__)
+constexpr int VL = 8, MR = 6;
+#else
+constexpr int VL = 4, MR = 8;
+#endif
+typedef float V __attribute__((vector_size(VL * 4), aligned(4), may_alias));
+constexpr int NR = 2 * VL;   // columns of a panel of the right factor
+constexpr int GR = 4;        // rows of a block in the gradient of the weights
+
+namespace {
+
+// Evaluation points in the order of their harm to precision; infinity is always the last one.
+constexpr double POINTS[] = {0, 1, -1, 2, -2, .5, -.5};
+
+template <int M, int R>
+struct Plan {
+    static constexpr int A = M + R - 1;
+    double in[A][A] = {}, filter[A][R] = {}, out[M][A] = {};
+    constexpr Plan() {
+        for (int i = 0; i < A - 1; ++i) {
+            double f = 1;
+            double p[A + 1] = {1};
+            int degree = 0;
+            for (int j = 0; j < A - 1; ++j)
+                if (j != i) {
+                    f *= POINTS[i] - POINTS[j];
+                    for (int k = ++degree; k >= 0; --k)
+                        p[k] = (k ? p[k - 1] : 0) - POINTS[j] * (k < degree ? p[k] : 0);
+                }
+            for (int k = 0; k < A; ++k) in[i][k] = k <= degree ? p[k] : 0;
+            double power = 1;
+            for (int k = 0; k < R; ++k, power *= POINTS[i]) filter[i][k] = power / f;
+            power = 1;
+            for (int k = 0; k < M; ++k, power *= POINTS[i]) out[k][i] = power;
+        }
+        double p[A + 1] = {1};
+        int degree = 0;
+        for (int j = 0; j < A - 1; ++j)
+            for (int k = ++degree; k >= 0; --k)
+                p[k] = (k ? p[k - 1] : 0) - POINTS[j] * (k < degree ? p[k] : 0);
+        for (int k = 0; k < A; ++k) in[A - 1][k] = p[k];
+        filter[A - 1][R - 1] = 1;
+        out[M - 1][A - 1] = 1;
+    }
+};
+template <int M, int R>
+constexpr Plan<M, R> PLAN{};
+
+// out[ROWS] = matrix[ROWS][COLUMNS] * in[COLUMNS], or its transpose; zeros cost nothing once unrolled.
+enum Which { IN, FILTER, FILTER_T, OUT, OUT_T };
+template <int M, int R, Which W>
+constexpr double coefficient(int i, int k) {
+    if (W == IN) return PLAN<M, R>.in[i][k];
+    if (W == FILTER) return PLAN<M, R>.filter[i][k];
+    if (W == FILTER_T) return PLAN<M, R>.filter[k][i];
+    if (W == OUT) return PLAN<M, R>.out[i][k];
+    return PLAN<M, R>.out[k][i];
+}
+template <int M, int R, Which W, int I, int K, int COLUMNS>
+inline __attribute__((always_inline)) void term(const V* x, int stride, V& sum) {
+    constexpr double c = coefficient<M, R, W>(I, K);
+    if constexpr (c == 1)
+        sum += x[K * stride];
+    else if constexpr (c == -1)
+        sum -= x[K * stride];
+    else if constexpr (c != 0)
+        sum += float(c) * x[K * stride];
+    if constexpr (K + 1 < COLUMNS) term<M, R, W, I, K + 1, COLUMNS>(x, stride, sum);
+}
+template <int M, int R, Which W, int I, int ROWS, int COLUMNS>
+inline __attribute__((always_inline)) void product(const V* x, int xs, V* y, int ys) {
+    V sum = {};
+    term<M, R, W, I, 0, COLUMNS>(x, xs, sum);
+    y[I * ys] = sum;
+    if constexpr (I + 1 < ROWS) product<M, R, W, I + 1, ROWS, COLUMNS>(x, xs, y, ys);
+}
+// y (ROWS x ROWS) = matrix * x (COLUMNS x COLUMNS) * matrix'
+template <int M, int R, Which W, int ROWS, int COLUMNS>
+inline __attribute__((always_inline)) void both(const V* x, V* y) {
+    V half[ROWS * COLUMNS];
+    for (int k = 0; k < COLUMNS; ++k) product<M, R, W, 0, ROWS, COLUMNS>(x + k, COLUMNS, half + k, COLUMNS);
+    for (int i = 0; i < ROWS; ++i) product<M, R, W, 0, ROWS, COLUMNS>(half + i * COLUMNS, 1, y + i * ROWS, 1);
+}
+
+inline V load(const float* p) { return *reinterpret_cast<const V*>(p); }
+inline void store(float* p, V v) { *reinterpret_cast<V*>(p) = v; }
+
+// C (ROWS x NR) (+)= A (ROWS x K) * B (K x NR): element (i, k) of A at a[i * ai + k * ak].
+template <int ROWS, bool ADD>
+inline void block(int64_t K, const float* a, int64_t ai, int64_t ak, const float* b, float* c, int64_t cs) {
+    V s[ROWS][2];
+    for (int i = 0; i < ROWS; ++i) {
+        s[i][0] = ADD ? load(c + i * cs) : V{};
+        s[i][1] = ADD ? load(c + i * cs + VL) : V{};
+    }
+    for (int64_t k = 0; k < K; ++k, b += NR, a += ak) {
+        const V b0 = load(b), b1 = load(b + VL);
+#pragma GCC unroll 16
+        for (int i = 0; i < ROWS; ++i) {
+            const float x = a[i * ai];
+            s[i][0] += x * b0;
+            s[i][1] += x * b1;
+        }
+    }
+    for (int i = 0; i < ROWS; ++i) {
+        store(c + i * cs, s[i][0]);
+        store(c + i * cs + VL, s[i][1]);
+    }
+}
+template <int ROWS>
+inline void rest(int rows, int64_t K, const float* a, int64_t ai, const float* b, float* c, int64_t cs) {
+    if constexpr (ROWS > 0) {
+        if (rows == ROWS)
+            block<ROWS, false>(K, a, ai, 1, b, c, cs);
+        else
+            rest<ROWS - 1>(rows, K, a, ai, b, c, cs);
+    }
+}
+// C (rows x columns) = A (rows x K, row-major) * B (panels of NR columns, each K x NR).
+void multiply(int64_t rows, int64_t K, int64_t columns, const float* a, const float* b, float* c) {
+    for (int64_t j = 0; j < columns; j += NR, b += K * NR) {
+        int64_t i = 0;
+        for (; i + MR <= rows; i += MR) block<MR, false>(K, a + i * K, K, 1, b, c + i * columns + j, columns);
+        rest<MR - 1>(int(rows - i), K, a + i * K, K, b, c + i * columns + j, columns);
+    }
+}
+
+template <class F>
+void on_threads(int threads, F&& work) {
+    std::vector<std::thread> others;
+    for (int t = 1; t < threads; ++t) others.emplace_back(work, t);
+    work(0);
+    for (auto& other : others) other.join();
+}
+
+struct Shape {
+    int64_t pictures, height, width, channels, stride, outputs, ostride, pad;  // strides: floats from pixel to pixel
+};
+
+template <int M, int R>
+struct Winograd {
+    static constexpr int A = M + R - 1, AA = A * A;
+    int64_t oh, ow, th, tw, tiles, chunk;
+    const Shape& s;
+    explicit Winograd(const Shape& shape, int64_t rows) : s(shape) {
+        oh = s.height + 2 * s.pad - R + 1, ow = s.width + 2 * s.pad - R + 1;
+        th = (oh + M - 1) / M, tw = (ow + M - 1) / M, tiles = th * tw;
+        chunk = std::max<int64_t>(1, (rows + tiles / 2) / tiles);
+    }
+
+    // B' d B of one tile and VL channels
+    inline void gather(const float* picture, int64_t i, int64_t j, V* y) const {
+        V d[AA];
+        const int64_t top = i * M - s.pad, left = j * M - s.pad;
+        if (top >= 0 && left >= 0 && top + A <= s.height && left + A <= s.width) {
+            const float* p = picture + (top * s.width + left) * s.stride;
+            for (int r = 0; r < A; ++r, p += s.width * s.stride)
+                for (int q = 0; q < A; ++q) d[r * A + q] = load(p + q * s.stride);
+        } else
+            for (int r = 0; r < A; ++r)
+                for (int q = 0; q < A; ++q) {
+                    const int64_t h = top + r, w = left + q;
+                    const bool inside = h >= 0 && w >= 0 && h < s.height && w < s.width;
+                    d[r * A + q] = inside ? load(picture + (h * s.width + w) * s.stride) : V{};
+                }
+        both<M, R, IN, A, A>(d, y);
+    }
+
+    // Floats that a thread works in; with the sums of its own when it is after the gradient of the weights.
+    int64_t room(bool sums) const {
+        return AA * (chunk * tiles * (s.channels + s.outputs) + (sums ? s.channels * s.outputs : 0));
+    }
+
+    // y from x and the transformed filters u
+    void forward(const float* x, const float* u, const float* bias, float* y, float* work, int threads) const {
+        const int64_t rounds = (s.pictures + chunk - 1) / chunk;
+        on_threads(threads, [&](int me) {
+            float *const v = work + me * room(false), *const m = v + AA * chunk * tiles * s.channels;
+            for (int64_t round = me; round < rounds; round += threads) {
+                const int64_t first = round * chunk, n = std::min(chunk, s.pictures - first), rows = n * tiles;
+                float* to = v;
+                for (int64_t k = 0; k < n; ++k) {
+                    const float* picture = x + (first + k) * s.height * s.width * s.stride;
+                    for (int64_t i = 0; i < th; ++i)
+                        for (int64_t j = 0; j < tw; ++j, to += s.channels)
+                            for (int64_t c = 0; c < s.channels; c += VL) {
+                                V t[AA];
+                                gather(picture + c, i, j, t);
+                                for (int f = 0; f < AA; ++f) store(to + f * rows * s.channels + c, t[f]);
+                            }
+                }
+                for (int f = 0; f < AA; ++f)
+                    multiply(rows, s.channels, s.outputs, v + f * rows * s.channels,
+                             u + f * s.channels * s.outputs, m + f * rows * s.outputs);
+                const float* from = m;
+                for (int64_t k = 0; k < n; ++k) {
+                    float* picture = y + (first + k) * oh * ow * s.ostride;
+                    for (int64_t i = 0; i < th; ++i)
+                        for (int64_t j = 0; j < tw; ++j, from += s.outputs)
+                            for (int64_t o = 0; o < s.outputs; o += VL) {
+                                V t[AA], r[M * M];
+                                for (int f = 0; f < AA; ++f) t[f] = load(from + f * rows * s.outputs + o);
+                                both<M, R, OUT, M, A>(t, r);
+                                const V b = bias ? load(bias + o) : V{};
+                                const int64_t high = std::min<int64_t>(M, oh - i * M), wide = std::min<int64_t>(M, ow - j * M);
+                                for (int64_t p = 0; p < high; ++p)
+                                    for (int64_t q = 0; q < wide; ++q)
+                                        store(picture + ((i * M + p) * ow + j * M + q) * s.ostride + o, r[p * M + q] + b);
+                            }
+                }
+            }
+        });
+    }
+
+    // w: (R * R, channels, outputs); u: AA matrices, each in panels of NR outputs, each channels x NR
+    static void filters(const float* w, int64_t channels, int64_t outputs, float* u, int threads) {
+        on_threads(threads, [&](int me) {
+            for (int64_t c = me; c < channels; c += threads)
+                for (int64_t o = 0; o < outputs; o += VL) {
+                    V g[R * R], t[AA];
+                    for (int k = 0; k < R * R; ++k) g[k] = load(w + (k * channels + c) * outputs + o);
+                    both<M, R, FILTER, A, R>(g, t);
+                    float* to = u + (o / NR * channels + c) * NR + o % NR;
+                    for (int f = 0; f < AA; ++f) store(to + f * channels * outputs, t[f]);
+                }
+        });
+    }
+
+    // dw: (R * R, channels, outputs) from x and the gradient g of the outputs
+    void weights(const float* x, const float* g, float* dw, float* work, int threads) const {
+        const int64_t rounds = (s.pictures + chunk - 1) / chunk, size = s.channels * s.outputs;
+        on_threads(threads, [&](int me) {
+            float *const sum = work + me * room(true), *const v = sum + AA * size, *const d = v + AA * chunk * tiles * s.channels;
+            std::fill(sum, sum + AA * size, 0.f);
+            for (int64_t round = me; round < rounds; round += threads) {
+                const int64_t first = round * chunk, n = std::min(chunk, s.pictures - first), rows = n * tiles;
+                int64_t row = 0;
+                for (int64_t k = 0; k < n; ++k) {
+                    const float* picture = x + (first + k) * s.height * s.width * s.stride;
+                    const float* gradient = g + (first + k) * oh * ow * s.ostride;
+                    for (int64_t i = 0; i < th; ++i)
+                        for (int64_t j = 0; j < tw; ++j, ++row) {
+                            for (int64_t c = 0; c < s.channels; c += VL) {
+                                V t[AA];
+                                gather(picture + c, i, j, t);
+                                float* to = v + (c / VL * rows + row) * VL;
+                                for (int f = 0; f < AA; ++f) store(to + f * rows * s.channels, t[f]);
+                            }
+                            const int64_t high = std::min<int64_t>(M, oh - i * M), wide = std::min<int64_t>(M, ow - j * M);
+                            for (int64_t o = 0; o < s.outputs; o += VL) {
+                                V r[M * M] = {}, t[AA];
+                                for (int64_t p = 0; p < high; ++p)
+                                    for (int64_t q = 0; q < wide; ++q)
+                                        r[p * M + q] = load(gradient + ((i * M + p) * ow + j * M + q) * s.ostride + o);
+                                both<M, R, OUT_T, A, M>(r, t);
+                                float* to = d + (o / NR * rows + row) * NR + o % NR;
+                                for (int f = 0; f < AA; ++f) store(to + f * rows * s.outputs, t[f]);
+                            }
+                        }
+                }
+                for (int f = 0; f < AA; ++f)
+                    for (int64_t o = 0; o < s.outputs; o += NR)
+                        for (int64_t c = 0; c < s.channels; c += GR)
+                            block<GR, true>(rows, v + f * rows * s.channels + c / VL * rows * VL + c % VL, 1, VL,
+                                            d + f * rows * s.outputs + o * rows, sum + f * size + c * s.outputs + o, s.outputs);
+            }
+        });
+        on_threads(threads, [&](int me) {
+            for (int64_t c = me; c < s.channels; c += threads)
+                for (int64_t o = 0; o < s.outputs; o += VL) {
+                    V t[AA], r[R * R];
+                    for (int f = 0; f < AA; ++f) {
+                        t[f] = load(work + f * size + c * s.outputs + o);
+                        for (int k = 1; k < threads; ++k) t[f] += load(work + k * room(true) + f * size + c * s.outputs + o);
+                    }
+                    both<M, R, FILTER_T, R, A>(t, r);
+                    for (int k = 0; k < R * R; ++k) store(dw + (k * s.channels + c) * s.outputs + o, r[k]);
+                }
+        });
+    }
+};
+
+
+}  // namespace
+
+#define EACH(X) X(3, 3) X(4, 3) X(5, 3) X(4, 5)  // outputs along a tile's side, filter's side
+
+// 0, or 1 where a tile of m outputs and a filter of r are not among those above.
+extern "C" {
+int alexnet_columns() { return NR; }
+int64_t alexnet_room(int m, int r, int64_t rows, const Shape* s, int sums) {
+#define X(M, R) if (m == M && r == R) return Winograd<M, R>(*s, rows).room(sums);
+    EACH(X)
+#undef X
+    return 0;
+}
+int alexnet_filters(int m, int r, const float* w, int64_t channels, int64_t outputs, float* u, int threads) {
+#define X(M, R) if (m == M && r == R) return Winograd<M, R>::filters(w, channels, outputs, u, threads), 0;
+    EACH(X)
+#undef X
+    return 1;
+}
+int alexnet_forward(int m, int r, int64_t rows, const Shape* s, const float* x, const float* u, const float* bias,
+                    float* y, float* work, int threads) {
+#define X(M, R) if (m == M && r == R) return Winograd<M, R>(*s, rows).forward(x, u, bias, y, work, threads), 0;
+    EACH(X)
+#undef X
+    return 1;
+}
+int alexnet_weights(int m, int r, int64_t rows, const Shape* s, const float* x, const float* g, float* dw,
+                    float* work, int threads) {
+#define X(M, R) if (m == M && r == R) return Winograd<M, R>(*s, rows).weights(x, g, dw, work, threads), 0;
+    EACH(X)
+#undef X
+    return 1;
+}
+}

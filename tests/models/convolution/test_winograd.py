@@ -1,0 +1,192 @@
+"""Convolutions by minimal filtering beside torch's own in float64, and what they are not used for."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from alexnet.models import convolution, zoo
+from alexnet.models.build import build
+from alexnet.models.convolution import native, winograd
+from alexnet.models.layers import Conv2d, PaperConv2d
+
+CLOSE = 3e-4  # of the spread of what is expected; float32 by direct sums has 1e-5, bf16 1e-2
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kernel():
+    try:
+        return convolution.ready()
+    except convolution.Unavailable as reason:
+        pytest.skip(f"no kernel on this machine: {reason}")
+
+
+def layer(inputs, outputs, side, padding, groups=1, overhang=0, bias=True):
+    torch.manual_seed(0)
+    found = PaperConv2d(inputs, outputs, side, padding=padding, groups=groups, bias=bias)
+    found.overhang, found.minimal = overhang, True
+    return found
+
+
+def pictures(*shape):
+    draw = torch.Generator().manual_seed(1)
+    x = torch.randn(*shape, generator=draw)
+    return x.to(memory_format=torch.channels_last)
+
+
+def apart(found, expected):
+    found, expected = found.detach(), expected.detach()
+    return float((found - expected).abs().max() / expected.std())
+
+
+@pytest.mark.parametrize(
+    ("built", "height", "width"),
+    [
+        pytest.param((32, 64, 3, 1), 13, 13, id="tiles of 5 that hang over the edge"),
+        pytest.param((64, 32, 3, 1), 6, 6, id="tiles of 3"),
+        pytest.param((32, 32, 3, 1), 8, 31, id="tiles of 4, height and width apart"),
+        pytest.param((32, 32, 3, 0), 9, 12, id="no padding"),
+        pytest.param((32, 32, 3, 2), 10, 10, id="more padding than keeps the size"),
+        pytest.param((32, 64, 5, 2), 27, 27, id="filters of 5"),
+        pytest.param((64, 64, 5, 2, 2), 11, 11, id="two towers"),
+        pytest.param((32, 32, 3, 1, 1, 1), 15, 15, id="a window over the edge"),
+    ],
+)
+def test_outputs_and_gradients_are_those_of_float64(built, height, width):
+    fast = layer(*built)
+    exact = torch.nn.Conv2d(*built[:3], padding=built[3], groups=fast.groups).double()
+    exact.load_state_dict(fast.state_dict())
+    x = pictures(3, built[0], height, width)
+    mine, theirs = x.clone().requires_grad_(), x.double().requires_grad_()
+    assert convolution.fits(fast, x)
+    grown = F.pad(theirs, (0, fast.overhang, 0, fast.overhang))
+    y, expected = fast(mine), exact(grown)
+    gradient = pictures(*expected.shape).double()
+    y.backward(gradient.float())
+    expected.backward(gradient)
+    assert y.shape == expected.shape
+    assert y.is_contiguous(memory_format=torch.channels_last)
+    assert apart(y, expected) < CLOSE
+    assert apart(mine.grad, theirs.grad) < CLOSE
+    assert apart(fast.weight.grad, exact.weight.grad) < CLOSE
+    assert apart(fast.bias.grad, exact.bias.grad) < CLOSE
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_equal_calls_give_equal_bits(threads, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    fast, x = layer(32, 32, 3, 1), pictures(40, 32, 13, 13)
+
+    def gradients():
+        fast.zero_grad()
+        fast(x).square().mean().backward()
+        return fast.weight.grad.clone(), fast(x).detach()
+
+    for once, again in zip(gradients(), gradients(), strict=True):
+        assert torch.equal(once, again)
+
+
+def test_the_number_of_threads_changes_no_output(monkeypatch):
+    fast, x = layer(32, 32, 3, 1), pictures(40, 32, 13, 13)
+    found = []
+    for threads in (1, 2, 5):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        found.append(fast(x))
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+
+
+def test_any_layout_of_the_input_is_read_aright():
+    fast, x = layer(32, 32, 3, 1), pictures(2, 64, 8, 8)
+    part = x[:, 16:48]
+    assert torch.equal(fast(part), fast(part.contiguous()))
+    assert torch.equal(fast(part), fast(part.contiguous(memory_format=torch.channels_last)))
+    turned = part.transpose(2, 3)
+    assert torch.equal(fast(turned), fast(turned.contiguous()))
+
+
+@pytest.mark.parametrize(
+    ("changes", "x"),
+    [
+        ({"stride": 2}, {}),
+        ({"kernel_size": 7, "padding": 3}, {}),
+        ({"in_channels": 3}, {"channels": 3}),
+        ({"out_channels": 40}, {}),
+        ({}, {"side": 2}),
+        ({}, {"dtype": torch.float64}),
+    ],
+    ids=["stride", "side", "few channels", "odd channels", "tiny map", "float64"],
+)
+def test_other_convolutions_stay_as_they_are(changes, x):
+    how = {"in_channels": 32, "out_channels": 32, "kernel_size": 3, "padding": 1} | changes
+    side, dtype = x.get("side", 13), x.get("dtype", torch.float32)
+    found = Conv2d(**how).to(dtype)
+    given = torch.zeros(1, x.get("channels", 32), side, side, dtype=dtype)
+    assert not convolution.fits(found, given)
+    found.minimal = True
+    expected = F.conv2d(given, found.weight, found.bias, found.stride, found.padding)
+    assert torch.equal(found(given), expected)
+
+
+def test_autocast_is_left_to_torch():
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert not convolution.fits(layer(32, 32, 3, 1), pictures(1, 32, 13, 13))
+
+
+def test_fewer_multiplications_by_hand():
+    # 13x13 in nine tiles of 5x5, each of 7x7 products: 13*13*9 / (9*49)
+    assert winograd.tile(3, 13, 13) == 5
+    assert winograd.gain(3, 13, 13) == pytest.approx(1521 / 441)
+    # 27x27 in 49 tiles of 4x4, each of 8x8 products: 27*27*25 / (49*64)
+    assert winograd.gain(5, 27, 27) == pytest.approx(18225 / 3136)
+    assert winograd.gain(11, 55, 55) == 0
+
+
+@pytest.mark.parametrize("name", ["keras-lab", "alexnet-2012"])
+def test_a_network_learns_the_same(name):
+    network = zoo.network(name)
+    direct = build(network, 67 if name == "keras-lab" else 99)
+    fast = build(network, direct.size)
+    convolution.use(fast)
+    x, labels = pictures(4, 3, direct.size, direct.size), torch.arange(4)
+    losses = []
+    for model in (direct.eval(), fast.eval()):
+        rule = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+        curve = []
+        for _ in range(6):
+            loss = F.cross_entropy(model(x), labels)
+            rule.zero_grad()
+            loss.backward()
+            rule.step()
+            curve.append(float(loss.detach()))
+        losses.append(curve)
+    assert losses[0][-1] < losses[0][0]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+def test_a_kernel_that_computes_something_else_is_refused(monkeypatch):
+    winograd.check.cache_clear()
+    monkeypatch.setattr(winograd, "_slide", lambda x, *_: torch.zeros_like(x))
+    with pytest.raises(convolution.Unavailable, match="something else"):
+        winograd.check()
+    winograd.check.cache_clear()
+
+
+def test_without_a_compiler_the_reason_is_given(monkeypatch, tmp_path):
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(convolution.Unavailable, match=r"no C\+\+ compiler"):
+        native.compiler()
+
+
+def test_what_a_compiler_says_is_passed_on(monkeypatch, tmp_path):
+    broken = tmp_path / "c++"
+    broken.write_text("#!/bin/sh\necho 'no such option' >&2\nexit 3\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("CXX", str(broken))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    native.ready.cache_clear()
+    with pytest.raises(convolution.Unavailable, match="no such option"):
+        native.ready()
+    native.ready.cache_clear()

@@ -45,6 +45,9 @@ class Conv2d(nn.Conv2d):
         if self.minimal and convolution.fits(self, x):
             padding = int(self.padding[0])
             return convolution.convolve(x, self.weight, self.bias, padding, self.groups)
+        if self.minimal and convolution.folds(self, x):
+            padding, stride = int(self.padding[0]), self.stride[0]
+            return convolution.convolve_folded(x, self.weight, self.bias, padding, stride)
         return self.directly(x)
 
     def directly(self, x: Tensor) -> Tensor:

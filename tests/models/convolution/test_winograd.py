@@ -73,6 +73,37 @@ def test_outputs_and_gradients_are_those_of_float64(built, height, width):
     assert apart(fast.bias.grad, exact.bias.grad) < CLOSE
 
 
+@pytest.mark.parametrize(
+    ("outputs", "padding", "height", "width"),
+    [(96, 0, 227, 227), (64, 2, 224, 200), (96, 0, 99, 67), (64, 0, 224, 224)],
+    ids=["2012", "2014, a wide one", "small", "a rest of a stride"],
+)
+def test_the_first_layer_is_folded_into_filters_of_three(outputs, padding, height, width, kernel):
+    if 48 % kernel.width:
+        pytest.skip(f"48 values are no multiple of this machine's {kernel.width}")
+    torch.manual_seed(0)
+    fast = Conv2d(3, outputs, 11, 4, padding)
+    exact = torch.nn.Conv2d(3, outputs, 11, 4, padding).double()
+    exact.load_state_dict(fast.state_dict())
+    fast.minimal = True
+    x = pictures(2, 3, height, width)
+    assert convolution.folds(fast, x)
+    y, expected = fast(x), exact(x.double())
+    gradient = pictures(*expected.shape).double()
+    y.backward(gradient.float())
+    expected.backward(gradient)
+    assert y.shape == expected.shape
+    assert apart(y, expected) < CLOSE
+    assert apart(fast.weight.grad, exact.weight.grad) < 3 * CLOSE  # sums of 3,025 positions
+    assert apart(fast.bias.grad, exact.bias.grad) < CLOSE
+
+
+def test_pictures_whose_gradient_is_asked_for_are_not_folded():
+    fast, x = Conv2d(3, 96, 11, 4), pictures(1, 3, 227, 227)
+    assert not convolution.folds(fast, x.requires_grad_())
+    assert not convolution.folds(Conv2d(3, 96, 7, 2), x.detach())  # four blocks of two: no tiles
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_equal_calls_give_equal_bits(threads, monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)

@@ -46,6 +46,7 @@ class Shape(ctypes.Structure):
 
 _CALLS: dict[str, tuple[Any, list[Any]]] = {
     "columns": (i32, []),
+    "line": (i32, []),
     "room": (i64, [i32, i32, i64, ctypes.POINTER(Shape), i32]),
     "filters": (i32, [i32, i32, pointer, i64, i64, pointer, i32]),
     "forward": (i32, [i32, i32, i64, ctypes.POINTER(Shape), *[pointer] * 5, i32]),

@@ -22,6 +22,7 @@ constexpr int VL = 4, MR = 8;
 typedef float V __attribute__((vector_size(VL * 4), aligned(4), may_alias));
 constexpr int NR = 2 * VL;   // columns of a panel of the right factor
 constexpr int GR = 4;        // rows of a block in the gradient of the weights
+constexpr int LINE = 16;     // floats by which matrices are set apart, lest all of a tile fall into one set of the cache
 
 namespace {
 
@@ -184,16 +185,17 @@ struct Winograd {
 
     // Floats that a thread works in; with the sums of its own when it is after the gradient of the weights.
     int64_t room(bool sums) const {
-        return AA * (chunk * tiles * (s.channels + s.outputs) + (sums ? s.channels * s.outputs : 0));
+        return AA * (chunk * tiles * (s.channels + s.outputs) + 3 * LINE + (sums ? s.channels * s.outputs : 0));
     }
 
     // y from x and the transformed filters u
     void forward(const float* x, const float* u, const float* bias, float* y, float* work, int threads) const {
         const int64_t rounds = (s.pictures + chunk - 1) / chunk;
         on_threads(threads, [&](int me) {
-            float *const v = work + me * room(false), *const m = v + AA * chunk * tiles * s.channels;
+            float *const v = work + me * room(false), *const m = v + AA * (chunk * tiles * s.channels + LINE);
             for (int64_t round = me; round < rounds; round += threads) {
                 const int64_t first = round * chunk, n = std::min(chunk, s.pictures - first), rows = n * tiles;
+                const int64_t in = rows * s.channels + LINE, out = rows * s.outputs + LINE;
                 float* to = v;
                 for (int64_t k = 0; k < n; ++k) {
                     const float* picture = x + (first + k) * s.height * s.width * s.stride;
@@ -202,12 +204,11 @@ struct Winograd {
                             for (int64_t c = 0; c < s.channels; c += VL) {
                                 V t[AA];
                                 gather(picture + c, i, j, t);
-                                for (int f = 0; f < AA; ++f) store(to + f * rows * s.channels + c, t[f]);
+                                for (int f = 0; f < AA; ++f) store(to + f * in + c, t[f]);
                             }
                 }
                 for (int f = 0; f < AA; ++f)
-                    multiply(rows, s.channels, s.outputs, v + f * rows * s.channels,
-                             u + f * s.channels * s.outputs, m + f * rows * s.outputs);
+                    multiply(rows, s.channels, s.outputs, v + f * in, u + f * (s.channels * s.outputs + LINE), m + f * out);
                 const float* from = m;
                 for (int64_t k = 0; k < n; ++k) {
                     float* picture = y + (first + k) * oh * ow * s.ostride;
@@ -215,7 +216,7 @@ struct Winograd {
                         for (int64_t j = 0; j < tw; ++j, from += s.outputs)
                             for (int64_t o = 0; o < s.outputs; o += VL) {
                                 V t[AA], r[M * M];
-                                for (int f = 0; f < AA; ++f) t[f] = load(from + f * rows * s.outputs + o);
+                                for (int f = 0; f < AA; ++f) t[f] = load(from + f * out + o);
                                 both<M, R, OUT, M, A>(t, r);
                                 const V b = bias ? load(bias + o) : V{};
                                 const int64_t high = std::min<int64_t>(M, oh - i * M), wide = std::min<int64_t>(M, ow - j * M);
@@ -228,7 +229,7 @@ struct Winograd {
         });
     }
 
-    // w: (R * R, channels, outputs); u: AA matrices, each in panels of NR outputs, each channels x NR
+    // w: (R * R, channels, outputs); u: AA matrices, LINE apart, each in panels of NR outputs, each channels x NR
     static void filters(const float* w, int64_t channels, int64_t outputs, float* u, int threads) {
         on_threads(threads, [&](int me) {
             for (int64_t c = me; c < channels; c += threads)
@@ -237,19 +238,20 @@ struct Winograd {
                     for (int k = 0; k < R * R; ++k) g[k] = load(w + (k * channels + c) * outputs + o);
                     both<M, R, FILTER, A, R>(g, t);
                     float* to = u + (o / NR * channels + c) * NR + o % NR;
-                    for (int f = 0; f < AA; ++f) store(to + f * channels * outputs, t[f]);
+                    for (int f = 0; f < AA; ++f) store(to + f * (channels * outputs + LINE), t[f]);
                 }
         });
     }
 
     // dw: (R * R, channels, outputs) from x and the gradient g of the outputs
     void weights(const float* x, const float* g, float* dw, float* work, int threads) const {
-        const int64_t rounds = (s.pictures + chunk - 1) / chunk, size = s.channels * s.outputs;
+        const int64_t rounds = (s.pictures + chunk - 1) / chunk, size = s.channels * s.outputs + LINE;
         on_threads(threads, [&](int me) {
-            float *const sum = work + me * room(true), *const v = sum + AA * size, *const d = v + AA * chunk * tiles * s.channels;
+            float *const sum = work + me * room(true), *const v = sum + AA * size, *const d = v + AA * (chunk * tiles * s.channels + LINE);
             std::fill(sum, sum + AA * size, 0.f);
             for (int64_t round = me; round < rounds; round += threads) {
                 const int64_t first = round * chunk, n = std::min(chunk, s.pictures - first), rows = n * tiles;
+                const int64_t in = rows * s.channels + LINE, out = rows * s.outputs + LINE;
                 int64_t row = 0;
                 for (int64_t k = 0; k < n; ++k) {
                     const float* picture = x + (first + k) * s.height * s.width * s.stride;
@@ -260,7 +262,7 @@ struct Winograd {
                                 V t[AA];
                                 gather(picture + c, i, j, t);
                                 float* to = v + (c / VL * rows + row) * VL;
-                                for (int f = 0; f < AA; ++f) store(to + f * rows * s.channels, t[f]);
+                                for (int f = 0; f < AA; ++f) store(to + f * in, t[f]);
                             }
                             const int64_t high = std::min<int64_t>(M, oh - i * M), wide = std::min<int64_t>(M, ow - j * M);
                             for (int64_t o = 0; o < s.outputs; o += VL) {
@@ -270,15 +272,15 @@ struct Winograd {
                                         r[p * M + q] = load(gradient + ((i * M + p) * ow + j * M + q) * s.ostride + o);
                                 both<M, R, OUT_T, A, M>(r, t);
                                 float* to = d + (o / NR * rows + row) * NR + o % NR;
-                                for (int f = 0; f < AA; ++f) store(to + f * rows * s.outputs, t[f]);
+                                for (int f = 0; f < AA; ++f) store(to + f * out, t[f]);
                             }
                         }
                 }
                 for (int f = 0; f < AA; ++f)
                     for (int64_t o = 0; o < s.outputs; o += NR)
                         for (int64_t c = 0; c < s.channels; c += GR)
-                            block<GR, true>(rows, v + f * rows * s.channels + c / VL * rows * VL + c % VL, 1, VL,
-                                            d + f * rows * s.outputs + o * rows, sum + f * size + c * s.outputs + o, s.outputs);
+                            block<GR, true>(rows, v + f * in + c / VL * rows * VL + c % VL, 1, VL,
+                                            d + f * out + o * rows, sum + f * size + c * s.outputs + o, s.outputs);
             }
         });
         on_threads(threads, [&](int me) {
@@ -304,6 +306,7 @@ struct Winograd {
 // 0, or 1 where a tile of m outputs and a filter of r are not among those above.
 extern "C" {
 int alexnet_columns() { return NR; }
+int alexnet_line() { return LINE; }
 int64_t alexnet_room(int m, int r, int64_t rows, const Shape* s, int sums) {
 #define X(M, R) if (m == M && r == R) return Winograd<M, R>(*s, rows).room(sums);
     EACH(X)

@@ -84,6 +84,61 @@ def _products(m: int, kernel: int, height: int, width: int) -> int:
     return math.ceil(height / m) * math.ceil(width / m) * (m + kernel - 1) ** 2
 
 
+def folds(layer: nn.Conv2d, x: Tensor) -> bool:
+    """Say whether a strided convolution of pictures can be one of stride 1 on folded ones, and is worth it.
+
+    The 11x11 filters with stride 4 of AlexNet's first layer are 3x3 filters over the 48 values of
+    4x4 pixels: 3.9 times fewer multiplications than 363 a filter and position.
+    """
+    stride, side = layer.stride[0], layer.kernel_size[0]
+    if x.device.type != "cpu" or x.dtype != torch.float32 or x.requires_grad or layer.groups > 1:
+        return False
+    if stride == 1 or _blocks(side, stride) not in TILES or torch.is_autocast_enabled("cpu"):
+        return False
+    if (layer.in_channels * stride**2) % ready().width or layer.out_channels % ready().width:
+        return False
+    outputs = [(extent + 2 * int(layer.padding[0]) - side) // stride + 1 for extent in x.shape[2:]]
+    if min(outputs) < 1:
+        return False
+    kept = side**2 / (_blocks(side, stride) * stride) ** 2  # the filter grows by zeros
+    return kept * gain(_blocks(side, stride), outputs[0], outputs[1]) >= WORTH
+
+
+def convolve_folded(
+    x: Tensor, weight: Tensor, bias: Tensor | None, padding: int, stride: int
+) -> Tensor:
+    """Return ``(N, O, H', W')``, channels last, for ``(N, C, H, W)`` and ``(O, C, k, k)``."""
+    outputs, channels, side = weight.shape[:3]
+    blocks = _blocks(side, stride)
+    grown = blocks * stride - side
+    filters = F.pad(weight, (0, grown, 0, grown))
+    filters = filters.reshape(outputs, channels, blocks, stride, blocks, stride)
+    filters = filters.permute(0, 3, 5, 1, 2, 4).flatten(
+        1, 3
+    )  # (O, values of a square, blocks, blocks)
+    return convolve(_folded(x, padding, stride, side, blocks), filters, bias, 0, 1)
+
+
+def _folded(x: Tensor, padding: int, stride: int, side: int, blocks: int) -> Tensor:
+    """Return ``(N, stride * stride * C, h, w)`` of ``(N, C, H, W)``: squares of pixels as channels."""
+    n, channels = x.shape[:2]
+    h, w = ((extent + 2 * padding - side) // stride + blocks for extent in x.shape[2:])
+    room = x.new_zeros(n, h * stride, w * stride, channels)
+    high, wide = (
+        min(extent, whole - padding)
+        for extent, whole in zip(x.shape[2:], room.shape[1:3], strict=True)
+    )
+    room[:, padding : padding + high, padding : padding + wide] = x.permute(0, 2, 3, 1)[
+        :, :high, :wide
+    ]
+    squares = room.view(n, h, stride, w, stride, channels).transpose(2, 3)
+    return squares.reshape(n, h, w, -1).permute(0, 3, 1, 2)
+
+
+def _blocks(side: int, stride: int) -> int:
+    return -(-side // stride)
+
+
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int, groups: int) -> Tensor:
     """Return ``(N, O, H', W')``, channels last, for ``(N, C, H, W)`` and ``(O, C / groups, k, k)``."""
     y: Tensor = _Convolution.apply(x, weight, bias, padding, groups)  # type: ignore[no-untyped-call]
@@ -129,7 +184,7 @@ def _slide(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int, groups:
     for part, out, filters, shift in _groups(x, y, weight, bias, groups):
         channels, outputs = filters.shape[2:]
         shape = _shape(part, out, padding)
-        u = filters.new_empty(((m + side - 1) ** 2, channels, outputs))
+        u = filters.new_empty((m + side - 1) ** 2, channels * outputs + kernel.line())
         kernel.filters(m, side, filters.data_ptr(), channels, outputs, u.data_ptr(), threads)
         room = _room(m, side, shape, threads, sums=False)
         given = None if shift is None else shift.data_ptr()

@@ -5,11 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
+from alexnet.errors import UsageError
+from alexnet.models import convolution
+from alexnet.models.layers import Conv2d
 from alexnet.run import computing
 from alexnet.run.computing import Computing, plan, plan_here
 from alexnet.run.device import Device
 
 GB = 1 << 30
+PLACE = {"data_bytes": GB, "compiled": False, "static": True, "alone": True}
 
 
 def of(kind, precision="bf16", **changes):
@@ -79,7 +83,7 @@ def test_this_machine_is_asked_for_its_memory_and_units(monkeypatch):
     monkeypatch.setattr(computing, "fast_bf16", lambda device: True)
     monkeypatch.setattr(computing, "free_memory", lambda device: 4 * GB)
     cuda = Device(torch.device("cuda"), "bf16")
-    found = plan_here(cuda, data_bytes=GB, compiled=False, static=True, alone=True)
+    found = plan_here(cuda, **PLACE)
     assert (found.resident, found.weights) == (True, "masters")
 
 
@@ -104,3 +108,48 @@ def test_torch_is_told(monkeypatch):
 
 def test_the_record_is_plain():
     assert of("cuda", free_bytes=GB).to_json()["weights"] == "masters"
+
+
+# --- how convolutions are computed ---------------------------------------------------------------
+
+CPU = Device(torch.device("cpu"), "float32")
+
+
+def convolutions(device=CPU, **how):
+    layer = Conv2d(32, 32, 3, padding=1)
+    return computing.settle_convolutions(layer, device, **how), layer.minimal
+
+
+def without_a_compiler(model):
+    raise convolution.Unavailable("no C++ compiler on this machine")
+
+
+def test_float32_on_a_cpu_takes_fewer_multiplications(monkeypatch):
+    monkeypatch.setattr(convolution, "use", lambda model: setattr(model, "minimal", True))
+    assert convolutions() == ("winograd", True)
+    assert convolutions(asked="direct") == ("direct", False)
+    assert convolutions(compiled=True) == ("direct", False)
+    assert convolutions(Device(CPU.torch, "bf16")) == ("direct", False)
+    assert convolutions(Device(torch.device("cuda"), "float32")) == ("direct", False)
+
+
+def test_the_record_says_why_it_could_not(monkeypatch):
+    monkeypatch.setattr(convolution, "use", without_a_compiler)
+    assert convolutions() == ("direct (no C++ compiler on this machine)", False)
+    found = plan_here(CPU, **PLACE, convolutions=convolutions()[0])
+    assert found.to_json()["convolutions"] == "direct (no C++ compiler on this machine)"
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ({}, "no C\\+\\+ compiler"),
+        ({"compiled": True}, "compile = true"),
+        ({"device": Device(CPU.torch, "bf16")}, "this is bf16 on cpu"),
+    ],
+    ids=["compiler", "compiled", "bf16"],
+)
+def test_what_is_asked_for_by_name_is_had_or_refused(monkeypatch, how, reason):
+    monkeypatch.setattr(convolution, "use", without_a_compiler)
+    with pytest.raises(UsageError, match=reason):
+        convolutions(asked="winograd", **how)

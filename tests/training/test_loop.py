@@ -63,6 +63,17 @@ def fit(data_root):
     return run
 
 
+def test_either_kind_of_convolution_learns_the_same(tmp_path, fit, monkeypatch):
+    changes = {"optim__name": "sgd", "optim__lr": 0.001, "train__epochs": "8 steps"}
+    curves = {}
+    for kind in ("direct", "auto"):
+        done = fit(tmp_path / kind, train__convolutions=kind, **changes)
+        curves[kind] = done.record["test"]["loss"]
+        said = done.record["speed"]["computing"]["convolutions"]
+        assert said == "direct" if kind == "direct" else said.startswith(("winograd", "direct ("))
+    assert curves["auto"] == pytest.approx(curves["direct"], rel=1e-3)
+
+
 # --- against a bare loop ---------------------------------------------------------------------
 
 PLAIN = {
@@ -77,6 +88,7 @@ PLAIN = {
     "model__dropout": 0.0,
     "train__epochs": "20 steps",
     "train__label_smoothing": 0.1,
+    "train__convolutions": "direct",
     "data__validation": "",
 }
 

@@ -186,6 +186,11 @@ def test_a_process_is_timed_by_what_it_computes():
     assert 0 < idle.processor < busy.processor
 
 
+def test_a_process_keeps_its_bytecode_whatever_this_one_does(monkeypatch):
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    start.run_fresh([sys.executable, "-c", "import sys; sys.exit(sys.dont_write_bytecode)"])
+
+
 def test_a_process_that_fails_is_told_by_its_last_line():
     with pytest.raises(AlexNetError, match="status 1: ValueError: wrong"):
         start.run_fresh([sys.executable, "-c", "raise ValueError('wrong')"])

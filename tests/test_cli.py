@@ -507,6 +507,11 @@ def test_show_a_recipe_of_ones_own(alexnet):
     assert recipe.parse(alexnet("show", "mine.toml").out.partition("\n\n")[2]).name == "mine"
 
 
+def test_a_recipe_of_ones_own_is_checked_before_it_is_shown(refused):
+    Path("mine.toml").write_text('name = "mine"\nsummary = "s"\n[optim]\nlr = "much"\n')
+    assert "mine.toml: optim.lr = 'much'" in refused("show", "mine.toml", status=2)
+
+
 def test_show_a_data_set(alexnet):
     card = alexnet("show", "shapes", "--json").json
     assert {"name", "classes", "parts", "source", "fingerprint"} <= card.keys()

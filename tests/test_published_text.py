@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from alexnet import built_in
 from alexnet import recipe as recipes
 from alexnet.reporting.cards import show
 from alexnet.reporting.published import faults_text, scored_text, verdict_text
@@ -35,7 +36,7 @@ def test_the_faults_of_a_recipe_a_line_each(monkeypatch):
 
 def test_the_sibling_that_keeps_them_shows_the_same_lines():
     corrected, kept = (
-        faults_text(recipes.load(name)).splitlines() for name in ("tf-sgd", "tf-sgd-as-published")
+        faults_text(built_in.tree(name)).splitlines() for name in ("tf-sgd", "tf-sgd-as-published")
     )
     assert kept[0] == "Keeps the faults of the published program, which tf-sgd corrects:"
     assert kept[1:] == corrected[1:]
@@ -44,8 +45,8 @@ def test_the_sibling_that_keeps_them_shows_the_same_lines():
 def test_a_measured_effect_is_said_and_a_recipe_without_faults_says_nothing():
     fault = {"published": "it errs", "corrected": "it does not", "effect": "2.1 points"}
     plan = recipes.check({"name": "mine", "summary": "", "fault": [fault]})
-    assert "corrected: it does not; effect: 2.1 points" in faults_text(plan)
-    assert faults_text(recipes.load("cifar10-quick")) == ""
+    assert "corrected: it does not; effect: 2.1 points" in faults_text(recipes.to_tree(plan))
+    assert faults_text(built_in.tree("cifar10-quick")) == ""
 
 
 def test_what_is_known_of_a_fault_by_its_effect_changes_no_run():

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from alexnet import built_in
 from alexnet import recipe as recipes
 from alexnet.errors import DataError
 from alexnet.reporting.claims import Claim, claims
@@ -174,9 +175,8 @@ def test_no_claim_and_a_result_is_the_first():
 
 
 def effect(name: str, key: str, *known: dict) -> str:
-    plan = recipes.load(name)
-    fault = next(f for f in plan.fault if f.key == key)
-    return effect_of(plan, fault, summaries(known))
+    fault = next(f for f in built_in.tree(name)["fault"] if f["key"] == key)
+    return effect_of(name, fault, summaries(known))
 
 
 def test_an_effect_is_the_difference_of_two_recorded_runs():
@@ -197,7 +197,7 @@ def test_one_of_several_faults_is_measured_by_a_run_with_it_alone():
     alone = record("tf-sgd", accuracy=0.65, changed={"input.scale": "0..255"})
     said = effect("tf-sgd", "input.scale", base, all_, alone)
     assert said.startswith("effect: -5.00 points of top-1, with it 65.00%")
-    (together,) = all_together(recipes.load("tf-sgd"), summaries([base, all_]))
+    (together,) = all_together("tf-sgd", built_in.tree("tf-sgd")["fault"], summaries([base, all_]))
     assert together.startswith("all together: effect: -10.00 points")
 
 
@@ -209,9 +209,8 @@ def test_a_fault_names_what_it_needs_to_show():
 
 @pytest.mark.parametrize("name", recipes.names())
 def test_the_commands_that_would_measure_give_the_recipe_they_mean(name):
-    plan = recipes.load(name)
-    for fault in plan.fault:
-        for command in re.findall(r"`alexnet train (.*?)`", effect_of(plan, fault, [])):
+    for fault in built_in.tree(name)["fault"]:
+        for command in re.findall(r"`alexnet train (.*?)`", effect_of(name, fault, [])):
             recipe, *sets = [a for a in shlex.split(command) if a != "--set"]
             changes = dict(map(recipes.parse_assignment, sets))
             made = recipes.override(recipes.load(recipe), changes)

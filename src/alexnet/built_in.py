@@ -6,24 +6,32 @@
 from __future__ import annotations
 
 import tomllib
-from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from alexnet import plain
+
+FOLDER = Path(__file__).parent / "recipes"
 
 
 def names() -> list[str]:
     """Return the names of the recipes, sorted."""
-    found = (file.name for file in _folder().iterdir())
-    return sorted(name.removesuffix(".toml") for name in found if name.endswith(".toml"))
+    return sorted(file.stem for file in FOLDER.glob("*.toml"))
 
 
 def text(name: str) -> str:
     """Return a recipe's TOML text."""
-    return (_folder() / f"{name}.toml").read_text(encoding="utf-8")
+    return (FOLDER / f"{name}.toml").read_text(encoding="utf-8")
 
 
 def summaries() -> dict[str, str]:
     """Return each recipe's line about itself, by name."""
-    return {name: str(tomllib.loads(text(name))["summary"]) for name in names()}
+    heads = {
+        name: text(name).partition("\n[")[0] for name in names()
+    }  # what stands before sections
+    return {name: str(tomllib.loads(head)["summary"]) for name, head in heads.items()}
 
 
-def _folder() -> resources.abc.Traversable:
-    return resources.files("alexnet") / "recipes"
+def tree(name: str) -> dict[str, Any]:
+    """Return a recipe's plain values, those of its defaults too: ``recipe.to_tree`` of it."""
+    return plain.complete(tomllib.loads(text(name)))

@@ -11,7 +11,6 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -135,6 +134,8 @@ class _Group(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         known = self.list_commands(ctx)
         if args[0] not in known and not _is_option(args[0]):
+            from difflib import get_close_matches  # what a right call does without
+
             close = ", ".join(map(repr, get_close_matches(args[0], known)))
             end = f" Did you mean {close}?" if close else ""
             ctx.fail(f"No such command {args[0]!r}.{end}")

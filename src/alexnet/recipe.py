@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from alexnet import built_in
 from alexnet.built_in import names
 from alexnet.errors import RecipeError, UnknownName, did_you_mean
+from alexnet.plain import flat, parse_assignment
 from alexnet.published import Fault
 from alexnet.schema import Augment, Group, Input, Model, Optim, Recipe, Schedule
 from alexnet.values import Duration, Section
@@ -122,17 +123,6 @@ def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     return check(tree, origin="override")
 
 
-def parse_assignment(text: str) -> tuple[str, Any]:
-    """Read ``section.key=value``; the value is TOML, or a bare word taken as text."""
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise RecipeError(f"expected section.key=value, got {text!r}; e.g. optim.lr=0.02")
-    try:
-        return key.strip(), tomllib.loads(f"v = {value}")["v"]
-    except tomllib.TOMLDecodeError:
-        return key.strip(), value.strip()
-
-
 def to_tree(recipe: Recipe) -> dict[str, Any]:
     """Return a recipe as nested plain values, without the keys that are None."""
     plain = _plain(recipe.model_dump())
@@ -150,15 +140,6 @@ def changes(recipe: Recipe) -> dict[str, Any]:
     own, built_in = (dict(flat(to_tree(r))) for r in (recipe, load(recipe.name)))
     differing = {k for k in own.keys() | built_in.keys() if own.get(k) != built_in.get(k)}
     return {key: own.get(key) for key in sorted(differing - {"train.seed", "fault", *TOLD})}
-
-
-def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield every value of nested sections with its dotted key."""
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def to_toml(recipe: Recipe) -> str:

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 from alexnet.calling import Argument, Option
 from alexnet.errors import TrainingError, UsageError
 from alexnet.options import DeviceName, Json, Root
-from alexnet.reporting import study as tables
-from alexnet.reporting.text import summary_table
 from alexnet.run.launch import place
 from alexnet.terminal import write
 
@@ -66,6 +64,8 @@ def study(
         _list(as_json)
         return
     if name.endswith(".json"):
+        from alexnet.reporting import study as tables
+
         _print(tables.read(Path(name)), markdown, as_json)
         return
     if place().world > 1:
@@ -98,10 +98,11 @@ class _Made:
 
     def write(self) -> dict[str, Any]:
         """Write study.json and study.md and return the record."""
+        from alexnet.reporting.study import markdown as table
         from alexnet.studies import record  # torch, which a plan can do without
 
         found = record.record_of(self.study, self.every, command=self.command, changes=self.changes)
-        record.write(self.out, found, tables.markdown(found))
+        record.write(self.out, found, table(found))
         return found
 
 
@@ -124,6 +125,7 @@ def _verbs(made: _Made, device: str, data: Path | None, console: Console) -> Ver
 
 
 def _list(as_json: bool) -> None:
+    from alexnet.reporting.text import summary_table
     from alexnet.studies import plan
 
     found = [plan.load(name) for name in plan.names()]
@@ -140,6 +142,8 @@ def _numbers(text: str | None) -> tuple[int, ...]:
 
 
 def _foretell(study: plan.Study, every: list[Cell], as_json: bool) -> None:
+    from alexnet.reporting.text import summary_table
+
     rows: list[dict[str, Any]] = [
         {
             "row": c.row,
@@ -154,7 +158,7 @@ def _foretell(study: plan.Study, every: list[Cell], as_json: bool) -> None:
 
 
 def _settings(row: plan.Line) -> str:
-    from alexnet.recipe import flat
+    from alexnet.plain import flat
 
     changed = {"recipe": row.recipe} if row.recipe else {}
     changed |= dict(flat(row.set))
@@ -162,5 +166,7 @@ def _settings(row: plan.Line) -> str:
 
 
 def _print(record: dict[str, Any], markdown: bool, as_json: bool) -> None:
+    from alexnet.reporting import study as tables
+
     text = tables.markdown if markdown else tables.text
     write(record if as_json else text(record))

@@ -96,7 +96,7 @@ def test_training_from_features_is_training_through_the_frozen_rows(
     changes = sgd | {"augment.flip": flip, "model.frozen": frozen}
     once, first = fit(tmp_path / "once", root, weights, **changes)
     with monkeypatch.context() as patch:
-        patch.setattr("alexnet.training.stage.rows_run_once", lambda *_: 0)
+        patch.setattr("alexnet.training.learner.rows_run_once", lambda *_: 0)
         each, second = fit(tmp_path / "each", root, weights, **changes)
     same_metrics(once.history, each.history, 1e-4)
     for name, value in first.weights.items():

@@ -35,6 +35,7 @@ from alexnet.errors import (
 from alexnet.models import table
 from alexnet.run import checkpoint, classifier, log
 from alexnet.run.device import Device
+from alexnet.training import learner as learner_module
 from alexnet.training import loop, record
 from alexnet.training import stage as stage_module
 from alexnet.training.stage import set_up
@@ -629,7 +630,7 @@ def test_a_machine_that_cannot_compile_is_told_so(fit, tmp_path, monkeypatch):
 
 def test_pictures_are_prepared_for_whitening_only_where_a_layer_asks(monkeypatch, data_root):
     whitened = []
-    monkeypatch.setattr(stage_module, "whiten_first", lambda model, x: whitened.append(x))
+    monkeypatch.setattr(learner_module, "whiten_first", lambda model, x: whitened.append(x))
     for network, size in (("keras-lab", 67), ("alexnet-cifar", 32)):
         changes = {"model__network": network, "input__size": size}
         stage_module.set_up(plan(**changes), CPU, data_root, HUSH)

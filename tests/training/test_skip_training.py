@@ -93,7 +93,7 @@ def test_training_from_features_is_training_through_the_frozen_rows(
 ):
     once, first = fit(tmp_path / "once", root, made(plan))
     with monkeypatch.context() as patch:
-        patch.setattr("alexnet.training.stage.rows_run_once", lambda *_: 0)
+        patch.setattr("alexnet.training.learner.rows_run_once", lambda *_: 0)
         each, second = fit(tmp_path / "each", root, made(plan))
     for one, other in zip(once.history, each.history, strict=True):
         for key in ("train_loss", "val_loss"):

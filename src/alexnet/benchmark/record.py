@@ -23,7 +23,7 @@ from typing import Any
 from alexnet.errors import UsageError
 from alexnet.run.device import Device, environment
 from alexnet.run.files import write_text
-from alexnet.training.record import commit, today
+from alexnet.run.stamp import commit, today
 
 FORMAT = 1
 

@@ -105,9 +105,15 @@ def _by_turns(calls: Mapping[str, Sequence[str]], n: int) -> dict[str, list[Spen
 
 
 def run_fresh(call: Sequence[str]) -> Spent:
-    """Run a program to its end. Raises ``AlexNetError`` with its last line where it fails."""
+    """Run a program to its end. Raises ``AlexNetError`` with its last line where it fails.
+
+    Python keeps its bytecode, as it does for an installed package; else each process would compile
+    the package anew, which is not what a person waits for.
+    """
+    around = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    pipe, null = subprocess.PIPE, subprocess.DEVNULL
     start = time.perf_counter()
-    process = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(call, stdout=null, stderr=pipe, env=around)
     assert process.stderr
     said = process.stderr.read().decode(errors="replace").strip()
     _, status, used = os.wait4(process.pid, 0)

@@ -13,7 +13,7 @@ from alexnet.benchmark.subject import Subject
 from alexnet.errors import UsageError
 from alexnet.models import table
 from alexnet.run.device import Device, environment, peak_memory
-from alexnet.training.record import commit, today
+from alexnet.run.stamp import commit, today
 
 
 @dataclass(frozen=True)

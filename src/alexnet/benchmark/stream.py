@@ -18,7 +18,7 @@ from alexnet.data.ahead import Ahead
 from alexnet.data.stream import read_rows
 from alexnet.errors import UsageError
 from alexnet.run.device import Device, environment, resident_memory
-from alexnet.training.record import commit, today
+from alexnet.run.stamp import commit, today
 
 
 @dataclass(frozen=True)

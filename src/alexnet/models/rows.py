@@ -32,6 +32,9 @@ class Row:
     """One layer. ``name`` is unique in its table and names the layer's tensors in a checkpoint.
 
     ``reads`` is the name of the earlier row whose output enters; empty: the row before.
+
+    A kind that adds no value of its own is no dataclass again: each takes time to make, which every
+    listing of a network waits for.
     """
 
     name: str
@@ -145,14 +148,12 @@ class Local(Window):
         return self.multiply_adds(shape) + math.prod(self.out(shape))
 
 
-@dataclass(frozen=True)
 class MaxPool(Window):
     """Maximum over a window; overlapping where ``stride`` < ``kernel`` (paper, section 3.4)."""
 
     kind = "MaxPooling2D"
 
 
-@dataclass(frozen=True)
 class AvgPool(Window):
     """Mean over a window, of the values that lie inside the map (cuda-convnet's ``pool=avg``)."""
 
@@ -240,14 +241,12 @@ class MapNorm(Row):
     kind = "MapNorm"
 
 
-@dataclass(frozen=True)
 class ReLU(Row):
     """``max(x, 0)`` (paper, section 3.1)."""
 
     kind = "ReLU"
 
 
-@dataclass(frozen=True)
 class Flatten(Row):
     """Maps to one vector, in the order channel, row, column."""
 

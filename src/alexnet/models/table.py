@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -172,15 +173,23 @@ def smallest_size(network: Network) -> int:
 
     Raises ``ValueError`` for a table that no side fits.
     """
-    found = next((side for side in SIDES if _fits(network, side)), None)
+    if _adds(network):
+        found = next((side for side in SIDES if _fits(network, side)), None)
+    else:  # where one side fits, so does every larger one
+        place = bisect_left(SIDES, True, key=lambda side: _fits(network, side))
+        found = SIDES[place] if place < len(SIDES) else None
     if found is None:
         raise ValueError(f"{network.name} takes no square picture")
     return found
 
 
+def _adds(network: Network) -> bool:
+    return any(isinstance(row, wiring.Add) for row in network.rows)
+
+
 def _and_largest(network: Network, smallest: int) -> str:
     """Name the largest side up to which all fit, where there is one; only a sum bounds it."""
-    if not any(isinstance(row, wiring.Add) for row in network.rows):
+    if not _adds(network):
         return ""
     larger = next((s for s in SIDES[smallest:] if not _fits(network, s)), None)
     return f", the largest {larger - 1}x{larger - 1}" if larger else ""

@@ -5,20 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from alexnet import built_in
 from alexnet.errors import CheckpointError, UnknownName
 from alexnet.models import rows, table, wiring, zoo
 from alexnet.models.table import Network, Traced
-from alexnet.reporting.compare import compare
 from alexnet.reporting.text import summary_table
 from alexnet.run.files import read_json
 from alexnet.run.log import minutes, read_metrics, resume_command
-from alexnet.run.memory import record_text
-
-if TYPE_CHECKING:
-    from alexnet.recipe import Recipe
 
 
 def network_card(network: Network, size: int | None = None) -> dict[str, Any]:
@@ -67,7 +62,10 @@ def network_text(network: Network, size: int | None = None, *, sums: bool = Fals
     has a line. Such a network has a column of what each layer is connected to. ``sums``: also the
     arithmetic of each size.
     """
-    card = network_card(network, size)
+    return _text(network, network_card(network, size), size, sums=sums)
+
+
+def _text(network: Network, card: dict[str, Any], size: int | None, *, sums: bool) -> str:
     again = wiring.held(network.rows)
     rows = [
         {
@@ -145,16 +143,6 @@ def _arithmetic(step: Traced) -> str:
     return ""
 
 
-def recipe_text(recipe: Recipe) -> str:
-    """Write a recipe: what it is, its keys as TOML, what was published, and the faults of that."""
-    from alexnet import recipe as recipes
-    from alexnet.reporting.published import faults_text
-
-    keys = recipes.to_toml(recipe.model_copy(update={"fault": ()})).replace("fault = []\n", "")
-    parts = [f"{recipe.name}: {recipe.summary}", keys.strip(), faults_text(recipe)]
-    return "\n\n".join(filter(None, parts))
-
-
 @dataclass(frozen=True)
 class Card:
     """One thing to show: as text for a person, as plain values for a program."""
@@ -187,7 +175,8 @@ def show(
     cards = []
     if name in zoo.NETWORKS:
         network = zoo.network(name)
-        cards.append(Card(network_text(network, size, sums=sums), network_card(network, size)))
+        values = network_card(network, size)
+        cards.append(Card(_text(network, values, size, sums=sums), values))
     if name in built_in.names() or name.endswith(".toml"):
         cards.append(_recipe_card(name))
     if not cards:
@@ -198,10 +187,10 @@ def show(
 
 
 def _recipe_card(name: str) -> Card:
-    from alexnet import recipe as recipes  # pydantic, which a network's card can do without
+    from alexnet.reporting import recipe_card
 
-    recipe = recipes.load(name)
-    return Card(recipe_text(recipe), {"recipe": recipes.to_tree(recipe)})
+    tree = recipe_card.tree(name)
+    return Card(recipe_card.text(tree), {"recipe": tree})
 
 
 def _data_card(name: str, size: int | None, root: Path | None) -> Card:
@@ -219,6 +208,8 @@ def _data_card(name: str, size: int | None, root: Path | None) -> Card:
 
 def beside(first: str, second: str) -> Card:
     """Return two networks side by side. Raises ``UnknownName``."""
+    from alexnet.reporting.compare import compare
+
     text, values = compare(zoo.network(first), zoo.network(second))
     return Card(text, values)
 
@@ -240,6 +231,7 @@ def run_card(folder: Path) -> Card:
 def result_text(folder: Path, record: dict[str, Any]) -> str:
     """Write a finished run's figures for a terminal."""
     from alexnet.reporting.published import scored_text, verdict_text
+    from alexnet.run.memory import record_text
 
     test, speed, verdict = record["test"], record["speed"], record["verdict"]
     low, high = test["interval"]

@@ -76,10 +76,11 @@ def _effects(family: Sequence[Recipe], known: Sequence[Recorded]) -> Iterator[st
     """Tell each fault and what it does; those of a relative are headed by its name."""
     for recipe in family:
         whose = "" if recipe is family[0] else f"{recipe.name}: "
-        for fault in recipe.fault:
-            key = f"{fault.key}: " if fault.key else ""
-            yield f"{whose}{key}{fault.published}; {effect_of(recipe, fault, known)}"
-        yield from (f"{whose}{line}" for line in all_together(recipe, known))
+        faults = recipes.to_tree(recipe)["fault"]
+        for fault in faults:
+            key = f"{fault['key']}: " if fault["key"] else ""
+            yield f"{whose}{key}{fault['published']}; {effect_of(recipe.name, fault, known)}"
+        yield from (f"{whose}{line}" for line in all_together(recipe.name, faults, known))
 
 
 def _word(name: str, known: Sequence[Recorded]) -> str:

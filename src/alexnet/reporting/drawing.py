@@ -54,11 +54,10 @@ def network_of(name: str, size: int | None = None) -> tuple[Network, int]:
         return network, network.size if size is None else size
     if name not in built_in.names() and not name.endswith(".toml"):
         raise UnknownName("network or recipe", name, {*zoo.NETWORKS, *built_in.names()})
-    from alexnet import recipe as recipes
+    from alexnet.reporting import recipe_card
 
-    recipe = recipes.load(name)
-    network = zoo.network(recipe.model.network)
-    return network, recipe.input.size if size is None else size
+    tree = recipe_card.tree(name)
+    return zoo.network(tree["model"]["network"]), tree["input"]["size"] if size is None else size
 
 
 def _content(block: Block) -> tuple[str, ...]:

@@ -8,45 +8,48 @@ from typing import Any
 
 import tomli_w
 
-from alexnet import recipe as recipes
+from alexnet import built_in, plain
 from alexnet.errors import RecipeError
 from alexnet.intervals import newcombe
-from alexnet.recipe import Fault, Recipe
 from alexnet.reporting.recorded import Recorded
 
 KEPT = "-as-published"
 _SETTINGS = ("data", "input", "augment", "model", "optim", "schedule", "train", "evaluation")
 
 
-def effect_of(corrected: Recipe, fault: Fault, known: Sequence[Recorded]) -> str:
+def effect_of(corrected: str, fault: Mapping[str, Any], known: Sequence[Recorded]) -> str:
     """Say what a fault does to the test accuracy: what was measured, or how to measure it.
 
-    Measured is a run of ``corrected`` against runs of it with the fault put in: by name, where its
-    sibling has no other fault, or by ``--set``.
+    ``fault``: plain values, of the recipe called ``corrected``. Measured is a run of that against
+    runs of it with the fault put in: by name, where its sibling has no other fault, or by ``--set``.
     """
-    if fault.effect or not fault.key:
-        return f"effect: {fault.effect}" if fault.effect else "effect not measured yet"
+    if fault["effect"] or not fault["key"]:
+        return f"effect: {fault['effect']}" if fault["effect"] else "effect not measured yet"
     kept = _differing(corrected)
-    wanted = {key: kept[key] for key in (fault.key, *fault.also) if key in kept}
-    ways = [(corrected.name, wanted)]
+    wanted = {key: kept[key] for key in (fault["key"], *fault["also"]) if key in kept}
+    ways = [(corrected, wanted)]
     if wanted.keys() == kept.keys():
-        ways.insert(0, (corrected.name + KEPT, {}))
-    return _between(corrected.name, ways, known)
+        ways.insert(0, (corrected + KEPT, {}))
+    return _between(corrected, ways, known)
 
 
-def all_together(corrected: Recipe, known: Sequence[Recorded]) -> list[str]:
+def all_together(
+    corrected: str, faults: Sequence[Mapping[str, Any]], known: Sequence[Recorded]
+) -> list[str]:
     """Say what several faults do together; nothing where one fault is all there is."""
-    if sum(bool(fault.key) for fault in corrected.fault) < 2:
+    if sum(bool(fault["key"]) for fault in faults) < 2:
         return []
-    return [f"all together: {_between(corrected.name, [(corrected.name + KEPT, {})], known)}"]
+    return [f"all together: {_between(corrected, [(corrected + KEPT, {})], known)}"]
 
 
-def _differing(corrected: Recipe) -> dict[str, Any]:
+def _differing(corrected: str) -> dict[str, Any]:
     """Return the settings by which the recipe that keeps the faults differs, with its values."""
-    if corrected.name + KEPT not in recipes.names():
+    if not {corrected, corrected + KEPT} <= {*built_in.names()}:
         return {}
-    sibling = recipes.load(corrected.name + KEPT).model_copy(update={"name": corrected.name})
-    return {k: v for k, v in recipes.changes(sibling).items() if k.partition(".")[0] in _SETTINGS}
+    own, kept = (dict(plain.flat(built_in.tree(n))) for n in (corrected, corrected + KEPT))
+    differing = {key for key in own.keys() | kept.keys() if own.get(key) != kept.get(key)}
+    settings = {key for key in differing if key.partition(".")[0] in _SETTINGS}
+    return {key: kept.get(key) for key in sorted(settings - {"train.seed"})}
 
 
 def _between(
@@ -89,7 +92,7 @@ def _assignment(key: str, value: Any) -> str:
     """Write ``key=value`` so that ``--set`` reads it back: bare where that is read as the text."""
     bare = f"{key}={value}"
     try:
-        if isinstance(value, str) and recipes.parse_assignment(bare)[1] == value:
+        if isinstance(value, str) and plain.parse_assignment(bare)[1] == value:
             return bare
     except RecipeError:
         pass

@@ -5,33 +5,37 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from alexnet import recipe as recipes
-from alexnet.recipe import Fault, Recipe
+from alexnet import built_in
 from alexnet.reporting.effects import KEPT, all_together, effect_of
 from alexnet.reporting.recorded import Recorded, packaged
 from alexnet.run.log import minutes
 
 
-def faults_text(recipe: Recipe) -> str:
-    """Say, a line each, how a recipe and its sibling that keeps the faults differ; empty if none."""
-    base = recipe.name.removesuffix(KEPT)
-    corrected = recipes.load(base) if base in recipes.names() else recipe
-    if not corrected.fault:
+def faults_text(recipe: Mapping[str, Any]) -> str:
+    """Say, a line each, how a recipe and its sibling that keeps the faults differ; empty if none.
+
+    ``recipe``: its plain values, complete (``recipe.to_tree``).
+    """
+    base = recipe["name"].removesuffix(KEPT)
+    faults = (built_in.tree(base) if base in built_in.names() else recipe)["fault"]
+    if not faults:
         return ""
-    kept = recipe.name != base
+    kept = recipe["name"] != base
     head = (
         f"Keeps the faults of the published program, which {base} corrects:"
         if kept
         else f"Corrects faults of the published program, which {base}{KEPT} keeps:"
     )
     known = packaged()
-    lines = [_line(corrected, fault, known) for fault in corrected.fault]
-    return "\n".join([head, *(f"  {line}" for line in [*lines, *all_together(corrected, known)])])
+    lines = [_line(base, fault, known) for fault in faults]
+    return "\n".join(
+        [head, *(f"  {line}" for line in [*lines, *all_together(base, faults, known)])]
+    )
 
 
-def _line(corrected: Recipe, fault: Fault, known: Sequence[Recorded]) -> str:
-    said = f"published: {fault.published}; corrected: {fault.corrected}"
-    return f"{fault.key or 'in neither'}: {said}; {effect_of(corrected, fault, known)}"
+def _line(corrected: str, fault: Mapping[str, Any], known: Sequence[Recorded]) -> str:
+    said = f"published: {fault['published']}; corrected: {fault['corrected']}"
+    return f"{fault['key'] or 'in neither'}: {said}; {effect_of(corrected, fault, known)}"
 
 
 def scored_text(scored: dict[str, Any]) -> list[str]:

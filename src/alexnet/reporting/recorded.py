@@ -7,10 +7,8 @@ them is packaged as well (``recorded.json``), so that an installed ``alexnet sho
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +50,7 @@ class Recorded:
     @property
     def accuracy(self) -> float:
         """Return the mean share of right answers, 0 to 1."""
-        return statistics.mean(self.accuracies)
+        return _mean(self.accuracies)
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -110,8 +108,8 @@ def _together(group: Sequence[Mapping[str, Any]]) -> Recorded:
         changed=dict(first["changed"]),
         hardware=first["environment"]["hardware"],
         accuracies=tuple(float(test["accuracy"]) for test in tests),
-        top3=_mean([test.get("top", {}).get("3") for test in tests]),
-        loss=_mean([test.get("loss") for test in tests]),
+        top3=_mean_if_known([test.get("top", {}).get("3") for test in tests]),
+        loss=_mean_if_known([test.get("loss") for test in tests]),
         pictures=first["test"]["count"],
         epochs=len(first["history"]),
         trained=_of_speed(group, "pictures"),
@@ -119,23 +117,31 @@ def _together(group: Sequence[Mapping[str, Any]]) -> Recorded:
         images_per_second=_of_speed(group, "images_per_second"),
         multiply_adds=_of_speed(group, "training_multiply_adds"),
         share=_of_speed(group, "share_of_matrix_rate"),
-        val_accuracy=_mean([record["history"][-1].get("val_accuracy") for record in group]),
+        val_accuracy=_mean_if_known(
+            [record["history"][-1].get("val_accuracy") for record in group]
+        ),
         command=first.get("command", ""),
     )
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def _mean(values: Sequence[float]) -> float:
+    import statistics  # what `alexnet show` does without
+
+    return statistics.mean(values)
+
+
+def _mean_if_known(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
-    return statistics.mean(known) if len(known) == len(values) else None
+    return _mean(known) if len(known) == len(values) else None
 
 
 def _of_speed(group: Sequence[Mapping[str, Any]], key: str) -> float:
-    return statistics.mean(float(record["speed"][key]) for record in group)
+    return _mean([float(record["speed"][key]) for record in group])
 
 
 def packaged() -> list[Recorded]:
     """Return what was recorded when this version was made."""
-    text = (resources.files("alexnet.reporting") / PACKAGED).read_text(encoding="utf-8")
+    text = Path(__file__).with_name(PACKAGED).read_text(encoding="utf-8")
     return [Recorded(**{**r, "accuracies": tuple(r["accuracies"])}) for r in json.loads(text)]
 
 

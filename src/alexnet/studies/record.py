@@ -10,11 +10,11 @@ from typing import Any
 
 from alexnet import recipe as recipes
 from alexnet.run.files import write_text
+from alexnet.run.stamp import commit, today
 from alexnet.studies.cells import Cell, planned, views_of
 from alexnet.studies.estimates import difference, mean
 from alexnet.studies.plan import Line, Study
 from alexnet.studies.running import finished
-from alexnet.training.record import commit, today
 
 RECORD = "study.json"
 Shares = dict[int, dict[str, float]]  # seed -> "1" -> share of pictures right, top-1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,40 +24,41 @@ from alexnet.run.ranks import Ranks
 from alexnet.training import features, groups
 
 
-def checked(
-    recipe: Recipe,
-    model: AlexNet | Tower,
-    first: int,
-    parts: Mapping[str, Source],
-    device: Device,
-    ranks: Ranks,
-) -> Memory:
+@dataclass(frozen=True)
+class Planned:
+    """A run about to start, as far as its memory goes: the model is freshly built."""
+
+    recipe: Recipe
+    model: AlexNet | Tower
+    first: int  # the row that a step begins with
+    parts: Mapping[str, Source]
+    device: Device
+    ranks: Ranks  # which divide a batch evenly
+
+    @property
+    def value(self) -> int:
+        """Return the bytes of an activation."""
+        return 2 if self.device.precision == "bf16" else 4
+
+
+def checked(run: Planned) -> Memory:
     """Return ``memory_of``; raises ``RecipeError`` where that is more than is free."""
-    memory = memory_of(recipe, model, first, parts, device, ranks)
-    refuse_too_large(memory, device, ranks)
+    memory = memory_of(run)
+    refuse_too_large(memory, run.device, run.ranks)
     return memory
 
 
-def memory_of(
-    recipe: Recipe,
-    model: AlexNet | Tower,
-    first: int,
-    parts: Mapping[str, Source],
-    device: Device,
-    ranks: Ranks,
-) -> Memory:
-    """Return what a run with this freshly built model will hold in this process, roughly.
-
-    ``first``: the row that a step begins with. Batches are divided evenly between the ranks.
-    """
-    cpu, half = device.torch.type == "cpu", 2 if isinstance(model, Tower) else 1
-    value = 2 if device.precision == "bf16" else 4
+def memory_of(run: Planned) -> Memory:
+    """Return what a run will hold in this process, roughly."""
+    recipe, model, first = run.recipe, run.model, run.first
+    cpu, half = run.device.torch.type == "cpu", 2 if isinstance(model, Tower) else 1
+    value = run.value
     weights = _bytes([*model.parameters(), *model.buffers()])
     trained = [p for p in model.parameters() if p.requires_grad]
-    whole, scored = _batches(recipe, parts)
-    batch = _share(whole, ranks, half)
-    kept, passing = _activations(recipe, model, first, value, _share(scored, ranks, half))
-    stored = _stored(recipe, model, first, value) if first else parts["train"].images[0].nbytes
+    whole, scored = _batches(recipe, run.parts)
+    batch = _share(whole, run.ranks, half)
+    kept, passing = _activations(run, _share(scored, run.ranks, half))
+    stored = _stored(run) if first else run.parts["train"].images[0].nbytes
     return Memory(
         program=max(0, resident_memory() - weights) if cpu else 0,
         weights=weights,
@@ -67,9 +69,9 @@ def memory_of(
         activations=kept * batch // half,
         scoring=passing // half,
         pictures=batch * (4 * 3 * _side(recipe) ** 2 if not first else stored),
-        data=_data(parts, stored, device),
+        data=_data(run.parts, stored, run.device),
         mapped=cpu,
-        free=free_memory(device.torch),
+        free=free_memory(run.device.torch),
         batch=whole,
         scored=scored,
     )
@@ -85,10 +87,9 @@ def _share(batch: int, ranks: Ranks, half: int) -> int:
     return batch if half == 2 else -(-batch // ranks.world)
 
 
-def _activations(
-    recipe: Recipe, model: AlexNet | Tower, first: int, value: int, batch: int
-) -> tuple[int, int]:
+def _activations(run: Planned, batch: int) -> tuple[int, int]:
     """Return bytes that a picture of a training step keeps, and bytes that scoring needs at once."""
+    recipe, model, first, value = run.recipe, run.model, run.first, run.value
     network = model.network
     steps = table.trace(network, _side(recipe))
     frozen = model.frozen if isinstance(model, AlexNet) else frozenset()
@@ -107,13 +108,13 @@ def _side(recipe: Recipe) -> int:
     return max([recipe.input.size, *sides])
 
 
-def _stored(recipe: Recipe, model: AlexNet | Tower, first: int, value: int) -> int:
+def _stored(run: Planned) -> int:
     """Return the bytes of a picture's features, with those of its mirror image where it is seen."""
-    assert isinstance(model, AlexNet)
-    names = wiring.entering(model.network.rows, first)
-    shape = packing.packed_shape([model.shapes[name] for name in names])
-    views = 1 if recipe.augment.flip == "none" else 2
-    return math.prod(shape) * value * views
+    assert isinstance(run.model, AlexNet)
+    names = wiring.entering(run.model.network.rows, run.first)
+    shape = packing.packed_shape([run.model.shapes[name] for name in names])
+    views = 1 if run.recipe.augment.flip == "none" else 2
+    return math.prod(shape) * run.value * views
 
 
 def _data(parts: Mapping[str, Source], stored: int, device: Device) -> int:

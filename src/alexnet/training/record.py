@@ -17,9 +17,7 @@ from __future__ import annotations
 
 import itertools
 import json
-import subprocess
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from operator import ge
 from pathlib import Path
 from typing import Any
@@ -33,6 +31,7 @@ from alexnet.recipe import Recipe
 from alexnet.run import checkpoint, log
 from alexnet.run.device import environment, peak_memory
 from alexnet.run.files import read_json, write_text
+from alexnet.run.stamp import commit, today
 from alexnet.training import estimate, measured, scoring
 from alexnet.training.saving import Progress
 from alexnet.training.stage import Stage
@@ -210,29 +209,6 @@ def scored_views(stage: Stage, scores: Scores) -> dict[str, dict[str, Any]]:
     own, also = stage.recipe.evaluation.views, stage.recipe.evaluation.also
     found = {views: stage.score(stage.test, views) for views in also if views != own}
     return {views: each.summary() for views, each in {own: scores, **found}.items()}
-
-
-def commit() -> str:
-    """Return the commit that this code is of, ``-dirty`` where files differ; empty if unknown."""
-    call = [
-        "git",
-        "-C",
-        str(Path(__file__).parent),
-        "describe",
-        "--always",
-        "--dirty",
-        "--abbrev=10",
-    ]
-    try:
-        found = subprocess.run(call, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""  # installed from a wheel, or a machine without git
-    return found.stdout.strip() if found.returncode == 0 else ""
-
-
-def today() -> str:
-    """Return the date, UTC, as it stands in a record: ``2026-11-24``."""
-    return datetime.now(UTC).strftime("%Y-%m-%d")
 
 
 def speed(stage: Stage, seconds: float, rate: float, steps: int) -> dict[str, Any]:

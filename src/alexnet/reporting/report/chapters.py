@@ -146,7 +146,7 @@ def recipe(page: Page, run: Material) -> None:
         page.line(f"Changed from the recipe of that name: {changes}.")
     text = recipes.to_toml(plain).replace("fault = []\n", "").strip()
     page.block(_LIST.sub(_on_one_line, text), page.say["settings"], columns=True)
-    if told := faults_text(run.recipe):
+    if told := faults_text(recipes.to_tree(run.recipe)):
         page.head(page.say["faults"], 1)
         first, *lines = told.splitlines()
         page.line(first)

@@ -1,0 +1,87 @@
+"""What cannot be trained, refused before anything is fetched for it or written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from alexnet.data.loader import Source, steps_per_epoch
+from alexnet.data.splits import part_of
+from alexnet.errors import RecipeError, UnknownName, UsageError
+from alexnet.models import transfer
+from alexnet.models.init import INITIALISATIONS
+from alexnet.models.table import Network
+from alexnet.recipe import Recipe
+from alexnet.run.ranks import Ranks
+from alexnet.training import parallel, sides
+from alexnet.training.parallel import Parallel
+from alexnet.training.transfer import network_of
+
+
+def splits(recipe: Recipe) -> dict[str, str]:
+    """Return how a recipe names its splits, by their role; empty where it has none."""
+    data = recipe.data
+    return {"train": data.train, "validation": data.validation, "test": data.test}
+
+
+def refuse_early(recipe: Recipe, ranks: Ranks, *, resumed: bool) -> Parallel:
+    """Find what cannot be meant before a data set is fetched for it; return who does what.
+
+    Raises ``UsageError`` for a picture that is too small for the network, an unknown network,
+    initialisation or split, and for processes that cannot share the run.
+    """
+    network = network_of(recipe.model, None)
+    sides.refuse_unfit(recipe, network)
+    transfer.frozen_rows(network, recipe.model.frozen)
+    if network.init not in INITIALISATIONS:
+        raise UnknownName("initialisation", network.init, INITIALISATIONS)
+    for expression in filter(None, splits(recipe).values()):
+        part_of(expression)
+    return _who_does_what(recipe, ranks, network, resumed=resumed)
+
+
+def _who_does_what(recipe: Recipe, ranks: Ranks, network: Network, *, resumed: bool) -> Parallel:
+    shared = parallel.of(recipe, ranks, network, resumed=resumed)
+    if shared.two_towers and recipe.model.frozen:
+        raise RecipeError(
+            "model.frozen needs the whole network in each process, and train.parallel = 'towers' "
+            "halves it; set train.parallel = 'data'"
+        )
+    return shared
+
+
+def refuse_overlap(parts: Mapping[str, Source], named: Mapping[str, str]) -> None:
+    """Raise ``UsageError`` where a picture that is trained on is scored: its figure were worth nothing.
+
+    ``named``: how the recipe names the splits that ``parts`` are.
+    """
+    for name in ("validation", "test"):
+        if name in parts and parts[name].images is parts["train"].images:
+            shared = np.intersect1d(parts["train"].chosen, parts[name].chosen)
+            if len(shared):
+                raise UsageError(
+                    f"data.train = {named['train']!r} and data.{name} = {named[name]!r} share "
+                    f"{len(shared)} pictures; choose splits that do not overlap"
+                )
+
+
+def steps_of_an_epoch(recipe: Recipe, count: int, network: Network) -> int:
+    """Count the steps of an epoch of ``count`` pictures.
+
+    Raises ``RecipeError`` for an epoch, or a batch in it, that cannot be trained on.
+    """
+    batch, drop_last = recipe.train.batch, recipe.train.drop_last
+    length = steps_per_epoch(count, batch, drop_last=drop_last)
+    if not length:
+        raise RecipeError(
+            f"train.batch = {batch} is more than the {count} training pictures, and "
+            "train.drop_last leaves out the partial batch; lower train.batch"
+        )
+    if network.norms_vectors and (batch == 1 or (count % batch == 1 and not drop_last)):
+        raise RecipeError(
+            f"train.batch = {batch} leaves a batch of one of {count} training pictures, which has no "
+            f"variance for the batch norm behind {network.name}'s dense layers; set "
+            "train.drop_last=true or another train.batch"
+        )
+    return length

@@ -75,6 +75,8 @@ class Augment(Section):
     colour_until: ADuration | None = None  # from then on there is no such noise; None: never
     colour_shrink: Annotated[float, Field(ge=1)] = 1.0  # divides the noisy picture; 1.1 in 2012
     cutout: Annotated[int, Field(ge=0)] = 0  # side of the square set to zero
+    # The alpha of mixup (training/mixing.py); training accuracy then counts the heavier label.
+    mixup: NotNegative = 0.0
 
 
 class Model(Section):

@@ -34,12 +34,13 @@ from alexnet.training import (
     groups,
     guard,
     lines,
+    mixing,
     optim,
     record,
     schedule,
     sides,
 )
-from alexnet.training.losses import Losses, Taken, mean_loss, wide
+from alexnet.training.losses import Losses, Taken, batch_loss, wide
 from alexnet.training.saving import Progress, restore, save
 from alexnet.training.stage import Stage, set_up
 
@@ -169,11 +170,12 @@ def train_step(stage: Stage, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
     parallel, total = stage.parallel, len(batch.everyone)
     seed = fold(plan.seed, "dropout")
     begin_step(stage.model, seed=seed, step=step, first=batch.first, total=total)
-    x = prepare(stage, batch, generator(plan.seed, "augment", step), step)
+    kept = mixing.share(stage.recipe.augment.mixup, plan.seed, step)
+    x = mixing.mixed(prepare(stage, batch, generator(plan.seed, "augment", step), step), kept)
     with stage.device.autocast():
         logits = stage.forward(x)
-    how = (logits.float(), batch.labels, plan.label_smoothing, stage.class_weights)
-    loss = parallel.loss(*how, total) if parallel.divided else mean_loss(*how)
+    how = (logits.float(), batch.labels, plan.label_smoothing, stage.class_weights, total)
+    loss = batch_loss(parallel, *how, kept)
     right = (logits.detach().argmax(1) == batch.labels).sum()
     loss.backward()  # type: ignore[no-untyped-call]
     if stage.masters is not None:

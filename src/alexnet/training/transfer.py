@@ -51,10 +51,10 @@ def start_from(model: AlexNet, plan: Model, root: Path | None, console: Console)
 def rows_run_once(recipe: Recipe, model: AlexNet) -> int:
     """Count the frozen rows that can run once: only where no picture is changed but by mirroring.
 
-    A mean picture is not mirrored with the pictures, so that their features cannot be kept apart.
+    Mixing is no change of a picture: what left the rows is mixed instead (``mixing``). A mean picture is not mirrored with the pictures, so that their features cannot be kept apart.
     """
     flips = recipe.augment.flip != "none" and recipe.input.mean == "picture"
-    moved = recipe.augment.model_copy(update={"flip": "none"}) != Augment()
+    moved = recipe.augment.model_copy(update={"flip": "none", "mixup": 0.0}) != Augment()
     if flips or moved or recipe.train.sides:
         return 0
     return transfer.fixed_rows(table.trace(model.network, model.size), model.frozen)

@@ -45,6 +45,7 @@ class Data(Section):
     split: Literal["slice", "stratified", "sklearn"] = "slice"
     split_seed: Annotated[int, Field(ge=0)] = 0
     size: Side | None = None  # side, for data sets drawn at any size
+    fit: Literal["crop", "stretch"] = "crop"  # of photographs: the centre, or all of each, squeezed
 
 
 class Input(Section):

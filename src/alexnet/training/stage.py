@@ -152,7 +152,7 @@ def set_up(
     recipe = _settled(recipe, dataset)
     parts = _parts(recipe, dataset)
     found = measured.statistics_of(recipe, parts["train"], folder, console)
-    prepared = measured.preprocessing(recipe.input, parts["train"].images.shape[1], found)
+    prepared = measured.preprocessing(recipe, parts["train"].images.shape[1], found)
     noise = measured.noise(recipe.augment, prepared, found)
     weighs = recipe.train.balance == "loss"
     weights = weights_of_classes(parts["train"].targets, len(dataset.classes)) if weighs else None
@@ -239,7 +239,9 @@ def _splits(recipe: Recipe) -> dict[str, str]:
 def _open(recipe: Recipe, root: Path | None, console: Console) -> Dataset:
     """Open the data set and, of photographs, say what was found in them."""
     data = recipe.data
-    found = open_dataset(data.name, root=root, size=data.size, say=console.say, quiet=console.quiet)
+    found = open_dataset(
+        data.name, root=root, size=data.size, fit=data.fit, say=console.say, quiet=console.quiet
+    )
     if report := found.report():
         console.say(report_text.render(report))
     return found

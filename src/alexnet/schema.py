@@ -78,6 +78,8 @@ class Augment(Section):
     cutout: Annotated[int, Field(ge=0)] = 0  # side of the square set to zero
     # The alpha of mixup (training/mixing.py); training accuracy then counts the heavier label.
     mixup: NotNegative = 0.0
+    # Of each picture, made once for frozen rows that run once; 0: it and its mirror image.
+    copies: Annotated[int, Field(ge=0)] = 0
 
 
 class Model(Section):
@@ -264,6 +266,17 @@ class Recipe(Section):
             )
         if plan.area[1] > 1:
             raise ValueError(f"augment.area = {plan.area}: a share of the picture is at most 1")
+        return self
+
+    @model_validator(mode="after")
+    def _copies_stay(self) -> Recipe:
+        plan = self.augment
+        if plan.copies and (not self.model.frozen or self.train.sides or plan.colour_until):
+            raise ValueError(
+                f"augment.copies = {plan.copies} keeps what frozen rows give of augmented pictures: it "
+                "needs model.frozen, and neither train.sides nor augment.colour_until, which would "
+                "have other pictures later"
+            )
         return self
 
     @model_validator(mode="after")

@@ -108,11 +108,11 @@ def _side(recipe: Recipe) -> int:
 
 
 def _stored(recipe: Recipe, model: AlexNet | Tower, first: int, value: int) -> int:
-    """Return the bytes of a picture's features, with those of its mirror image where it is seen."""
+    """Return the bytes of a picture's features, with those of its mirror image or of its copies."""
     assert isinstance(model, AlexNet)
     names = wiring.entering(model.network.rows, first)
     shape = packing.packed_shape([model.shapes[name] for name in names])
-    views = 1 if recipe.augment.flip == "none" else 2
+    views = recipe.augment.copies or (1 if recipe.augment.flip == "none" else 2)
     return math.prod(shape) * value * views
 
 

@@ -1,7 +1,7 @@
 """Frozen layers run once: what leaves them is kept on the disk and read like pictures.
 
-For every picture of a split, and its mirror image where the recipe flips, in the precision of the
-run: bfloat16 values as their bits, so that training from them is training through them. A folder
+For every picture of a split, and its mirror image where the recipe flips, or of its augmented copies
+(``copies``), in the precision of the run: bfloat16 values as their bits, so that training from them is training through them. A folder
 ``features/DATA-SPLIT-KEY`` is whole or not there; the key covers all that the values depend on.
 """
 
@@ -34,6 +34,7 @@ from alexnet.models.build import AlexNet, keep_dropping
 from alexnet.run.device import Device
 from alexnet.run.files import sync_file, sync_folder, write_text
 from alexnet.run.log import Console, minutes
+from alexnet.training.copies import Copies
 
 FORMAT = 1
 VIEWS = ("centre", "flip")  # the views that stored features can give
@@ -74,6 +75,15 @@ class Plan:
     first: int
     preprocessing: Preprocessing
     device: Device
+    copies: Copies | None = None  # in place of the picture and its mirror image
+
+    def seen(self, batch: Batch, views: int) -> Iterator[Tensor]:
+        """Yield what the first row sees of a batch, each float32 ``(N, 3, size, size)``."""
+        if self.copies is not None:
+            yield from self.copies.of(batch)
+            return
+        x = self.preprocessing(batch.pictures)
+        yield from [x, x.flip(3)][:views]
 
     @property
     def rows(self) -> list[str]:
@@ -98,7 +108,10 @@ class Plan:
     def facts(
         self, fingerprint: str, part: str, chosen: NDArray[np.int64], views: int
     ) -> dict[str, Any]:
-        """Return all that the values depend on, as JSON has it; ``views``: 1, or 2 with mirrored."""
+        """Return all that the values depend on, as JSON has it.
+
+        ``views``: 1, 2 with the mirror image, or how many copies.
+        """
         facts = {
             "format": FORMAT,
             "weights": digest(tensors_of(self.model, self.rows)),
@@ -112,6 +125,7 @@ class Plan:
             "views": views,
             "precision": self.device.precision,
             "device": self.device.torch.type,
+            **({} if self.copies is None else self.copies.facts()),
         }
         return dict(json.loads(json.dumps(facts)))
 
@@ -204,10 +218,7 @@ def _values(plan: Plan, source: Source, views: int) -> Iterator[NDArray[np.uint8
     plan.model.eval()
     try:
         for part in in_order(source, BATCH, plan.device.torch):
-            x = plan.preprocessing(part.pictures)
-            with plan.device.autocast():
-                seen = [x, x.flip(3)][:views]
-                outputs = [_features(plan, view) for view in seen]
+            outputs = [_features(plan, view) for view in plan.seen(part, views)]
             stacked = torch.stack([_plain(y, plan.dtype) for y in outputs], 1)
             yield stacked.flatten(2).view(torch.uint8).numpy()
     finally:
@@ -215,8 +226,9 @@ def _values(plan: Plan, source: Source, views: int) -> Iterator[NDArray[np.uint8
 
 
 def _features(plan: Plan, pictures: Tensor) -> Tensor:
-    found = plan.model.activations(pictures, plan.kept)
-    return packing.pack([found[name] for name in plan.kept])
+    with plan.device.autocast():
+        found = plan.model.activations(pictures, plan.kept)
+        return packing.pack([found[name] for name in plan.kept])
 
 
 def _plain(y: Tensor, dtype: torch.dtype) -> Tensor:
@@ -224,11 +236,14 @@ def _plain(y: Tensor, dtype: torch.dtype) -> Tensor:
     return stored.to("cpu", dtype).contiguous()
 
 
-def chosen_views(features: Tensor, mirrored: Tensor | None) -> Tensor:
-    """Return ``(N, *shape)`` of a batch's ``(N, views, *shape)``: of the mirror image where told so."""
+def chosen_views(features: Tensor, which: Tensor | None) -> Tensor:
+    """Return ``(N, *shape)`` of a batch's ``(N, views, *shape)``: of the view told, else the first.
+
+    ``which``: ``(N,)``, bool (the mirror image where true) or int64.
+    """
     device = features.device
     rows = torch.arange(len(features), device=device)
-    x = features[rows, 0 if mirrored is None else moved(mirrored, device).long()]
+    x = features[rows, 0 if which is None else moved(which, device).long()]
     return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
 

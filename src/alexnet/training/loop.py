@@ -29,6 +29,7 @@ from alexnet.run.device import Device
 from alexnet.run.ranks import ALONE, Ranks
 from alexnet.training import (
     augmentation,
+    copies,
     features,
     forward,
     groups,
@@ -223,7 +224,8 @@ def prepare(stage: Stage, batch: Batch, draw: torch.Generator, step: int) -> Ten
     prepared = sides.at(stage.preprocessing, stage.recipe, step, stage.total)
     draws = augmentation.draw(plan, prepared, batch.everyone, epoch, draw).rows(batch.rows)
     if stage.first:
-        return features.chosen_views(batch.pictures, draws.mirrored)
+        copy = copies.chosen(batch.indices, epoch, plan.copies) if plan.copies else draws.mirrored
+        return features.chosen_views(batch.pictures, copy)
     noise = augmentation.noise_at(plan, stage.noise, step, **_lengths(stage))
     return augmentation.apply(plan, prepared, noise, batch.pictures, draws)
 

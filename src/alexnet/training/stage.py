@@ -165,7 +165,7 @@ def set_up(
     memory = estimate.checked(recipe, model, first, parts, device, ranks)
     if first:
         plan = features.Plan(whole, first, prepared, device)
-        parts = run_once(plan, recipe, dataset, parts, root, console)
+        parts = run_once(plan, recipe, dataset, parts, root, console, noise)
     length = _length(recipe, len(parts["train"]), whole.network)
     total = recipe.train.epochs.steps(steps_per_epoch=length, batch=recipe.train.batch)
     sides.at(prepared, recipe, total, total)  # the largest pictures: refused now, not at that step

@@ -32,7 +32,7 @@ from alexnet.values import (
     word,
 )
 
-Views = Literal["centre", "flip", "shift", "ten"]  # run/views.py
+Views = Literal["centre", "flip", "shift", "scales", "ten"]  # run/views.py
 
 
 class Data(Section):
@@ -282,6 +282,11 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _views_fit(self) -> Recipe:
         plan = self.evaluation
+        if "scales" in (plan.views, *plan.also) and self.input.fit == "crop":
+            raise ValueError(
+                "views = 'scales' resizes the whole picture, but input.fit = 'crop' cuts a window out of "
+                "it; set input.fit = 'resize'"
+            )
         if "ten" in (plan.views, *plan.also) and self.input.fit == "resize":
             raise ValueError(
                 "views = 'ten' cuts corners out of the stored picture, but input.fit = 'resize' shows "

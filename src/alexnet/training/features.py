@@ -29,15 +29,16 @@ from alexnet.data.preprocess import Preprocessing
 from alexnet.errors import DataError
 from alexnet.exchange.filling import tensors_of
 from alexnet.exchange.pretrained import digest
-from alexnet.models import packing, wiring
+from alexnet.models import packing, table, wiring
 from alexnet.models.build import AlexNet, keep_dropping
 from alexnet.run.device import Device
 from alexnet.run.files import sync_file, sync_folder, write_text
 from alexnet.run.log import Console, minutes
+from alexnet.run.views import seen, sides
 from alexnet.training.copies import Copies
 
 FORMAT = 1
-VIEWS = ("centre", "flip")  # the views that stored features can give
+VIEWS = {"centre": 1, "flip": 2, "scales": 6}  # what stored features can give, each begins the next
 BATCH = 128
 VALUES, MANIFEST = "values.npy", "manifest.json"
 
@@ -82,8 +83,19 @@ class Plan:
         if self.copies is not None:
             yield from self.copies.of(batch)
             return
-        x = self.preprocessing(batch.pictures)
-        yield from [x, x.flip(3)][:views]
+        name = next(name for name, count in VIEWS.items() if count == views)
+        yield from seen(batch.pictures, self.preprocessing, name)
+
+    def give(self, views: set[str]) -> bool:
+        """Say whether features can stand for these views: of one shape, whatever the pictures' side."""
+        if not views <= VIEWS.keys():
+            return False
+        asked = sides(self.model.size) if "scales" in views else [self.model.size]
+        return len({self._shapes_at(side) for side in asked}) == 1
+
+    def _shapes_at(self, side: int) -> tuple[tuple[int, ...], ...]:
+        steps = table.trace(self.model.network, side)
+        return tuple(step.outputs for step in steps if step.row.name in self.kept)
 
     @property
     def rows(self) -> list[str]:
@@ -110,7 +122,7 @@ class Plan:
     ) -> dict[str, Any]:
         """Return all that the values depend on, as JSON has it.
 
-        ``views``: 1, 2 with the mirror image, or how many copies.
+        ``views``: one of the counts of ``VIEWS``, or how many copies.
         """
         facts = {
             "format": FORMAT,
@@ -271,9 +283,9 @@ def score(
     for part in in_order(source, batch, plan.device.torch):
         if dropout is not None:
             keep_dropping(module, seed=dropout, step=int(part.indices[0]))
-        seen = part.pictures.unbind(1)[: 2 if views == "flip" else 1]
         with plan.device.autocast():
-            logits = [module(view, plan.first) for view in seen]
+            each = part.pictures.unbind(1)[: VIEWS[views]]
+            logits = [module(view, plan.first) for view in each]
         found.append(torch.stack([x.float().softmax(1) for x in logits]).mean(0).cpu())
         labels.append(part.labels.cpu())
     module.train(was_training)

@@ -87,10 +87,12 @@ def run_once(
     made = copies.of_recipe(recipe, plan.preprocessing, noise)
     for name, source in parts.items():
         views = _views(recipe, name)
-        if views <= set(features.VIEWS):
+        if plan.give(views):
             part = next(p for p, of in dataset.parts.items() if of.images is source.images)
             how = replace(plan, copies=made if name == "train" else None)
-            count = recipe.augment.copies if how.copies else 1 + ("flip" in views)
+            count = (
+                recipe.augment.copies if how.copies else max(map(features.VIEWS.__getitem__, views))
+            )
             facts = how.facts(dataset.fingerprint, part, source.chosen, count)
             title = re.sub(r"[^\w.-]+", "_", dataset.name)[-40:] + f"-{name}"
             found[name] = features.once(how, source, title, facts, root or default_root(), console)

@@ -99,6 +99,11 @@ def test_models_that_do_not_go_together(dataset, three, data_root):
     larger = made(dataset.classes, 8, Preprocessing(48, 32))
     with pytest.raises(UsageError, match=r"stored at 32x32, but the one from model 8 .* at 48x48"):
         alexnet.evaluate([three[0], larger], SPLIT, data_root=data_root)
+    whole = made(dataset.classes, 9, Preprocessing(32, 32, square_fit="stretch"))
+    with pytest.raises(
+        UsageError, match=r"data\.fit = 'crop', the one from model 9 with 'stretch'"
+    ):
+        alexnet.evaluate([three[0], whole], SPLIT, data_root=data_root)
     elsewhere = replace(three[1], data="cifar10")
     with pytest.raises(UsageError, match="the one from model 1 of cifar10"):
         alexnet.evaluate([three[0], elsewhere], SPLIT, data_root=data_root)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import alexnet
 from alexnet import cli
@@ -133,6 +134,34 @@ def test_prediction_sees_what_the_cache_holds(run: Path, own: Path) -> None:
     assert names
     for i in (0, 11, 39):
         np.testing.assert_array_equal(read_square(own / names[i], 32), data.parts["test"].images[i])
+
+
+def test_a_model_of_whole_pictures_sees_files_and_data_so(tmp_path: Path, command: Command) -> None:
+    """From the recipe to the model; from there to a file that is predicted and a split that is scored."""
+    draw, own = np.random.default_rng(0), tmp_path / "own"
+    for name in (own / label / f"{i}.png" for label in ("cat", "dog") for i in range(20)):
+        name.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw.integers(0, 256, (40, 60, 3), np.uint8)).save(name)
+    out = tmp_path / "run"
+    settings = [word for text in [*QUICK, "data.fit=stretch"] for word in ("--set", text)]
+    status, _, err = command("train", own, "--out", out, *settings, "--device", "cpu")
+    assert status == 0, err
+    assert "(the whole picture, its sides made equal)" in (out / "intake.txt").read_text()
+    model = alexnet.load(out)
+    assert model.preprocessing.square_fit == "stretch"
+    with Image.open(own / "cat" / "7.png") as picture:
+        whole = np.asarray(picture.resize((32, 32), Image.Resampling.BILINEAR))
+    assert alexnet.predict(model, own / "cat" / "7.png") == alexnet.predict(model, whole)
+    status, text, err = command("eval", out, f"{own}/train", "--device", "cpu", "--json")
+    assert status == 0, err
+    ranked = {name: alexnet.predict(model, name) for name in sorted(own.rglob("*.png"))}
+    right = [
+        r.probability for name, of in ranked.items() for r in of if r.label == name.parent.name
+    ]
+    assert json.loads(text)["loss"] == pytest.approx(-np.log(right).mean(), rel=1e-4)
+    status, text, err = command("data", own, "--size", 32, "--fit", "stretch")
+    assert status == 0, err
+    assert "stored 32x32 (the whole picture, its sides made equal)" in text
 
 
 def test_a_folder_that_is_no_data_set_is_told(tmp_path: Path, command: Command) -> None:

@@ -467,6 +467,7 @@ CROP = {"input.fit": "crop", "augment.flip": "random", "augment.crop": 0}
         ({"augment.ratio": [1.3, 0.7]}, "the smaller value first"),
         ({"evaluation.views": "ten"}, "set input.fit = 'crop'"),
         ({"evaluation.also": ["flip", "ten"]}, "set input.fit = 'crop'"),
+        ({"evaluation.also": ["scales"], "input.fit": "crop"}, "set input.fit = 'resize'"),
     ],
 )
 def test_windows_and_views_that_contradict_each_other(changes, said):

@@ -205,10 +205,10 @@ def evaluate(
 
     prepare_process()
     models, chosen = _loaded(model), choose(device, precision)
-    trained_on, side = stored_data(models)
+    trained_on, side, fit = stored_data(models)
     top = evaluation.tops(top, len(models[0].classes))
     name, split = named_split(trained_on if data is None else data)
-    dataset = open_dataset(name, root=data_root, size=side)
+    dataset = open_dataset(name, root=data_root, size=side, fit=fit)
     refuse_other_classes(models, dataset.classes, name)
     source = source_of(dataset, split)
     return evaluation.evaluate_together(models, source, chosen, views=views, batch=batch, top=top)

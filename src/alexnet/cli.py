@@ -78,6 +78,9 @@ def data(
         str | None, Option(help="A folder or archive you have, or the name of a source.")
     ] = None,
     size: Annotated[int | None, Option(help="Side of the pictures, where it is free.")] = None,
+    fit: Annotated[
+        str, Option(help="Of photographs: crop (their centre) or stretch (all of each).")
+    ] = "crop",
     verify: Annotated[bool, Option("--verify", help="Check every byte of the cache.")] = False,
     strict: Annotated[
         bool, Option("--strict", help="Refuse unreadable pictures and any in two parts.")
@@ -89,7 +92,9 @@ def data(
     from alexnet.data.card import card, render
     from alexnet.data.sources import open_dataset
 
-    opened = open_dataset(name, root=root, source=source, size=size, verify=verify, strict=strict)
+    opened = open_dataset(
+        name, root=root, source=source, size=size, fit=fit, verify=verify, strict=strict
+    )
     found = card(opened)
     write(found if as_json else render(found))
 

@@ -58,10 +58,11 @@ def _probabilities(
     device: Device,
 ) -> Tensor:
     """Return the probabilities ``(classes,)`` of one picture on the CPU."""
-    square = read_square(picture, model.preprocessing.picture_size)
+    how = model.preprocessing
+    square = read_square(picture, how.picture_size, how.square_fit)
     stored = torch.from_numpy(np.ascontiguousarray(square))[None].to(device.torch)
-    module, how = model.module.to(device.torch), views or model.views
-    return probabilities(module, stored, model.preprocessing, device, views=how)[0].cpu()
+    module, seen = model.module.to(device.torch), views or model.views
+    return probabilities(module, stored, how, device, views=seen)[0].cpu()
 
 
 def predict_each(

@@ -32,7 +32,7 @@ from alexnet.values import (
     word,
 )
 
-Views = Literal["centre", "flip", "shift", "ten"]  # run/views.py
+Views = Literal["centre", "flip", "shift", "scales", "ten"]  # run/views.py
 
 
 class Data(Section):
@@ -45,6 +45,7 @@ class Data(Section):
     split: Literal["slice", "stratified", "sklearn"] = "slice"
     split_seed: Annotated[int, Field(ge=0)] = 0
     size: Side | None = None  # side, for data sets drawn at any size
+    fit: Literal["crop", "stretch"] = "crop"  # of photographs: the centre, or all of each, squeezed
 
 
 class Input(Section):
@@ -75,6 +76,10 @@ class Augment(Section):
     colour_until: ADuration | None = None  # from then on there is no such noise; None: never
     colour_shrink: Annotated[float, Field(ge=1)] = 1.0  # divides the noisy picture; 1.1 in 2012
     cutout: Annotated[int, Field(ge=0)] = 0  # side of the square set to zero
+    # The alpha of mixup (training/mixing.py); training accuracy then counts the heavier label.
+    mixup: NotNegative = 0.0
+    # Of each picture, made once for frozen rows that run once; 0: it and its mirror image.
+    copies: Annotated[int, Field(ge=0)] = 0
 
 
 class Model(Section):
@@ -264,8 +269,24 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _copies_stay(self) -> Recipe:
+        plan = self.augment
+        if plan.copies and (not self.model.frozen or self.train.sides or plan.colour_until):
+            raise ValueError(
+                f"augment.copies = {plan.copies} keeps what frozen rows give of augmented pictures: it "
+                "needs model.frozen, and neither train.sides nor augment.colour_until, which would "
+                "have other pictures later"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _views_fit(self) -> Recipe:
         plan = self.evaluation
+        if "scales" in (plan.views, *plan.also) and self.input.fit == "crop":
+            raise ValueError(
+                "views = 'scales' resizes the whole picture, but input.fit = 'crop' cuts a window out of "
+                "it; set input.fit = 'resize'"
+            )
         if "ten" in (plan.views, *plan.also) and self.input.fit == "resize":
             raise ValueError(
                 "views = 'ten' cuts corners out of the stored picture, but input.fit = 'resize' shows "

@@ -113,6 +113,15 @@ def test_json_and_tensors_give_the_same_object():
         Preprocessing.from_json(plain)
 
 
+def test_the_fit_of_photographs_travels_along_and_is_left_out_where_it_is_the_old_one():
+    stretched = Preprocessing(32, 24, square_fit="stretch")
+    assert Preprocessing.from_json(json.loads(json.dumps(stretched.to_json()))) == stretched
+    assert stretched != Preprocessing(32, 24)
+    assert "square_fit" not in Preprocessing(32, 24).to_json()
+    with pytest.raises(UnknownName, match=r"data\.fit 'strech'; did you mean 'stretch'"):
+        Preprocessing(32, 24, square_fit="strech")
+
+
 def test_what_the_first_version_saved_is_still_read():
     first = {
         "picture_size": 32,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import resource
+import sys
 import tarfile
 from pathlib import Path
 
@@ -12,7 +15,7 @@ from PIL import Image
 
 from alexnet.data.pictures import fit_square, read_picture
 from alexnet.data.squares import SPARE, look, read_square
-from alexnet.errors import BadPicture
+from alexnet.errors import BadPicture, UnknownName
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +83,54 @@ def test_every_way_in_gives_the_same(tmp_path: Path) -> None:
     expected = np.asarray(look(data, "it", 32).image)
     for source in (data, tmp_path / "a.jpg", str(tmp_path / "a.jpg")):
         np.testing.assert_array_equal(read_square(source, 32), expected)
+
+
+@pytest.mark.parametrize("shape", [(60, 80), (90, 41), (64, 64), (20, 33), (7, 50)])
+def test_stretched_is_what_pillow_makes_of_the_whole_picture(shape: tuple[int, int]) -> None:
+    picture = np.random.default_rng(2).integers(0, 256, (*shape, 3), np.uint8)
+    expected = np.asarray(Image.fromarray(picture).resize((48, 48), Image.Resampling.BILINEAR))
+    png = io.BytesIO()
+    Image.fromarray(picture).save(png, "PNG")
+    for source in (picture, png.getvalue()):
+        np.testing.assert_array_equal(read_square(source, 48, "stretch"), expected)
+    np.testing.assert_array_equal(read_square(picture, 48), fit_square(picture, 48, "crop"))
+
+
+def test_stretched_shows_what_the_crop_leaves_out() -> None:
+    picture = np.zeros((40, 80, 3), np.uint8)
+    picture[:, :10] = 255
+    assert fit_square(picture, 32).max() == 0
+    assert (fit_square(picture, 32, "stretch")[:, :3] == 255).all()
+
+
+@pytest.mark.parametrize("shape", [(30_000, 1), (1, 30_000)])
+def test_a_strip_is_stretched_a_direction_at_a_time(shape: tuple[int, int]) -> None:
+    """One column of a thousandth of the width of the square that it becomes, or one row."""
+    picture = np.random.default_rng(3).integers(0, 256, (*shape, 3), np.uint8)
+    exact = Image.fromarray(picture).resize((224, 224), Image.Resampling.BILINEAR)
+    found = fit_square(picture, 224, "stretch")
+    assert np.abs(found.astype(int) - np.asarray(exact)).max() <= 1
+
+
+def test_a_long_strip_costs_little() -> None:
+    """Pillow alone would make 224 x 10,000,000 pixels of it first: 9 GB."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert fit_square(np.full((10_000_000, 1, 3), 7, np.uint8), 224, "stretch").max() == 7
+    more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert more < (1 << 20) * (1 if sys.platform == "linux" else 1024)  # kB, bytes elsewhere
+
+
+def test_a_large_jpeg_is_stretched_from_a_reduced_scale() -> None:
+    data = jpeg(Image.linear_gradient("L").resize((1600, 1200)).convert("RGB"), quality=95)
+    seen = look(data, "it", 64, "stretch")
+    assert seen.reduced
+    exact = fit_square(read_picture(data), 64, "stretch").astype(int)
+    assert np.abs(np.asarray(seen.image) - exact).mean() < 0.6
+
+
+def test_another_fit_is_refused_with_the_nearest() -> None:
+    with pytest.raises(UnknownName, match=r"data\.fit 'strech'; did you mean 'stretch'"):
+        fit_square(np.zeros((4, 4, 3), np.uint8), 2, "strech")
 
 
 def test_a_picture_of_many_pixels_is_read_as_long_as_it_is_a_jpeg() -> None:

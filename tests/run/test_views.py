@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from alexnet.data.preprocess import Preprocessing
 from alexnet.errors import UsageError
+from alexnet.models import zoo
+from alexnet.models.build import build
 from alexnet.run.device import Device
 from alexnet.run.views import probabilities, seen
 
@@ -79,6 +82,35 @@ def test_shift_is_the_mean_over_six_moved_and_mirrored_pictures(made):
     expected = answer([v for m in moved for v in (m, m[:, :, ::-1])])
     got = probabilities(Weighed(), PICTURES, made, CPU, views="shift").numpy()
     np.testing.assert_allclose(got, expected, atol=1e-5)
+
+
+def test_scales_are_the_whole_picture_at_three_sides_each_mirrored():
+    """At the side of what is stored, at 7/8 and at 9/8: 16, 14 and 18 pixels, by torch's own resize."""
+    draw = np.random.default_rng(2)
+    stored = torch.from_numpy(draw.integers(0, 256, (3, 16, 16, 3), dtype=np.uint8))
+    made = Preprocessing(16, 16, "0..1", (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+    plain = torch.from_numpy(normalised(stored.numpy())).permute(0, 3, 1, 2).float()
+    got = list(seen(stored, made, "scales"))
+    assert [x.shape[-1] for x in got] == [16, 16, 14, 14, 18, 18]
+    for n, side in enumerate((16, 14, 18)):
+        x = F.interpolate(plain, (side, side), mode="bilinear", align_corners=False)
+        torch.testing.assert_close(got[2 * n], x, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(got[2 * n + 1], x.flip(3), atol=1e-5, rtol=1e-5)
+    for ours, theirs in zip(got, seen(stored, made, "flip"), strict=False):
+        assert torch.equal(ours, theirs), "the first two are those of flip"
+
+
+def test_scales_need_a_network_of_any_size_and_whole_pictures():
+    fixed = build(zoo.network("alexnet-cifar"), 32)
+    with pytest.raises(UsageError, match=r"show pictures of 28, 32, 36 pixels, .* fit those of 32"):
+        probabilities(fixed, PICTURES, Preprocessing(12, 32), CPU, views="scales")
+    with pytest.raises(UsageError, match=r"needs input\.fit = 'resize'"):
+        probabilities(Weighed(), PICTURES, CROP, CPU, views="scales")
+    network = zoo.network("alexnet-bn", classes=3)
+    free = build(network, 64).eval()
+    found = probabilities(free, PICTURES, Preprocessing(12, 64), CPU, views="scales")
+    each = [free(x).softmax(1) for x in seen(PICTURES, Preprocessing(12, 64), "scales")]
+    torch.testing.assert_close(found, torch.stack(each).mean(0), atol=1e-5, rtol=1e-5)
 
 
 def test_unknown_views_are_refused():

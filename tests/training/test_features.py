@@ -13,7 +13,9 @@ from safetensors.torch import save_file
 
 import alexnet
 from alexnet import recipe as recipes
-from alexnet.errors import CheckpointError, DataError, RecipeError
+from alexnet.data.loader import source_of
+from alexnet.errors import CheckpointError, DataError, RecipeError, UsageError
+from alexnet.evaluation import evaluate
 from alexnet.models import zoo
 from alexnet.models.build import build
 from alexnet.run import checkpoint, classifier, log
@@ -316,3 +318,41 @@ def test_a_run_can_be_what_another_starts_from(tmp_path, root, weights):
     empty.mkdir()
     with pytest.raises(CheckpointError, match="holds no checkpoint yet"):
         staged(root, empty)
+
+
+# A network of any size, its dense layers behind an adaptive pool.
+ANY_SIZE = {
+    "model.network": "owt",
+    "model.weights": "",
+    "model.frozen": ["conv*"],
+    "input.size": 80,
+    "evaluation.views": "scales",
+    "evaluation.also": ["flip"],
+}
+
+
+def test_features_at_several_sides_score_as_the_whole_network(tmp_path, root, weights):
+    stage = staged(root, weights, **ANY_SIZE)
+    assert features.hold(stage.test)
+    assert features.hold(stage.validation)
+    kept = stage.test.read(np.arange(20), CPU.torch)
+    assert kept.pictures.shape[1] == 6
+    pictures = source_of(stage.dataset, stage.recipe.data.test)
+    for views in ("scales", "flip"):
+        ours = stage.score(stage.test, views)
+        whole = evaluate(stage.model, pictures, stage.preprocessing, CPU, views=views, top=(1,))
+        assert ours.loss == pytest.approx(whole.loss, rel=1e-4)
+        assert ours.views == views
+    assert stage.score(stage.test, "flip").loss != stage.score(stage.test, "scales").loss
+
+
+def test_maps_of_several_sides_are_not_kept(root, weights):
+    stage = staged(root, weights, **ANY_SIZE | {"model.frozen": ["conv[12]"]})
+    assert features.hold(stage.train)
+    assert not features.hold(stage.test), "pictures of 80 pixels and of 70 have other maps"
+
+
+def test_scales_of_a_network_of_one_size_are_refused_at_once(root, weights):
+    with pytest.raises(UsageError, match=r"views 'scales' show pictures of 28, 32, 36"):
+        staged(root, weights, **{"evaluation.also": ["scales"]})
+    assert not (root / "features").exists()

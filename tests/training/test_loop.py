@@ -36,7 +36,7 @@ from alexnet.models import table
 from alexnet.run import checkpoint, classifier, log
 from alexnet.run.device import Device
 from alexnet.training import learner as learner_module
-from alexnet.training import loop, record
+from alexnet.training import loop, losses, record
 from alexnet.training import stage as stage_module
 from alexnet.training.stage import set_up
 
@@ -181,10 +181,10 @@ def test_the_loss_weighs_each_picture_by_its_class(smoothing):
     log_p = torch.log(logits.exp() / logits.exp().sum(1, keepdim=True))
     target = F.one_hot(labels, 3) * (1 - smoothing) + smoothing / 3
     expected = sum(weights[y] * -(t * p).sum() for y, t, p in zip(labels, target, log_p)) / 8  # noqa: B905
-    got = loop.mean_loss(logits, labels, smoothing, weights)
+    got = losses.mean_loss(logits, labels, smoothing, weights)
     torch.testing.assert_close(got, expected)
-    even = loop.mean_loss(logits, labels, smoothing, torch.ones(3).double())
-    torch.testing.assert_close(even, loop.mean_loss(logits, labels, smoothing, None))
+    even = losses.mean_loss(logits, labels, smoothing, torch.ones(3).double())
+    torch.testing.assert_close(even, losses.mean_loss(logits, labels, smoothing, None))
 
 
 # --- numbers that are none -------------------------------------------------------------------

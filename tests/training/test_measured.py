@@ -33,7 +33,7 @@ def test_nothing_is_measured_that_is_not_needed(tmp_path):
 
 @pytest.mark.parametrize(("scale", "unit"), [("0..1", 255.0), ("0..255", 1.0)])
 def test_channel_means_are_those_of_the_split(scale, unit):
-    asked = plan(input__mean="channel", input__scale=scale).input
+    asked = plan(input__mean="channel", input__scale=scale)
     made = measured.preprocessing(asked, 16, measure(IMAGES, SPLIT.chosen))
     assert made.mean == pytest.approx(tuple(IMAGES[5:25].mean((0, 1, 2)) / unit))
     assert made.mean_picture is None
@@ -42,7 +42,7 @@ def test_channel_means_are_those_of_the_split(scale, unit):
 @pytest.mark.parametrize("scale", ["0..1", "0..255"])
 def test_the_mean_picture_is_that_of_the_split(scale):
     keys = {"input__mean": "picture", "input__scale": scale, "input__std": [1.0, 1.0, 1.0]}
-    asked = plan(**keys, input__size=16).input
+    asked = plan(**keys, input__size=16)
     made = measured.preprocessing(asked, 16, measure(IMAGES, SPLIT.chosen))
     x = made(torch.from_numpy(IMAGES[5:25]))
     assert x.mean(0).abs().max() < 1e-4 * made.levels
@@ -53,7 +53,7 @@ def test_noise_is_in_the_units_of_the_network():
     """Deviation reading: over many draws the noise has 0.1 squared of the pixels' covariance."""
     found = measure(IMAGES, SPLIT.chosen)
     asked = plan(augment__colour=0.1, input__std=[0.2, 0.3, 0.4])
-    made = measured.preprocessing(asked.input, 16, found)
+    made = measured.preprocessing(asked, 16, found)
     noise = measured.noise(asked.augment, made, found)
     assert noise is not None
     scale = np.array([0.2, 0.3, 0.4]) * 255

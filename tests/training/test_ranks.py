@@ -19,7 +19,7 @@ from alexnet.models.rows import LRN, BatchNorm, Conv, Dense, Dropout, Flatten, M
 from alexnet.models.table import Network
 from alexnet.run import checkpoint, log
 from alexnet.run.ranks import Ranks
-from alexnet.training import loop, parallel
+from alexnet.training import losses, parallel
 
 # Eight steps of 25, 25, 25 and 15 pictures: no batch is even, the last one is smaller.
 SHARED = {
@@ -50,6 +50,13 @@ TOWERS = {
     "model.dropout": 0.5,
     "train.parallel": "towers",
     "optim.name": "keras-adam",
+}
+MIXED = {
+    **SHARED,
+    "augment.mixup": 0.4,
+    "train.batch": 20,
+    "train.drop_last": True,
+    "optim.lr": 0.0001,
 }
 
 
@@ -123,14 +130,15 @@ def runs(tmp_path_factory, data_root):
     @cache
     def made(plan):
         folder = tmp_path_factory.mktemp(plan)
-        one = {**PLANS[plan], "train.parallel": "data"}
+        asked = {**PLANS, "mixed": MIXED}[plan]
+        one = {**asked, "train.parallel": "data"}
         for name in ("one", "two"):
             (folder / f"notes-{name}").mkdir()
         changes = [with_two_towers]
         note = partial(noting, folder / "notes-one")
         assert train(folder / "one", data_root, one, *changes, note) == 0
         changes += [partial(noting, folder / "notes-two")]
-        args = (folder / "two", data_root, PLANS[plan], changes)
+        args = (folder / "two", data_root, asked, changes)
         assert together(processes._train, *args) == [0, 0]
         return folder
 
@@ -146,7 +154,7 @@ def assert_near(ours, theirs, share):
         assert gap <= share * value.double().norm() + 1e-6, name
 
 
-@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("plan", [*PLANS, "mixed"])
 def test_the_loss_curve_is_that_of_one_process(runs, plan):
     folder = runs(plan)
     one, *two = (
@@ -319,7 +327,7 @@ def test_the_parts_of_a_loss_average_to_the_whole(weighted):
     logits = torch.randn(10, 4, generator=draw, dtype=torch.float64, requires_grad=True)
     labels = torch.randint(4, (10,), generator=draw)
     weights = torch.tensor([0.5, 1.0, 2.0, 0.1]).double() if weighted else None
-    whole = loop.mean_loss(logits, labels, 0.1, weights)
+    whole = losses.mean_loss(logits, labels, 0.1, weights)
     (expected,) = torch.autograd.grad(whole, logits)
     found, total = torch.zeros_like(logits), 0.0
     for rank, rows in enumerate((slice(0, 7), slice(7, 10), slice(10, 10))):

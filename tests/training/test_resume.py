@@ -68,6 +68,7 @@ RMSPROP = {
     "optim.name": "rmsprop",
     "optim.lr": 0.001,
     "optim.centered": True,
+    "augment.mixup": 0.4,
     "checkpoint.every": "3 steps",
 }
 PLANS = {"muon": MUON, "adam": ADAM, "bf16": BF16, "measured": MEASURED, "rmsprop": RMSPROP}

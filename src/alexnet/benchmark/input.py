@@ -105,7 +105,7 @@ def augmenting(recipe: Recipe, rounds: int) -> Row:
     drawn = shapes.draw(batch, size=side)
     source = Source(drawn.images, drawn.labels, np.arange(batch))
     found = measured.statistics_of(recipe, source, None, Console(quiet=True))
-    prepared = measured.preprocessing(recipe.input, side, found)
+    prepared = measured.preprocessing(recipe, side, found)
     noise = measured.noise(recipe.augment, prepared, found)
     pictures, indices = torch.from_numpy(drawn.images), torch.arange(batch)
 

@@ -10,3 +10,8 @@ ABOUT: Mapping[str, str] = {
     "imagenette": "9,469 + 3,925 photographs of ten classes of ImageNet (fast.ai, version 2)",
     "shapes": "ten kinds of coloured figures drawn from a seed; 2,000 + 500 pictures of any size",
 }
+
+FITS: Mapping[str, str] = {  # how a photograph becomes a square; one that is square comes out alike
+    "crop": "the shorter side scaled, the centre cut out",
+    "stretch": "the whole picture, its sides made equal",
+}

@@ -22,8 +22,9 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from alexnet.data.catalogue import FITS
 from alexnet.data.formats import kind_of, what_instead
-from alexnet.errors import BadPicture, UsageError
+from alexnet.errors import BadPicture, UnknownName, UsageError
 
 ACCEPTED = "JPEG, PNG, WebP, GIF and BMP"
 MAX_PIXELS = 40_000_000  # decoded; a JPEG read at reduced scale may hold four times as many
@@ -111,26 +112,40 @@ def read_picture(
     )
 
 
-def fit_square(picture: np.ndarray, size: int) -> np.ndarray:
-    """Scale the shorter side to ``size`` and cut the centre: ``(size, size, 3)`` uint8, fresh.
+def fit_square(picture: np.ndarray, size: int, fit: str = "crop") -> np.ndarray:
+    """Make a picture a square: ``(size, size, 3)`` uint8, fresh.
 
-    ``picture`` is ``(H, W, 3)`` uint8. The one declared way from a photograph to an array like
-    those of the data sets: Pillow's antialiased bilinear resize to ``size`` by
-    ``floor(size * long / short)``, then a centre crop, with the very pixels of torchvision's
-    ``Resize(size)`` and ``CenterCrop(size)`` on a Pillow picture. A picture of ``size x size``
-    comes back unchanged.
+    ``picture`` is ``(H, W, 3)`` uint8. The declared ways from a photograph to an array like those
+    of the data sets (``catalogue.FITS``), by Pillow's antialiased bilinear resize. ``crop``: to
+    ``size`` by ``floor(size * long / short)``, then a centre crop, with the very pixels of
+    torchvision's ``Resize(size)`` and ``CenterCrop(size)`` on a Pillow picture. ``stretch``: to
+    ``size`` by ``size`` at once. A picture of ``size x size`` comes back unchanged.
 
-    Raises ``BadPicture`` for another array and ``UsageError`` for a size below 1.
+    Raises ``BadPicture`` for another array, ``UsageError`` for a size below 1 and ``UnknownName``
+    for another ``fit``.
     """
     if size < 1:
         raise UsageError(f"picture size {size}: expected 1 or more pixels")
     if picture.ndim != 3:
         raise _bad_array(picture)
-    return np.array(square_of(Image.fromarray(_from_array(picture, picture.size)), size))
+    return np.array(square_of(Image.fromarray(_from_array(picture, picture.size)), size, fit))
 
 
-def square_of(image: Image.Image, size: int) -> Image.Image:
+def square_of(image: Image.Image, size: int, fit: str = "crop") -> Image.Image:
     """Return what ``fit_square`` does with an RGB picture, as a picture."""
+    if fit not in FITS:
+        raise UnknownName("data.fit", fit, FITS)
+    return _stretched(image, size) if fit == "stretch" else _cropped(image, size)
+
+
+def _stretched(image: Image.Image, size: int) -> Image.Image:
+    if image.height > 8 * image.width and image.height > size:
+        # Pillow goes across first: 10,000,000 x 1 would become gigabytes.
+        image = image.resize((image.width, size), Image.Resampling.BILINEAR)
+    return image.resize((size, size), Image.Resampling.BILINEAR)
+
+
+def _cropped(image: Image.Image, size: int) -> Image.Image:
     short = min(image.size)
     # The ends of a strip are cut off before it is scaled: 1 x 10,000,000 would become gigabytes.
     image = _centre(image, *(min(side, 8 * short) for side in image.size))

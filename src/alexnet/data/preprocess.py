@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from alexnet.data import catalogue
 from alexnet.data.whole_levels import resized
 from alexnet.errors import UnknownName, UsageError
 
@@ -27,8 +28,8 @@ MEAN_PICTURE = "mean_picture"
 class Preprocessing:
     """Fit to ``size``, scale to 0..1 (or leave 0..255), subtract the mean, divide by ``std``.
 
-    ``picture_size`` is the side of the stored square pictures: a photograph is brought to it first
-    (``pictures.fit_square``). ``fit``: ``resize`` shows the whole picture, bilinear on floats with
+    ``picture_size`` is the side of the stored square pictures: a photograph is brought to it first,
+    by ``square_fit`` (``pictures.fit_square``: ``crop`` or ``stretch``). ``fit``: ``resize`` shows the whole picture, bilinear on floats with
     half-pixel centres and no antialias, which is what ``tf.image.resize`` does; ``crop`` shows the
     ``size`` x ``size`` window at its centre. ``resize`` = ``uint8`` interpolates to whole levels, as
     OpenCV does (``whole_levels.resized``), before they are scaled.
@@ -48,12 +49,15 @@ class Preprocessing:
     fit: str = "resize"
     mean_picture: Tensor | None = field(default=None, compare=False, repr=False)
     resize: str = "float"
+    square_fit: str = "crop"
 
     def __post_init__(self) -> None:
         if self.fit not in FITS:
             raise UnknownName("input.fit", self.fit, FITS)
         if self.resize not in RESIZES:
             raise UnknownName("input.resize", self.resize, RESIZES)
+        if self.square_fit not in catalogue.FITS:
+            raise UnknownName("data.fit", self.square_fit, catalogue.FITS)
         if self.fit == "crop" and self.size > self.picture_size:
             raise UsageError(
                 f"input.size = {self.size} is more than the {self.picture_size} pixels of the stored "
@@ -116,6 +120,10 @@ class Preprocessing:
     def to_json(self) -> dict[str, Any]:
         """Return plain values; with ``tensors``, ``from_json`` of them gives the same object."""
         plain = {**vars(self), "mean": list(self.mean), "std": list(self.std)}
+        if (
+            self.square_fit == "crop"
+        ):  # left out, as before there was a choice: kept features stay valid
+            del plain["square_fit"]
         return {**plain, MEAN_PICTURE: self.mean_picture is not None}
 
     def tensors(self) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from alexnet.data import arrays, cifar10, shapes
 from alexnet.data.cache import Contents, Dataset, read_cache, read_key, sweep, write_cache
-from alexnet.data.catalogue import ABOUT
+from alexnet.data.catalogue import ABOUT, FITS
 from alexnet.data.photos import folders, imagenet, imagenette
 from alexnet.data.photos.intake import Plan, key_of, take_in
 from alexnet.data.photos.listing import Supply, digest
@@ -82,6 +82,7 @@ def open_dataset(
     root: str | Path | None = None,
     source: str | None = None,
     size: int | None = None,
+    fit: str = "crop",
     verify: bool = False,
     strict: bool = False,
     quiet: bool = False,
@@ -94,20 +95,23 @@ def open_dataset(
     changed are taken in again. ``root`` is where data
     sets are kept (``default_root()``). ``source`` is a folder, an archive or the name of a source;
     it is used, and only it, even if there is a cache already. ``size`` is the side of the pictures
-    in pixels, for data sets that have a choice. ``verify`` compares every byte of the cache with
+    in pixels, for data sets that have a choice; ``fit``, one of ``catalogue.FITS``, is how photographs
+    become that square: pictures that are squares anyway are the same by each. ``verify`` compares every byte of the cache with
     its checksum. ``strict`` makes an error of unreadable pictures and of those in two parts.
     ``quiet`` shows no bar; ``say`` gets a line for each thing that takes time.
 
-    Raises UnknownName for a name that is neither in DATASETS nor there, UsageError for a size or
+    Raises UnknownName for a name that is neither in DATASETS nor there, or another fit, UsageError for a size or
     source that the data set has not, DownloadError if no source answered, DataError if a source is
     damaged or the cache cannot be written.
     """
+    if fit not in FITS:
+        raise UnknownName("data.fit", fit, FITS)
     if name and name not in DATASETS and arrays.is_kept(Path(name).expanduser()):
         return arrays.open_kept(Path(name).expanduser(), size, verify=verify)
     origin, title = _origin(name, source)
     side = origin.size if size is None else size
     home = (default_root() if root is None else Path(root)) / _home(name, title)
-    opening = _Opening(title, origin, home, source, side, verify, strict, quiet, say)
+    opening = _Opening(title, origin, home, source, side, fit, verify, strict, quiet, say)
     try:
         dataset = opening.existing(lambda _: None) or opening.built()
     except OSError as error:
@@ -171,6 +175,7 @@ class _Opening:
     home: Path
     source: str | None
     size: int
+    fit: str
     verify: bool
     strict: bool
     quiet: bool
@@ -178,7 +183,8 @@ class _Opening:
 
     @property
     def folder(self) -> Path:
-        return self.home / f"v1-{self.size}px"
+        cropped = self.fit == "crop" or isinstance(self.origin, Origin)
+        return self.home / f"v1-{'' if cropped else self.fit + '-'}{self.size}px"
 
     def existing(self, say: Say) -> Dataset | None:
         """The cache, if it is there, whole, and of the bytes that were asked for."""
@@ -200,7 +206,7 @@ class _Opening:
             return True
         if self.source is None and not own:
             return True
-        return read_key(self.folder) == key_of(self._supply, self.size)
+        return read_key(self.folder) == key_of(self._supply, self.size, self.fit)
 
     def built(self) -> Dataset:
         """Build the cache, or wait until another process has."""
@@ -213,7 +219,7 @@ class _Opening:
             if isinstance(self.origin, Origin):
                 contents = self.origin.fetch(self.home, self.source, self.size, self.say)
                 return write_cache(self.folder, self.name, contents)
-            plan = Plan(self.name, self.size, strict=self.strict, quiet=self.quiet)
+            plan = Plan(self.name, self.size, self.fit, strict=self.strict, quiet=self.quiet)
             return take_in(self.folder, self._supply, plan, self.say)
 
     @property

@@ -25,7 +25,7 @@ def open_part(
 ) -> Part:
     """Open what ``data`` names; None: the test part of what the model was trained on.
 
-    Pictures are stored in the size that the model was trained on, or their own without a trained
+    Pictures are stored as those that the model was trained on, or in their own size without a trained
     model. Raises ``UsageError`` where there is nothing to open, ``UnknownName`` for what is not there.
     """
     trained = model if model is not None and model.data else None
@@ -34,5 +34,6 @@ def open_part(
         raise UsageError("there is no data set to look at; name one, e.g. cifar10/test")
     name, split = named_split(named)
     side = trained.preprocessing.picture_size if trained else None
-    dataset = open_dataset(name, root=data_root, size=side)
+    fit = trained.preprocessing.square_fit if trained else "crop"
+    dataset = open_dataset(name, root=data_root, size=side, fit=fit)
     return Part(f"{name}/{split}", source_of(dataset, split), dataset.classes)

@@ -61,7 +61,12 @@ def run_and_draw(
     if not ranks.main:
         return result
     dataset = open_dataset(
-        plan.data.name, root=root, size=plan.data.size, say=console.say, quiet=console.quiet
+        plan.data.name,
+        root=root,
+        size=plan.data.size,
+        fit=plan.data.fit,
+        say=console.say,
+        quiet=console.quiet,
     )
     model = load_classifier(folder, say=console.say)
     for path in draw(result, model, dataset, chosen, console.say):

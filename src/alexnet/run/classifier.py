@@ -153,15 +153,15 @@ def refuse_other_classes(
             )
 
 
-def stored_data(models: Sequence[Classifier]) -> tuple[str, int]:
-    """Return the data set that models were trained on, and the side of its stored pictures.
+def stored_data(models: Sequence[Classifier]) -> tuple[str, int, str]:
+    """Return the data set that models were trained on, the side of its stored pictures and their fit.
 
     Models of fresh weights were trained on none. Raises ``UsageError`` where models differ.
     """
     refuse_strangers(models)
     named = [m for m in models if m.data] or list(models)
     first = named[0]
-    side = first.preprocessing.picture_size
+    side, fit = first.preprocessing.picture_size, first.preprocessing.square_fit
     for other in models:
         its = other.preprocessing.picture_size
         if its != side or other.data not in ("", first.data):
@@ -170,4 +170,10 @@ def stored_data(models: Sequence[Classifier]) -> tuple[str, int]:
                 f"{side}x{side}, but the one from {other.origin} of {other.data or 'no data'} at "
                 f"{its}x{its}; models are scored together on the same stored pictures"
             )
-    return first.data, side
+        if other.preprocessing.square_fit != fit:
+            raise UsageError(
+                f"the model from {first.origin} was trained with data.fit = {fit!r}, the one from "
+                f"{other.origin} with {other.preprocessing.square_fit!r}; models are scored "
+                "together on the same stored pictures"
+            )
+    return first.data, side, fit

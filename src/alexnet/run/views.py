@@ -7,6 +7,7 @@ in, probabilities out.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +15,13 @@ from torch.nn import functional as F
 
 from alexnet.data.preprocess import Preprocessing
 from alexnet.errors import UnknownName, UsageError
+from alexnet.models import table
+from alexnet.models.build import AlexNet
+from alexnet.models.table import Network
 from alexnet.run.device import Device
 
-VIEWS = ("centre", "flip", "shift", "ten")
+VIEWS = ("centre", "flip", "shift", "scales", "ten")
+SCALES = (1.0, 7 / 8, 9 / 8)  # of the side of what a network sees; the first two views are "flip"
 
 
 @torch.inference_mode()
@@ -36,12 +41,16 @@ def probabilities(
     - ``flip``: it and its mirror image.
     - ``shift``: six: it, and it moved by one pixel up and left, and down and right (the edge
       reflected), each with its mirror image.
+    - ``scales``: six: the whole picture at its side, at 7/8 and at 9/8 of it, each with its mirror
+      image; for networks that take any size.
     - ``ten``: the windows at the four corners and at the centre of the stored picture, each with
       its mirror image (Krizhevsky et al. 2012, section 4.1).
 
     Raises ``UnknownName`` for other views, ``UsageError`` for ten views of pictures without a
-    border.
+    border, and for scales where windows are cut or the network takes one size only.
     """
+    if views == "scales" and isinstance(module, AlexNet):
+        refuse_one_size(module.network, preprocessing.size)
     found = []
     for x in seen(pictures, preprocessing, views):
         with device.autocast():
@@ -54,8 +63,8 @@ def seen(pictures: Tensor, preprocessing: Preprocessing, views: str) -> Iterator
     """Yield the views of pictures, each float32 ``(N, 3, size, size)``; see ``probabilities``."""
     if views not in VIEWS:
         raise UnknownName("views", views, VIEWS)
-    if views == "ten":
-        yield from _ten(pictures, preprocessing)
+    if views in ("ten", "scales"):
+        yield from (_ten if views == "ten" else _scales)(pictures, preprocessing)
         return
     plain = [preprocessing(pictures)]
     if views == "shift":
@@ -64,6 +73,36 @@ def seen(pictures: Tensor, preprocessing: Preprocessing, views: str) -> Iterator
     yield from plain
     if views != "centre":
         yield from (view.flip(3) for view in plain)
+
+
+def sides(size: int) -> list[int]:
+    """Return the sides of the pictures of ``scales``, in pixels, in their order."""
+    return [round(size * share) for share in SCALES]
+
+
+def refuse_one_size(network: Network, size: int) -> None:
+    """Raise ``UsageError`` for a network whose weights do not fit pictures of all ``sides(size)``."""
+    found = {side: table.totals(table.trace(network, side)).trainable for side in sides(size)}
+    if len(set(found.values())) > 1:
+        told = ", ".join(map(str, sorted(found)))
+        raise UsageError(
+            f"views 'scales' show pictures of {told} pixels, but the dense layers of {network.name} fit "
+            f"those of {size} only; use the views centre or flip, or a network with an adaptive pool, "
+            "e.g. alexnet-bn or owt"
+        )
+
+
+def _scales(pictures: Tensor, preprocessing: Preprocessing) -> Iterator[Tensor]:
+    """Yield the whole pictures at several sides, each followed by its mirror image."""
+    if preprocessing.fit != "resize":
+        raise UsageError(
+            "views 'scales' resizes the whole picture, which needs input.fit = 'resize'; use the views "
+            "centre, flip, shift or ten"
+        )
+    for side in sides(preprocessing.size):
+        x = replace(preprocessing, size=side)(pictures)
+        yield x
+        yield x.flip(3)
 
 
 def _ten(pictures: Tensor, preprocessing: Preprocessing) -> Iterator[Tensor]:

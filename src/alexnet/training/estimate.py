@@ -16,7 +16,7 @@ from alexnet.models import footprint, packing, table, wiring
 from alexnet.models.build import AlexNet
 from alexnet.models.towers import Tower
 from alexnet.recipe import Optim, Recipe
-from alexnet.run import computing
+from alexnet.run import computing, views
 from alexnet.run.device import Device, peak_memory, resident_memory
 from alexnet.run.machine import free_memory
 from alexnet.run.memory import Memory, parts_text, size
@@ -95,8 +95,8 @@ def _activations(run: Planned, batch: int) -> tuple[int, int]:
     frozen = model.frozen if isinstance(model, AlexNet) else frozenset()
     chain = not wiring.held(network.rows)
     kept = footprint.kept(steps, frozen, first, value, chain=chain)
-    scored = table.trace(network, recipe.input.size)
-    pictures = 4 * 3 * recipe.input.size**2
+    side = _scored_side(recipe)
+    scored, pictures = table.trace(network, side), 4 * 3 * side**2
     once = features.BATCH * (footprint.passing(scored[:first], value) + pictures) if first else 0
     behind = batch * (footprint.passing(scored[first:], value) + (0 if first else pictures))
     return kept, max(once, behind)
@@ -108,13 +108,20 @@ def _side(recipe: Recipe) -> int:
     return max([recipe.input.size, *sides])
 
 
+def _scored_side(recipe: Recipe) -> int:
+    """Return the side of the largest pictures that are scored."""
+    size, plan = recipe.input.size, recipe.evaluation
+    return max(views.sides(size)) if "scales" in (plan.views, *plan.also) else size
+
+
 def _stored(run: Planned) -> int:
-    """Return the bytes of a picture's features, with those of its mirror image where it is seen."""
+    """Return the bytes of a picture's features, with those of its mirror image or of its copies."""
     assert isinstance(run.model, AlexNet)
     names = wiring.entering(run.model.network.rows, run.first)
     shape = packing.packed_shape([run.model.shapes[name] for name in names])
-    views = 1 if run.recipe.augment.flip == "none" else 2
-    return math.prod(shape) * run.value * views
+    augment = run.recipe.augment
+    count = augment.copies or (1 if augment.flip == "none" else 2)
+    return math.prod(shape) * run.value * count
 
 
 def _data(parts: Mapping[str, Source], stored: int, device: Device) -> int:

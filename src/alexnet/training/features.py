@@ -1,7 +1,7 @@
 """Frozen layers run once: what leaves them is kept on the disk and read like pictures.
 
-For every picture of a split, and its mirror image where the recipe flips, in the precision of the
-run: bfloat16 values as their bits, so that training from them is training through them. A folder
+For every picture of a split, and its mirror image where the recipe flips, or of its augmented copies
+(``copies``), in the precision of the run: bfloat16 values as their bits, so that training from them is training through them. A folder
 ``features/DATA-SPLIT-KEY`` is whole or not there; the key covers all that the values depend on.
 """
 
@@ -29,14 +29,16 @@ from alexnet.data.preprocess import Preprocessing
 from alexnet.errors import DataError
 from alexnet.exchange.filling import tensors_of
 from alexnet.exchange.pretrained import digest
-from alexnet.models import packing, wiring
+from alexnet.models import packing, table, wiring
 from alexnet.models.build import AlexNet, keep_dropping
 from alexnet.run.device import Device
 from alexnet.run.files import sync_file, sync_folder, write_text
 from alexnet.run.log import Console, minutes
+from alexnet.run.views import seen, sides
+from alexnet.training.copies import Copies
 
 FORMAT = 1
-VIEWS = ("centre", "flip")  # the views that stored features can give
+VIEWS = {"centre": 1, "flip": 2, "scales": 6}  # what stored features can give, each begins the next
 BATCH = 128
 VALUES, MANIFEST = "values.npy", "manifest.json"
 
@@ -74,6 +76,26 @@ class Plan:
     first: int
     preprocessing: Preprocessing
     device: Device
+    copies: Copies | None = None  # in place of the picture and its mirror image
+
+    def seen(self, batch: Batch, views: int) -> Iterator[Tensor]:
+        """Yield what the first row sees of a batch, each float32 ``(N, 3, size, size)``."""
+        if self.copies is not None:
+            yield from self.copies.of(batch)
+            return
+        name = next(name for name, count in VIEWS.items() if count == views)
+        yield from seen(batch.pictures, self.preprocessing, name)
+
+    def give(self, views: set[str]) -> bool:
+        """Say whether features can stand for these views: of one shape, whatever the pictures' side."""
+        if not views <= VIEWS.keys():
+            return False
+        asked = sides(self.model.size) if "scales" in views else [self.model.size]
+        return len({self._shapes_at(side) for side in asked}) == 1
+
+    def _shapes_at(self, side: int) -> tuple[tuple[int, ...], ...]:
+        steps = table.trace(self.model.network, side)
+        return tuple(step.outputs for step in steps if step.row.name in self.kept)
 
     @property
     def rows(self) -> list[str]:
@@ -98,7 +120,10 @@ class Plan:
     def facts(
         self, fingerprint: str, part: str, chosen: NDArray[np.int64], views: int
     ) -> dict[str, Any]:
-        """Return all that the values depend on, as JSON has it; ``views``: 1, or 2 with mirrored."""
+        """Return all that the values depend on, as JSON has it.
+
+        ``views``: one of the counts of ``VIEWS``, or how many copies.
+        """
         facts = {
             "format": FORMAT,
             "weights": digest(tensors_of(self.model, self.rows)),
@@ -112,6 +137,7 @@ class Plan:
             "views": views,
             "precision": self.device.precision,
             "device": self.device.torch.type,
+            **({} if self.copies is None else self.copies.facts()),
         }
         return dict(json.loads(json.dumps(facts)))
 
@@ -204,10 +230,7 @@ def _values(plan: Plan, source: Source, views: int) -> Iterator[NDArray[np.uint8
     plan.model.eval()
     try:
         for part in in_order(source, BATCH, plan.device.torch):
-            x = plan.preprocessing(part.pictures)
-            with plan.device.autocast():
-                seen = [x, x.flip(3)][:views]
-                outputs = [_features(plan, view) for view in seen]
+            outputs = [_features(plan, view) for view in plan.seen(part, views)]
             stacked = torch.stack([_plain(y, plan.dtype) for y in outputs], 1)
             yield stacked.flatten(2).view(torch.uint8).numpy()
     finally:
@@ -215,8 +238,9 @@ def _values(plan: Plan, source: Source, views: int) -> Iterator[NDArray[np.uint8
 
 
 def _features(plan: Plan, pictures: Tensor) -> Tensor:
-    found = plan.model.activations(pictures, plan.kept)
-    return packing.pack([found[name] for name in plan.kept])
+    with plan.device.autocast():
+        found = plan.model.activations(pictures, plan.kept)
+        return packing.pack([found[name] for name in plan.kept])
 
 
 def _plain(y: Tensor, dtype: torch.dtype) -> Tensor:
@@ -224,11 +248,14 @@ def _plain(y: Tensor, dtype: torch.dtype) -> Tensor:
     return stored.to("cpu", dtype).contiguous()
 
 
-def chosen_views(features: Tensor, mirrored: Tensor | None) -> Tensor:
-    """Return ``(N, *shape)`` of a batch's ``(N, views, *shape)``: of the mirror image where told so."""
+def chosen_views(features: Tensor, which: Tensor | None) -> Tensor:
+    """Return ``(N, *shape)`` of a batch's ``(N, views, *shape)``: of the view told, else the first.
+
+    ``which``: ``(N,)``, bool (the mirror image where true) or int64.
+    """
     device = features.device
     rows = torch.arange(len(features), device=device)
-    x = features[rows, 0 if mirrored is None else moved(mirrored, device).long()]
+    x = features[rows, 0 if which is None else moved(which, device).long()]
     return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
 
@@ -256,9 +283,9 @@ def score(
     for part in in_order(source, batch, plan.device.torch):
         if dropout is not None:
             keep_dropping(module, seed=dropout, step=int(part.indices[0]))
-        seen = part.pictures.unbind(1)[: 2 if views == "flip" else 1]
         with plan.device.autocast():
-            logits = [module(view, plan.first) for view in seen]
+            each = part.pictures.unbind(1)[: VIEWS[views]]
+            logits = [module(view, plan.first) for view in each]
         found.append(torch.stack([x.float().softmax(1) for x in logits]).mean(0).cpu())
         labels.append(part.labels.cpu())
     module.train(was_training)

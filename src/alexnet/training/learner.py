@@ -57,7 +57,7 @@ def behind(
     if not learner.first:
         return data
     plan = features.Plan(learner.whole, learner.first, data.preprocessing, device)
-    found = run_once(plan, data.recipe, data.dataset, data.parts, root, console)
+    found = run_once(plan, data.recipe, data.dataset, data.parts, root, console, data.noise)
     return replace(data, parts=found)
 
 

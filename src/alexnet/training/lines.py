@@ -30,8 +30,15 @@ def beforehand(stage: Stage, progress: Progress, step_seconds: float) -> str:
         f"{stage.epochs} epochs of {stage.steps_per_epoch} steps\n"
         f"on {stage.device.describe()}: {work / 1e12:.1f} T multiply-adds, roughly "
         f"{minutes(step_seconds * UPDATE * left * mean / max(now, 1.0))} at the present speed of this machine\n"
-        f"{opening_text(stage.memory)}"
+        f"{opening_text(stage.memory)}{_of_mixtures(stage)}"
     )
+
+
+def _of_mixtures(stage: Stage) -> str:
+    """Say what the training figures are of, where they are not of pictures."""
+    if not stage.recipe.augment.mixup:
+        return ""
+    return "\nloss and acc in training are of mixed pictures, acc against the heavier of two labels"
 
 
 def bar(stage: Stage, progress: Progress, sums: list[float], seconds: float, done: int) -> str:

@@ -29,17 +29,19 @@ from alexnet.run.device import Device
 from alexnet.run.ranks import ALONE, Ranks
 from alexnet.training import (
     augmentation,
+    copies,
     features,
     forward,
     groups,
     guard,
     lines,
+    mixing,
     optim,
     record,
     schedule,
     sides,
 )
-from alexnet.training.losses import Losses, Taken, mean_loss, wide
+from alexnet.training.losses import Losses, Taken, batch_loss, wide
 from alexnet.training.saving import Progress, restore, save
 from alexnet.training.stage import Stage, set_up
 
@@ -169,11 +171,12 @@ def train_step(stage: Stage, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
     parallel, total = stage.parallel, len(batch.everyone)
     seed = fold(plan.seed, "dropout")
     begin_step(stage.model, seed=seed, step=step, first=batch.first, total=total)
-    x = prepare(stage, batch, generator(plan.seed, "augment", step), step)
+    kept = mixing.share(stage.recipe.augment.mixup, plan.seed, step)
+    x = mixing.mixed(prepare(stage, batch, generator(plan.seed, "augment", step), step), kept)
     with stage.device.autocast():
         logits = stage.forward(x)
-    how = (logits.float(), batch.labels, plan.label_smoothing, stage.class_weights)
-    loss = parallel.loss(*how, total) if parallel.divided else mean_loss(*how)
+    how = (logits.float(), batch.labels, plan.label_smoothing, stage.class_weights, total)
+    loss = batch_loss(parallel, *how, kept)
     right = (logits.detach().argmax(1) == batch.labels).sum()
     loss.backward()  # type: ignore[no-untyped-call]
     if stage.masters is not None:
@@ -221,7 +224,8 @@ def prepare(stage: Stage, batch: Batch, draw: torch.Generator, step: int) -> Ten
     prepared = sides.at(stage.preprocessing, stage.recipe, step, stage.total)
     draws = augmentation.draw(plan, prepared, batch.everyone, epoch, draw).rows(batch.rows)
     if stage.first:
-        return features.chosen_views(batch.pictures, draws.mirrored)
+        copy = copies.chosen(batch.indices, epoch, plan.copies) if plan.copies else draws.mirrored
+        return features.chosen_views(batch.pictures, copy)
     noise = augmentation.noise_at(plan, stage.noise, step, **_lengths(stage))
     return augmentation.apply(plan, prepared, noise, batch.pictures, draws)
 

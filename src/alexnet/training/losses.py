@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from alexnet.errors import NotFinite
 from alexnet.run.device import Device
+from alexnet.training import mixing
 from alexnet.training.parallel import Parallel
 
 
@@ -95,6 +96,27 @@ def mean_loss(
         return F.cross_entropy(logits, labels, label_smoothing=smoothing)
     each = F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
     return (each * class_weights[labels]).mean()
+
+
+def batch_loss(
+    parallel: Parallel,
+    logits: Tensor,
+    labels: Tensor,
+    smoothing: float,
+    class_weights: Tensor | None,
+    total: int,
+    kept: float = 1.0,
+) -> Tensor:
+    """Return what a process goes back from: the mean loss of a batch of ``total``, or its own part of it.
+
+    ``kept``: the share of itself that every picture kept when it was mixed (``mixing.share``).
+    """
+
+    def against(labels: Tensor) -> Tensor:
+        how = (logits, labels, smoothing, class_weights)
+        return parallel.loss(*how, total) if parallel.divided else mean_loss(*how)
+
+    return mixing.loss(against, labels, kept)
 
 
 def _not_finite(taken: Taken, loss: float) -> str:

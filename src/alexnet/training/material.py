@@ -54,7 +54,7 @@ def gather(
     parts = _parts(recipe, dataset)
     train = parts["train"]
     found = measured.statistics_of(recipe, train, folder, console)
-    prepared = measured.preprocessing(recipe.input, train.images.shape[1], found)
+    prepared = measured.preprocessing(recipe, train.images.shape[1], found)
     noise = measured.noise(recipe.augment, prepared, found)
     weighs = recipe.train.balance == "loss"
     weights = class_weights(train.targets, len(dataset.classes)) if weighs else None
@@ -64,7 +64,9 @@ def gather(
 def _open(recipe: Recipe, root: Path | None, console: Console) -> Dataset:
     """Open the data set and, of photographs, say what was found in them."""
     data = recipe.data
-    found = open_dataset(data.name, root=root, size=data.size, say=console.say, quiet=console.quiet)
+    found = open_dataset(
+        data.name, root=root, size=data.size, fit=data.fit, say=console.say, quiet=console.quiet
+    )
     if report := found.report():
         console.say(report_text.render(report))
     return found

@@ -23,7 +23,7 @@ from alexnet.data.loader import Source
 from alexnet.data.preprocess import Preprocessing
 from alexnet.data.statistics import Statistics, measure
 from alexnet.errors import CheckpointError
-from alexnet.recipe import Augment, Input, Recipe
+from alexnet.recipe import Augment, Recipe
 from alexnet.run.files import write_bytes
 from alexnet.run.log import Console
 
@@ -78,8 +78,9 @@ def _digest(arrays: Mapping[str, NDArray[np.generic]]) -> str:
     return digest.hexdigest()
 
 
-def preprocessing(plan: Input, picture_size: int, found: Statistics | None) -> Preprocessing:
-    """Turn a recipe's ``[input]`` into the object that travels with the weights."""
+def preprocessing(recipe: Recipe, picture_size: int, found: Statistics | None) -> Preprocessing:
+    """Turn a recipe's ``[input]`` and ``data.fit`` into the object that travels with the weights."""
+    plan = recipe.input
     mean, picture = plan.mean, None
     if isinstance(mean, str):
         assert found is not None
@@ -90,9 +91,8 @@ def preprocessing(plan: Input, picture_size: int, found: Statistics | None) -> P
             if mean == "channel"
             else ((0.0, 0.0, 0.0), torch.from_numpy(found.mean_picture))
         )
-    return Preprocessing(
-        picture_size, plan.size, plan.scale, mean, plan.std, plan.fit, picture, plan.resize
-    )
+    how = (plan.size, plan.scale, mean, plan.std, plan.fit, picture, plan.resize)
+    return Preprocessing(picture_size, *how, square_fit=recipe.data.fit)
 
 
 def noise(plan: Augment, prepared: Preprocessing, found: Statistics | None) -> Tensor | None:

@@ -21,6 +21,7 @@ from alexnet.models.table import Network
 from alexnet.models.towers import Tower
 from alexnet.recipe import Recipe
 from alexnet.run.ranks import ALONE, Ranks
+from alexnet.training import mixing
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,7 @@ def of(recipe: Recipe, ranks: Ranks, network: Network, *, resumed: bool = False)
             f"train.compile = true works in one process, not in {ranks.world}; set it to false"
         )
     if recipe.train.parallel == "data" or (resumed and ranks.world == 1):
+        mixing.refuse_apart(recipe, ranks.world)
         return Parallel(ranks)
     if ranks.world != 2:
         raise RecipeError(

@@ -11,6 +11,7 @@ from alexnet.errors import RecipeError
 from alexnet.models import table
 from alexnet.models.table import Network
 from alexnet.recipe import Recipe
+from alexnet.run import views
 
 GROWING = 0.75  # of the run; the rest of it is spent at the last side
 UNIT = 16  # pixels; a few sides, not one a step: kernels are chosen anew for each
@@ -44,7 +45,9 @@ def mean(cost: Callable[[int], int], recipe: Recipe, steps: range, total: int) -
 
 
 def refuse_unfit(recipe: Recipe, network: Network) -> None:
-    """Raise ``RecipeError`` where the weights of one side do not fit the pictures of another."""
+    """Raise ``UsageError`` where the weights of one side do not fit the pictures of another."""
+    if "scales" in (recipe.evaluation.views, *recipe.evaluation.also):
+        views.refuse_one_size(network, recipe.input.size)
     asked = sorted({*recipe.train.sides, recipe.input.size})
     found = {side: table.totals(table.trace(network, side)).trainable for side in asked}
     if len(set(found.values())) > 1:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
+
+from torch import Tensor
 
 from alexnet.data.cache import Dataset
 from alexnet.data.loader import Source
@@ -15,7 +18,7 @@ from alexnet.models.build import AlexNet
 from alexnet.models.table import Network
 from alexnet.recipe import Augment, Model, Recipe
 from alexnet.run.log import Console
-from alexnet.training import features
+from alexnet.training import copies, features
 
 
 def network_of(plan: Model, classes: int | None) -> Network:
@@ -51,13 +54,20 @@ def start_from(model: AlexNet, plan: Model, root: Path | None, console: Console)
 def rows_run_once(recipe: Recipe, model: AlexNet) -> int:
     """Count the frozen rows that can run once: only where no picture is changed but by mirroring.
 
-    A mean picture is not mirrored with the pictures, so that their features cannot be kept apart.
+    Or where copies of it are changed beforehand (``augment.copies``); raises ``RecipeError`` where no
+    frozen row begins the network, which could run on them. Mixing is no change of a picture: what left the rows is mixed instead (``mixing``). A mean picture is not mirrored with the pictures, so that their features cannot be kept apart.
     """
+    fixed = transfer.fixed_rows(table.trace(model.network, model.size), model.frozen)
+    if recipe.augment.copies and not fixed:
+        raise RecipeError(
+            f"augment.copies = {recipe.augment.copies} keeps what frozen rows give, and model.frozen = "
+            f"{list(recipe.model.frozen)} does not hold {model.network.name} from its first row on; "
+            "freeze its norms too, or set augment.copies = 0"
+        )
     flips = recipe.augment.flip != "none" and recipe.input.mean == "picture"
-    moved = recipe.augment.model_copy(update={"flip": "none"}) != Augment()
-    if flips or moved or recipe.train.sides:
-        return 0
-    return transfer.fixed_rows(table.trace(model.network, model.size), model.frozen)
+    moved = recipe.augment.model_copy(update={"flip": "none", "mixup": 0.0}) != Augment()
+    changes = flips or moved or bool(recipe.train.sides)
+    return 0 if changes and not recipe.augment.copies else fixed
 
 
 def run_once(
@@ -67,16 +77,25 @@ def run_once(
     parts: dict[str, Source],
     root: Path | None,
     console: Console,
+    noise: Tensor | None = None,
 ) -> dict[str, Source]:
-    """Put features in the place of pictures, in the splits that can be read from them."""
+    """Put features in the place of pictures, in the splits that can be read from them.
+
+    ``noise``: of the colours (``measured.noise``), for copies that have it.
+    """
     found = dict(parts)
+    made = copies.of_recipe(recipe, plan.preprocessing, noise)
     for name, source in parts.items():
         views = _views(recipe, name)
-        if views <= set(features.VIEWS):
+        if plan.give(views):
             part = next(p for p, of in dataset.parts.items() if of.images is source.images)
-            facts = plan.facts(dataset.fingerprint, part, source.chosen, 1 + ("flip" in views))
+            how = replace(plan, copies=made if name == "train" else None)
+            count = (
+                recipe.augment.copies if how.copies else max(map(features.VIEWS.__getitem__, views))
+            )
+            facts = how.facts(dataset.fingerprint, part, source.chosen, count)
             title = re.sub(r"[^\w.-]+", "_", dataset.name)[-40:] + f"-{name}"
-            found[name] = features.once(plan, source, title, facts, root or default_root(), console)
+            found[name] = features.once(how, source, title, facts, root or default_root(), console)
     return found
 
 

@@ -19,7 +19,7 @@ from PIL import Image
 
 from alexnet.data.cache import Dataset
 from alexnet.data.card import card, channel_statistics, render
-from alexnet.data.photos import folders, growing, intake, pool
+from alexnet.data.photos import folders, growing, intake, listing, pool
 from alexnet.data.photos.intake import Plan, tasks_of
 from alexnet.data.photos.report_text import columns
 from alexnet.data.photos.report_text import render as report_text
@@ -105,6 +105,52 @@ def test_a_phone_picture_stands_upright(own: Path, taken_in: Dataset) -> None:
     turned = np.rot90(stored, -1).astype(int)
     assert np.abs(image - turned).mean() < 1
     assert np.abs(image.astype(int) - stored).mean() > 5
+
+
+def test_whole_pictures_are_stored_beside_the_centres(tmp_path: Path) -> None:
+    own = small(tmp_path / "own")  # of 80 x 60 pixels
+    centres, whole = (opened(own, tmp_path / "root", fit=fit) for fit in ("crop", "stretch"))
+    assert centres.folder
+    assert whole.folder
+    assert centres.folder.name == "v1-64px"
+    assert whole.folder == centres.folder.with_name("v1-stretch-64px")
+    names = whole.names("train")
+    assert names
+    for name, image in zip(names, whole.parts["train"].images, strict=True):
+        rgb = Image.fromarray(read_picture(own / name))
+        expected = np.asarray(rgb.resize((SIZE, SIZE), Image.Resampling.BILINEAR))
+        np.testing.assert_array_equal(image, expected, err_msg=name)
+    told, before = whole.report(), centres.report()
+    assert told
+    assert before
+    assert (told["fit"], before["fit"]) == ("stretch", "crop")
+    assert "stored 64x64 (the whole picture, its sides made equal)" in report_text(told)
+    assert "stored 64x64\n" in report_text(before)
+    assert report_text({k: v for k, v in before.items() if k != "fit"}) == report_text(before)
+    again = opened(own, tmp_path / "root", fit="stretch", say=pytest.fail)
+    assert again.fingerprint == whole.fingerprint != centres.fingerprint
+
+
+def test_a_cache_from_before_there_was_a_choice_is_still_the_right_one(tmp_path: Path) -> None:
+    supply = folders.supply(small(tmp_path / "own"))
+    assert intake.key_of(supply, 64) == listing.digest(supply.key, 1, 64)
+    assert intake.key_of(supply, 64, "stretch") != intake.key_of(supply, 64)
+
+
+def test_one_intake_does_not_sweep_away_what_another_was_killed_in(tmp_path: Path) -> None:
+    for folder, other in (("v1-64px", "v1-stretch-64px"), ("v1-stretch-64px", "v1-64px")):
+        killed = intake._work_folder(tmp_path / other, "a" * 64)
+        killed.mkdir()
+        intake._work_folder(tmp_path / folder, "b" * 64)
+        assert killed.is_dir()
+        killed.rmdir()
+
+
+def test_squares_are_the_same_by_every_fit(data_root: Path) -> None:
+    one, other = (open_dataset("shapes", root=data_root, fit=f) for f in ("crop", "stretch"))
+    assert one.folder == other.folder
+    with pytest.raises(UnknownName, match=r"data\.fit 'squash'"):
+        open_dataset("shapes", root=data_root, fit="squash")
 
 
 @pytest.mark.parametrize("ending", ["tar", "tgz"])

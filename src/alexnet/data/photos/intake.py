@@ -43,18 +43,23 @@ _WORK = ".intake-"
 
 @dataclass(frozen=True)
 class Plan:
-    """How photographs are taken in: ``name`` of the data set, ``size`` of the stored squares."""
+    """How photographs are taken in: ``name`` of the data set, ``size`` of the stored squares.
+
+    ``fit``: how a photograph becomes one, see ``pictures.fit_square``.
+    """
 
     name: str
     size: int
+    fit: str = "crop"
     strict: bool = False
     quiet: bool = False
     workers: int | None = None  # processes; None: one a core
 
 
-def key_of(supply: Supply, size: int) -> str:
+def key_of(supply: Supply, size: int, fit: str = "crop") -> str:
     """Return the name of what an intake would give: the same bytes by the same rules."""
-    return digest(supply.key, RULES, size)
+    # "crop" goes unnamed, as before there was a choice, so that caches of then are known.
+    return digest(supply.key, RULES, size, *(() if fit == "crop" else (fit,)))
 
 
 def take_in(folder: Path, supply: Supply, plan: Plan, say: Say) -> Dataset:
@@ -66,11 +71,12 @@ def take_in(folder: Path, supply: Supply, plan: Plan, say: Say) -> Dataset:
     """
     say(f"{plan.name}: listing {supply.source}")
     listing = supply.listing()
-    key = key_of(supply, plan.size)
+    key = key_of(supply, plan.size, plan.fit)
     cache = Growing(_work_folder(folder, key), listing, plan.size)
     notes = cache.open(say)
     _decode(cache, notes, plan, say)
-    found = report.build(listing, notes.records, notes.faults, cache.reader(), plan.size)
+    squares = (plan.size, plan.fit)
+    found = report.build(listing, notes.records, notes.faults, cache.reader(), *squares)
     report.refuse(found, strict=plan.strict)
     facts = {"name": plan.name, "key": key, "source": _printable(supply.source)}
     _close(cache, notes, found, facts)
@@ -105,7 +111,7 @@ def _decode(cache: Growing, notes: Journal, plan: Plan, say: Say) -> None:
     if not there:
         return
     files = {part: str(cache.path(part)) for part in cache.listing.parts}
-    settings = {"size": cache.size, "start": cache.start, "files": files}
+    settings = {"size": cache.size, "fit": plan.fit, "start": cache.start, "files": files}
     workers = max(1, min(plan.workers or pool.cores(), len(there) // _PER_TASK))
     total, done = len(entries), len(entries) - len(there)
     tasks = tasks_of(cache.listing, there, cache.rows)

@@ -23,11 +23,12 @@ def build(
     faults: Mapping[int, str],
     row_of: Callable[[int], np.ndarray],
     size: int,
+    fit: str = "crop",
 ) -> dict[str, Any]:
     """Return the report of an intake as JSON-able values.
 
     ``records`` (N,) and ``faults`` by place are those of ``listing``'s pictures, ``row_of`` gives
-    the stored pixels of one.
+    the stored pixels of one, which ``fit`` made a square of ``size``.
     """
     parts = np.array([entry.part for entry in listing.entries])
     twice = same_bytes(records["digest"])
@@ -37,6 +38,7 @@ def build(
     within = [[names[i] for i in g] for g in twice if len({parts[i] for i in g}) == 1]
     return {
         "size": size,
+        "fit": fit,
         "classes": list(listing.classes),
         "parts": {part: _part(listing, records, parts == part, size) for part in listing.parts},
         "unreadable": [

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from unicodedata import east_asian_width
 
+from alexnet.data.catalogue import FITS
 from alexnet.data.photos.listing import some
 from alexnet.data.photos.report import pair_text
 
@@ -20,10 +21,11 @@ def render(report: Mapping[str, Any]) -> str:
 
 
 def _parts(report: Mapping[str, Any]) -> Iterator[str]:
-    size = report["size"]
+    size, fit = report["size"], report.get("fit", "crop")  # reports of version 0.1 have no fit
+    how = "" if fit == "crop" else f" ({FITS[fit]})"
     for name, part in report["parts"].items():
         left_out = f", {part['unreadable']:,} unreadable left out" if part["unreadable"] else ""
-        yield f"{name}: {part['pictures']:,} pictures{left_out}, stored {size}x{size}"
+        yield f"{name}: {part['pictures']:,} pictures{left_out}, stored {size}x{size}{how}"
         if part["pictures"]:
             yield f"  width {_spread(part['width'])}; height {_spread(part['height'])} (pixels)"
             yield "  " + ", ".join(f"{n:,} {kind}" for kind, n in part["kinds"].items())

@@ -3,7 +3,7 @@
 ``python -m alexnet.data.photos.worker`` is started by ``alexnet.data.photos.pool``; it ends with its input, so
 none outlives the program that started it. One line of JSON says what to do::
 
-    {"size": 256, "start": 128, "files": {"train": "..."}}         once
+    {"size": 256, "fit": "crop", "start": 128, "files": {"train": "..."}}         once
     {"pictures": [[path, offset, bytes, part, row], ...], "here": false}   then, any number of
 
 With ``here`` the bytes of the files follow, else they are read where they lie. The answer is a
@@ -34,6 +34,7 @@ class Decoder:
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._size, self._start = int(settings["size"]), int(settings["start"])
+        self._fit = str(settings["fit"])
         self._stored = {
             part: open(path, "r+b", buffering=0)  # noqa: SIM115
             for part, path in settings["files"].items()
@@ -50,7 +51,7 @@ class Decoder:
             data = b""
             try:
                 data = source.read(count) if source else self._read(path, offset, count)
-                seen = look(data, "it", self._size)
+                seen = look(data, "it", self._size, self._fit)
                 pixels = seen.image.tobytes()
                 self._store(part, row, pixels)
                 records[place] = of_picture(data, seen, pixels)

@@ -93,7 +93,7 @@ def gather(
 
 def _opened(result: Result, root: str | Path | None, say: Callable[[str], None]) -> Dataset:
     plan = result.recipe.data
-    found = open_dataset(plan.name, root=root, size=plan.size, say=say)
+    found = open_dataset(plan.name, root=root, size=plan.size, fit=plan.fit, say=say)
     record.refuse_other_data(result.folder, found)
     return found
 

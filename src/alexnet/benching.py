@@ -39,6 +39,7 @@ def step(
     rounds: Annotated[int, Option(help="Steps to time.")] = 7,
     precision: Precision = "auto",
     optimizer: Annotated[str, Option(help="sgd, adam, keras-sgd, keras-adam, muon, 2012.")] = "sgd",
+    convolutions: Annotated[str, Option(help="auto, winograd or direct.")] = "auto",
     parts: Annotated[
         bool, Option("--parts", help="Say where time and memory go, by layer and by kind.")
     ] = False,
@@ -60,18 +61,19 @@ def step(
     from alexnet.benchmark.step_record import step_rows
 
     chosen = _ready(record, device, precision)
+    what: dict[str, Any] = {"batch": batch, "size": size, "optimizer": optimizer}
+    what["convolutions"] = convolutions
     if parts or predict:
         from alexnet.benchmark.whole import explain
 
         if record is not None:
             raise BadParameter("--record keeps a measured step; leave out --parts and --predict")
-        what: dict[str, Any] = {"batch": batch, "size": size, "optimizer": optimizer}
         asked: dict[str, Any] = {"parts": parts, "predicts": predict}
         rates = (matrix_rate, memory_rate)
         told = explain(network, chosen, rounds=rounds, rates=rates, **asked, **what)
         write(told.to_json() if as_json else told.text())
         return
-    found = step_speed(network, chosen, batch=batch, size=size, rounds=rounds, optimizer=optimizer)
+    found = step_speed(network, chosen, rounds=rounds, **what)
     _keep(record, STEP, step_rows(found), chosen, {"network": network, "batch": batch})
     write(found.to_json() if as_json else step_text(found))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from alexnet.errors import UsageError
+from alexnet.errors import UnknownName, UsageError
 from alexnet.models import convolution
 from alexnet.models.layers import Conv2d
 from alexnet.run import computing
@@ -138,6 +138,11 @@ def test_the_record_says_why_it_could_not(monkeypatch):
     assert convolutions() == ("direct (no C++ compiler on this machine)", False)
     found = plan_here(CPU, **PLACE, convolutions=convolutions()[0])
     assert found.to_json()["convolutions"] == "direct (no C++ compiler on this machine)"
+
+
+def test_an_unknown_kind_is_named():
+    with pytest.raises(UnknownName, match=r"'fft'.*auto, direct, winograd"):
+        convolutions(asked="fft")
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,7 @@ def step_text(found: StepSpeed) -> str:
     """Write one measurement for a terminal."""
     return (
         f"{found.network} at {found.size}x{found.size}, batch {found.batch}, {found.precision}, on "
-        f"{found.device}\n"
+        f"{found.device}, convolutions {found.computing['convolutions']}\n"
         f"  step           {found.seconds * 1e3:.0f} ms (median of {found.rounds}; "
         f"{found.fastest * 1e3:.0f} to {found.slowest * 1e3:.0f})\n"
         f"  images/s       {found.images_per_second:.1f}\n"

@@ -16,13 +16,14 @@ def step_rows(found: StepSpeed) -> list[Row]:
     mean = (low + middle + high) / 3
     spread = Spread(found.rounds, low, middle, mean, high, Spread.of(rates).deviation)
     where = f"{found.network} at {found.size}, batch {found.batch}, {found.precision}"
+    convolutions = found.computing["convolutions"]
     more = {
         "step, ms": 1e3 * found.seconds,
         "TFLOP/s": found.step_flops / 1e12,
         "peak memory, MiB": found.peak_memory / 2**20,
     }
     row = Row(
-        f"{where}, {found.optimizer}",
+        f"{where}, {found.optimizer}, {convolutions}",
         "pictures/s",
         spread,
         "the matrix rate",

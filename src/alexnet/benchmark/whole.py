@@ -49,13 +49,15 @@ def explain(
     optimizer: str,
     parts: bool,
     predicts: bool,
+    convolutions: str = "auto",
     rates: tuple[float | None, float | None] = (None, None),
 ) -> Explained:
     """Take a step apart, or predict it, or both, as ``parts`` and ``predicts`` say.
 
     ``rates``: matrix and memory rate of other hardware, for which the step is then predicted and
-    nothing is measured; else both are measured here, just before and just after the steps. Raises
-    ``UsageError`` for one rate without the other, or counts below 1.
+    nothing is measured; else both are measured here, just before and just after the steps.
+    ``convolutions``: as the recipe key; a prediction counts every multiplication of direct ones.
+    Raises ``UsageError`` for one rate without the other, or counts below 1.
     """
     if rounds < 1:
         raise UsageError(f"rounds must be at least 1, got {rounds}")
@@ -63,7 +65,7 @@ def explain(
     for_other = _both(rates)
     subject = None
     if parts or not for_other:
-        subject = Subject(network, device, **what)
+        subject = Subject(network, device, **what, convolutions=convolutions)
     measured, own = (None, for_other) if for_other or not subject else _time(subject, rounds)
     taken = take_apart(subject, rounds) if parts and subject else None
     if not predicts or own is None:

@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from alexnet.errors import UsageError
+from alexnet.errors import UnknownName, UsageError
 from alexnet.models import convolution
 from alexnet.run.device import Device, fast_bf16
 
+CONVOLUTIONS = ("auto", "winograd", "direct")
 ROOM = 4  # the pictures may take one part in so many of the free memory; the network needs the rest
 
 
@@ -115,8 +116,10 @@ def settle_convolutions(
 
     ``asked``: ``direct``, ``winograd`` or ``auto``, which takes the latter in float32 on a CPU that
     has a C++ compiler, where torch does not compile the network. The kernel is compiled here, once a
-    machine. Raises ``UsageError`` where ``winograd`` is asked for and cannot be had.
+    machine. Raises ``UnknownName``, and ``UsageError`` where ``winograd`` is asked for and cannot be had.
     """
+    if asked not in CONVOLUTIONS:
+        raise UnknownName("kind of convolutions", asked, CONVOLUTIONS)
     reason = _unfit(device, compiled)
     if asked == "direct" or (reason and asked == "auto"):
         return "direct"

@@ -28,6 +28,7 @@ EXPECTED = {
     "alexnet-small-pool2": (1_327_784, 0, 33_235_296),
     "bvlc-alexnet": (60_965_224, 0, 724_406_816),
     "caffenet": (60_965_224, 0, 724_406_816),
+    "cifar-eight": None,
     "cuda-convnet-11pct": (2_112_970, 0, 19_512_576),
     "cuda-convnet-13pct": (1_116_490, 0, 18_517_248),
     "cuda-convnet-18pct": (89_578, 0, 12_298_240),
@@ -51,6 +52,7 @@ SIDES = {
     ("alexnet-small-pool2", 128): [31, 15, 15, 7, 7, 7, 7, 3],
     ("bvlc-alexnet", 227): [55, 27, 27, 13, 13, 13, 13, 6],
     ("keras-bn5", 128): [30, 14, 14, 6, 6, 6, 6, 2],
+    ("cifar-eight", 32): [31, 31, 15, 15, 15, 7, 7, 7, 3, 3, 1],
     ("cuda-convnet-80sec", 32): [32, 16, 16, 8, 8, 4],
     ("cuda-convnet-13pct", 24): [24, 12, 12, 6, 6, 6],
     ("alexnet-bn", 160): [80, 39, 39, 19, 19, 19, 19, 9],
@@ -157,6 +159,19 @@ def test_alexnet_bn_by_hand():
     assert total.multiply_adds == work + sum(matrices)
     assert total.trainable == sum(kernels) + sum(matrices) + 1000 + norms
     assert total.buffers == 3 * norms  # scale, mean, variance
+
+
+def test_cifar_eight_by_hand():
+    """Two by two leaves 31; a pool inside each pair 15, 7 and 3; only norms' shifts are learned."""
+    widths, sides = [32, 64, 64, 256, 256, 256, 256], [31, 15, 15, 7, 7, 3]
+    kernels, first = [a * b * 9 for a, b in pairwise(widths)], 32 * 3 * 4
+    work = sum(k * s * s for k, s in zip(kernels, sides, strict=True)) + first * 31 * 31 + 2560
+    total = table.totals(table.trace(zoo.network("cifar-eight")))
+    assert total.multiply_adds == work
+    assert total.trainable == sum(kernels) + 2560 + sum(widths[1:])
+    assert total.buffers == first + 3 * sum(widths[1:])
+    learned = [r for r in zoo.network("cifar-eight").rows if isinstance(r, Conv | Dense)]
+    assert len(learned) == 8
 
 
 @pytest.mark.parametrize("name", ["alexnet-cifar", "alexnet-bn"])

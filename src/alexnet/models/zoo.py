@@ -141,6 +141,7 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     "alexnet-small-pool2": small.alexnet_small_pool2,
     "bvlc-alexnet": paper.bvlc_alexnet,
     "caffenet": paper.caffenet,
+    "cifar-eight": modern.cifar_eight,
     "cuda-convnet-11pct": cuda_convnet.conv_local_11pct,
     "cuda-convnet-13pct": cuda_convnet.conv_local_13pct,
     "cuda-convnet-18pct": cuda_convnet.layers_18pct,

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from alexnet.errors import UnknownName, UsageError
-from alexnet.models import convolution
+from alexnet.models import kernels
 from alexnet.models.layers import Conv2d
 from alexnet.run import computing
 from alexnet.run.computing import Computing, plan, plan_here
@@ -121,11 +121,11 @@ def convolutions(device=CPU, **how):
 
 
 def without_a_compiler(model):
-    raise convolution.Unavailable("no C++ compiler on this machine")
+    raise kernels.Unavailable("no C++ compiler on this machine")
 
 
 def test_float32_on_a_cpu_takes_fewer_multiplications(monkeypatch):
-    monkeypatch.setattr(convolution, "use", lambda model: setattr(model, "minimal", True))
+    monkeypatch.setattr(kernels, "use", lambda model: setattr(model, "minimal", True))
     assert convolutions() == ("winograd", True)
     assert convolutions(asked="direct") == ("direct", False)
     assert convolutions(compiled=True) == ("direct", False)
@@ -134,7 +134,7 @@ def test_float32_on_a_cpu_takes_fewer_multiplications(monkeypatch):
 
 
 def test_the_record_says_why_it_could_not(monkeypatch):
-    monkeypatch.setattr(convolution, "use", without_a_compiler)
+    monkeypatch.setattr(kernels, "use", without_a_compiler)
     assert convolutions() == ("direct (no C++ compiler on this machine)", False)
     found = plan_here(CPU, **PLACE, convolutions=convolutions()[0])
     assert found.to_json()["convolutions"] == "direct (no C++ compiler on this machine)"
@@ -155,6 +155,6 @@ def test_an_unknown_kind_is_named():
     ids=["compiler", "compiled", "bf16"],
 )
 def test_what_is_asked_for_by_name_is_had_or_refused(monkeypatch, how, reason):
-    monkeypatch.setattr(convolution, "use", without_a_compiler)
+    monkeypatch.setattr(kernels, "use", without_a_compiler)
     with pytest.raises(UsageError, match=reason):
         convolutions(asked="winograd", **how)

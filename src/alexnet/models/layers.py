@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from alexnet.models import convolution
+from alexnet.models import kernels
 
 
 class BiasedBatchNorm2d(nn.BatchNorm2d):
@@ -36,18 +36,18 @@ class BiasedBatchNorm2d(nn.BatchNorm2d):
 
 
 class Conv2d(nn.Conv2d):
-    """torch's convolution, or the same with fewer multiplications (``convolution.use``)."""
+    """torch's convolution, or the same with fewer multiplications (``kernels.use``)."""
 
     minimal = False
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve ``(N, C, H, W)``."""
-        if self.minimal and convolution.fits(self, x):
+        if self.minimal and kernels.fits(self, x):
             padding = int(self.padding[0])
-            return convolution.convolve(x, self.weight, self.bias, padding, self.groups)
-        if self.minimal and convolution.folds(self, x):
+            return kernels.convolve(x, self.weight, self.bias, padding, self.groups)
+        if self.minimal and kernels.folds(self, x):
             padding, stride = int(self.padding[0]), self.stride[0]
-            return convolution.convolve_folded(x, self.weight, self.bias, padding, stride)
+            return kernels.convolve_folded(x, self.weight, self.bias, padding, stride)
         return self.directly(x)
 
     def directly(self, x: Tensor) -> Tensor:
@@ -86,12 +86,17 @@ class PaperConv2d(Conv2d):
 class LocalResponseNorm(nn.Module):
     """``x / (k + alpha/size * sum of squares over neighbouring channels) ** beta``, tower by tower."""
 
+    minimal = False  # by a kernel of one pass, where it can be: kernels.use
+
     def __init__(self, size: int, alpha: float, beta: float, k: float, towers: int) -> None:
         super().__init__()
         self.size, self.alpha, self.beta, self.k, self.towers = size, alpha, beta, k, towers
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``(N, C, H, W)``; returns the same shape and dtype."""
+        if self.minimal and kernels.normalises(x, self.beta):
+            how = {"size": self.size, "towers": self.towers}
+            return kernels.normalise(x, **how, alpha=self.alpha, k=self.k)
         y: Tensor = _ResponseNorm.apply(x, self)  # type: ignore[no-untyped-call]
         return y
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from alexnet.errors import UnknownName, UsageError
-from alexnet.models import convolution
+from alexnet.models import kernels
 from alexnet.run.device import Device, fast_bf16
 
 CONVOLUTIONS = ("auto", "winograd", "direct")
@@ -29,7 +29,7 @@ class Computing:
     the float32 ones). ``compile``: ``no``, ``default`` or ``reduce-overhead``, which is CUDA graphs.
     ``tf32``: what is left in float32 is multiplied with 10 bits of mantissa. ``cudnn_benchmark``: cuDNN
     times its kernels and takes the fastest, so that two processes may differ in the last bits.
-    ``convolutions``: ``winograd`` (``models.convolution``), or ``direct`` with the reason in brackets
+    ``convolutions``: ``winograd`` (``models.kernels``), or ``direct`` with the reason in brackets
     where the machine cannot.
     """
 
@@ -125,9 +125,9 @@ def settle_convolutions(
         return "direct"
     try:
         if reason:
-            raise convolution.Unavailable(reason)
-        convolution.use(model)
-    except convolution.Unavailable as error:
+            raise kernels.Unavailable(reason)
+        kernels.use(model)
+    except kernels.Unavailable as error:
         if asked == "winograd":
             raise UsageError(
                 f"train.convolutions = 'winograd' cannot be had: {error}; set train.convolutions=auto"

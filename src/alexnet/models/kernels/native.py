@@ -1,4 +1,4 @@
-"""The kernel in C++: compiled once for this processor, kept in the user's cache folder, checked.
+"""The kernels in C++: compiled once for this processor, kept in the user's cache folder, checked.
 
 Any compiler that knows the vector extensions of GCC will do. Without one the convolutions of torch
 are used, and whoever asks is told why.
@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-SOURCE = Path(__file__).with_name("winograd.cpp")
+SOURCES = tuple(Path(__file__).with_name(f"{name}.cpp") for name in ("winograd", "response_norm"))
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno")
 FLAGS_OF_A_LIBRARY = ("-shared", "-fPIC", "-pthread")
@@ -44,6 +44,15 @@ class Shape(ctypes.Structure):
     ]
 
 
+class Window(ctypes.Structure):
+    """Of a response norm; ``rows`` are the positions of all maps, ``scale`` is alpha / size."""
+
+    _fields_ = [
+        *((name, i64) for name in ("rows", "channels", "towers", "size")),
+        *((name, ctypes.c_float) for name in ("scale", "k")),
+    ]
+
+
 _CALLS: dict[str, tuple[Any, list[Any]]] = {
     "columns": (i32, []),
     "line": (i32, []),
@@ -51,11 +60,13 @@ _CALLS: dict[str, tuple[Any, list[Any]]] = {
     "filters": (i32, [i32, i32, pointer, i64, i64, pointer, i32]),
     "forward": (i32, [i32, i32, i64, ctypes.POINTER(Shape), *[pointer] * 5, i32]),
     "weights": (i32, [i32, i32, i64, ctypes.POINTER(Shape), *[pointer] * 4, i32]),
+    "norm": (None, [ctypes.POINTER(Window), *[pointer] * 2, i32]),
+    "norm_back": (None, [ctypes.POINTER(Window), *[pointer] * 3, i32]),
 }
 
 
 class Kernel:
-    """The functions of ``winograd.cpp`` by name. Tensors go in as addresses."""
+    """The functions of the C++ files by name. Tensors go in as addresses."""
 
     def __init__(self, file: Path) -> None:
         library = ctypes.CDLL(str(file))
@@ -72,7 +83,7 @@ class Kernel:
 @cache
 def ready() -> Kernel:
     """Return the kernel, compiled now if it has to be. Raises ``Unavailable``."""
-    file = folder() / f"winograd-{_key()}.so"
+    file = folder() / f"kernels-{_key()}.so"
     try:
         if not file.exists():
             _compile(file)
@@ -100,20 +111,21 @@ def _compile(file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=file.parent) as room:
         made = Path(room) / file.name  # moved when it is whole: other processes may be waiting
-        command = [program, *FLAGS, *FLAGS_OF_A_LIBRARY, str(SOURCE), "-o", str(made)]
+        command = [program, *FLAGS, *FLAGS_OF_A_LIBRARY, *map(str, SOURCES), "-o", str(made)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
         except subprocess.TimeoutExpired:
             raise Unavailable(f"{program} took longer than {PATIENCE} s") from None
         if done.returncode:
             lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-            raise Unavailable(f"{program} cannot compile the kernel: {lines[-1]}")
+            raise Unavailable(f"{program} cannot compile the kernels: {lines[-1]}")
         os.replace(made, file)
 
 
 def _key() -> str:
-    """Return what a compiled kernel depends on: source, flags, and the processor."""
+    """Return what the compiled kernels depend on: sources, flags, and the processor."""
     ask = getattr(torch.cpu, "get_capabilities", None)  # newer than the oldest torch we allow
     machine = f"{platform.system()} {platform.machine()} {sorted(ask().items()) if ask else ''}"
-    text = "\n".join((SOURCE.read_text(encoding="utf-8"), *FLAGS, machine))
+    sources = [source.read_text(encoding="utf-8") for source in SOURCES]
+    text = "\n".join((*sources, *FLAGS, machine))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

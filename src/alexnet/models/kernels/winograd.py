@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from alexnet.models.convolution.native import Shape, Unavailable, ready
+from alexnet.models.kernels.native import Shape, Unavailable, ready
 
 TILES = {
     3: (3, 4, 5),
@@ -30,7 +30,10 @@ CLOSE = 1e-3  # of the spread of the results: a hundred times their rounding
 
 
 def use(model: nn.Module) -> None:
-    """Have every convolution of a model that ``fits`` computed so. Raises ``Unavailable``."""
+    """Have a model's convolutions and response norms computed by kernels where they can be.
+
+    Raises ``Unavailable``.
+    """
     check()
     for layer in model.modules():
         if hasattr(layer, "minimal"):

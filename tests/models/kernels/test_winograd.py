@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from alexnet.models import convolution, zoo
+from alexnet.models import kernels, zoo
 from alexnet.models.build import build
-from alexnet.models.convolution import native, winograd
+from alexnet.models.kernels import native, winograd
 from alexnet.models.layers import Conv2d, PaperConv2d
 
 CLOSE = 3e-4  # of the spread of what is expected; float32 by direct sums has 1e-5, bf16 1e-2
@@ -17,8 +17,8 @@ CLOSE = 3e-4  # of the spread of what is expected; float32 by direct sums has 1e
 @pytest.fixture(scope="module", autouse=True)
 def kernel():
     try:
-        return convolution.ready()
-    except convolution.Unavailable as reason:
+        return kernels.ready()
+    except kernels.Unavailable as reason:
         pytest.skip(f"no kernel on this machine: {reason}")
 
 
@@ -59,7 +59,7 @@ def test_outputs_and_gradients_are_those_of_float64(built, height, width):
     exact.load_state_dict(fast.state_dict())
     x = pictures(3, built[0], height, width)
     mine, theirs = x.clone().requires_grad_(), x.double().requires_grad_()
-    assert convolution.fits(fast, x)
+    assert kernels.fits(fast, x)
     grown = F.pad(theirs, (0, fast.overhang, 0, fast.overhang))
     y, expected = fast(mine), exact(grown)
     gradient = pictures(*expected.shape).double()
@@ -87,7 +87,7 @@ def test_the_first_layer_is_folded_into_filters_of_three(outputs, padding, heigh
     exact.load_state_dict(fast.state_dict())
     fast.minimal = True
     x = pictures(2, 3, height, width)
-    assert convolution.folds(fast, x)
+    assert kernels.folds(fast, x)
     y, expected = fast(x), exact(x.double())
     gradient = pictures(*expected.shape).double()
     y.backward(gradient.float())
@@ -100,8 +100,8 @@ def test_the_first_layer_is_folded_into_filters_of_three(outputs, padding, heigh
 
 def test_pictures_whose_gradient_is_asked_for_are_not_folded():
     fast, x = Conv2d(3, 96, 11, 4), pictures(1, 3, 227, 227)
-    assert not convolution.folds(fast, x.requires_grad_())
-    assert not convolution.folds(Conv2d(3, 96, 7, 2), x.detach())  # four blocks of two: no tiles
+    assert not kernels.folds(fast, x.requires_grad_())
+    assert not kernels.folds(Conv2d(3, 96, 7, 2), x.detach())  # four blocks of two: no tiles
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
@@ -154,7 +154,7 @@ def test_other_convolutions_stay_as_they_are(changes, x):
     side, dtype = x.get("side", 13), x.get("dtype", torch.float32)
     found = Conv2d(**how).to(dtype)
     given = torch.zeros(1, x.get("channels", 32), side, side, dtype=dtype)
-    assert not convolution.fits(found, given)
+    assert not kernels.fits(found, given)
     found.minimal = True
     expected = F.conv2d(given, found.weight, found.bias, found.stride, found.padding)
     assert torch.equal(found(given), expected)
@@ -162,7 +162,7 @@ def test_other_convolutions_stay_as_they_are(changes, x):
 
 def test_autocast_is_left_to_torch():
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert not convolution.fits(layer(32, 32, 3, 1), pictures(1, 32, 13, 13))
+        assert not kernels.fits(layer(32, 32, 3, 1), pictures(1, 32, 13, 13))
 
 
 def test_fewer_multiplications_by_hand():
@@ -179,7 +179,7 @@ def test_a_network_learns_the_same(name):
     network = zoo.network(name)
     direct = build(network, 67 if name == "keras-lab" else 99)
     fast = build(network, direct.size)
-    convolution.use(fast)
+    kernels.use(fast)
     x, labels = pictures(4, 3, direct.size, direct.size), torch.arange(4)
     losses = []
     for model in (direct.eval(), fast.eval()):
@@ -199,7 +199,7 @@ def test_a_network_learns_the_same(name):
 def test_a_kernel_that_computes_something_else_is_refused(monkeypatch):
     winograd.check.cache_clear()
     monkeypatch.setattr(winograd, "_slide", lambda x, *_: torch.zeros_like(x))
-    with pytest.raises(convolution.Unavailable, match="something else"):
+    with pytest.raises(kernels.Unavailable, match="something else"):
         winograd.check()
     winograd.check.cache_clear()
 
@@ -207,7 +207,7 @@ def test_a_kernel_that_computes_something_else_is_refused(monkeypatch):
 def test_without_a_compiler_the_reason_is_given(monkeypatch, tmp_path):
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(convolution.Unavailable, match=r"no C\+\+ compiler"):
+    with pytest.raises(kernels.Unavailable, match=r"no C\+\+ compiler"):
         native.compiler()
 
 
@@ -218,6 +218,6 @@ def test_what_a_compiler_says_is_passed_on(monkeypatch, tmp_path):
     monkeypatch.setenv("CXX", str(broken))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     native.ready.cache_clear()
-    with pytest.raises(convolution.Unavailable, match="no such option"):
+    with pytest.raises(kernels.Unavailable, match="no such option"):
         native.ready()
     native.ready.cache_clear()

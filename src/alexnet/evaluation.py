@@ -21,7 +21,7 @@ from alexnet.errors import DataError, UsageError
 from alexnet.intervals import wilson
 from alexnet.models.build import keep_dropping
 from alexnet.run.classifier import Classifier
-from alexnet.run.computing import settle_convolutions
+from alexnet.run.computing import as_in_training
 from alexnet.run.device import Device
 from alexnet.run.ranks import ALONE, Ranks
 from alexnet.run.views import probabilities
@@ -139,9 +139,9 @@ def evaluate_together(
     total, labels = torch.zeros(()), torch.zeros(0)
     for model in models:
         module, own = model.module.to(device.torch), views or model.views
-        settle_convolutions(module, device)  # as in training: the recorded scores, to the last bit
-        found = predictions(module, source, model.preprocessing, device, views=own, batch=batch)
-        p, labels = (torch.cat(parts) for parts in zip(*found, strict=True))
+        with as_in_training(module, device):  # the recorded scores, to the last bit
+            found = predictions(module, source, model.preprocessing, device, views=own, batch=batch)
+            p, labels = (torch.cat(parts) for parts in zip(*found, strict=True))
         total = total + p
     each = dict.fromkeys(views or model.views for model in models)
     return score(total / len(models), labels, " + ".join(each), top)

@@ -133,6 +133,14 @@ def test_float32_on_a_cpu_takes_fewer_multiplications(monkeypatch):
     assert convolutions(Device(torch.device("cuda"), "float32")) == ("direct", False)
 
 
+def test_a_model_is_given_back_as_it_was(monkeypatch):
+    monkeypatch.setattr(kernels, "use", lambda model: setattr(model, "minimal", True))
+    layer = Conv2d(32, 32, 3)
+    with computing.as_in_training(layer, CPU):
+        assert layer.minimal
+    assert not layer.minimal
+
+
 def test_the_record_says_why_it_could_not(monkeypatch):
     monkeypatch.setattr(kernels, "use", without_a_compiler)
     assert convolutions() == ("direct (no C++ compiler on this machine)", False)

@@ -6,6 +6,8 @@ room for bf16 weights, the record says so. Nothing of the part for GPUs has been
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -134,6 +136,16 @@ def settle_convolutions(
             ) from None
         return f"direct ({error})"
     return "winograd"
+
+
+@contextmanager
+def as_in_training(model: nn.Module, device: Device) -> Iterator[None]:
+    """Compute a model's convolutions as a run does, for a while; afterwards as torch does."""
+    settle_convolutions(model, device)
+    try:
+        yield
+    finally:
+        kernels.leave(model)
 
 
 def _unfit(device: Device, compiled: bool) -> str:

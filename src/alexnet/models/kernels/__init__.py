@@ -7,6 +7,7 @@ from alexnet.models.kernels.winograd import (
     convolve_folded,
     fits,
     folds,
+    leave,
     use,
 )
 
@@ -16,6 +17,7 @@ __all__ = [
     "convolve_folded",
     "fits",
     "folds",
+    "leave",
     "normalise",
     "normalises",
     "ready",

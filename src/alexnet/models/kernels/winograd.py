@@ -35,9 +35,18 @@ def use(model: nn.Module) -> None:
     Raises ``Unavailable``.
     """
     check()
+    _tell(model, minimal=True)
+
+
+def leave(model: nn.Module) -> None:
+    """Have all of a model computed by torch again."""
+    _tell(model, minimal=False)
+
+
+def _tell(model: nn.Module, *, minimal: bool) -> None:
     for layer in model.modules():
         if hasattr(layer, "minimal"):
-            setattr(layer, "minimal", True)  # noqa: B010 - of a class that imports this room
+            setattr(layer, "minimal", minimal)  # noqa: B010 - of a class that imports this room
 
 
 @cache

@@ -117,7 +117,7 @@ def draw(records: Sequence[Mapping[str, Any]], path: Path) -> Path:
         figure = style.new_figure(9.0, 1.2 + 0.34 * len(rows))
         axes = figure.add_subplot()
         _bars(axes, rows)
-        axes.set_title("Ratio to what was measured beside it, in the same run")
+        figure.suptitle("Ratio to what was measured beside it, in the same run")
         return style.save(figure, path)
 
 

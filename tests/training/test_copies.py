@@ -6,13 +6,10 @@ import numpy as np
 import pytest
 import torch
 from processes import KILLED, TINY, dies, resume, trace, train
-from safetensors.torch import save_file
 
 from alexnet import recipe as recipes
 from alexnet.data.loader import generator, read_portion
 from alexnet.errors import RecipeError
-from alexnet.models import zoo
-from alexnet.models.build import build
 from alexnet.run import log
 from alexnet.run.device import Device
 from alexnet.training import augmentation, copies, features, loop
@@ -35,21 +32,6 @@ COPIES = TINY | {
     "optim.name": "adam",
     "optim.lr": 0.001,
 }
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    path = tmp_path_factory.mktemp("weights") / "cifar.safetensors"
-    save_file(build(zoo.network("alexnet-cifar"), 32, seed=3).state_dict(), path)
-    return path
-
-
-@pytest.fixture
-def root(tmp_path, data_root):
-    home = tmp_path / "data"
-    home.mkdir()
-    (home / "shapes").symlink_to(data_root / "shapes")
-    return home
 
 
 def plan(weights, **changes):

@@ -50,22 +50,6 @@ def rate(monkeypatch):
     monkeypatch.setattr(Device, "matrix_rate", lambda self: 1e11)
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    path = tmp_path_factory.mktemp("weights") / "cifar.safetensors"
-    save_file(build(zoo.network("alexnet-cifar"), 32, seed=3).state_dict(), path)
-    return path
-
-
-@pytest.fixture
-def root(tmp_path, data_root):
-    """A root of its own, where shapes lies ready and no features do."""
-    home = tmp_path / "data"
-    home.mkdir()
-    (home / "shapes").symlink_to(data_root / "shapes")
-    return home
-
-
 def plan(weights, **changes):
     override = HEAD | {"model.weights": str(weights)} | changes
     return recipes.override(recipes.load("cifar10-quick"), override)

@@ -48,14 +48,6 @@ def here(monkeypatch):
         monkeypatch.setitem(zoo.NETWORKS, name, make)
 
 
-@pytest.fixture
-def root(tmp_path, data_root):
-    home = tmp_path / "data"
-    home.mkdir()
-    (home / "shapes").symlink_to(data_root / "shapes")
-    return home
-
-
 @pytest.fixture(params=READINGS)
 def plan(request, tmp_path):
     """The keys of a run on the frozen convolutions of a reading, its own trained ones among them."""

@@ -31,7 +31,10 @@ class Subject:
         optimizer: str,
         convolutions: str = "auto",
     ) -> None:
-        """Build it; ``convolutions`` as the recipe key. Raises ``UsageError`` for a batch below 1, ``RecipeError`` for an unknown rule."""
+        """Build it; ``convolutions`` as the recipe key.
+
+        Raises ``UsageError`` for a batch below 1, ``RecipeError`` for an unknown rule.
+        """
         if batch < 1:
             raise UsageError(f"batch must be at least 1, got {batch}")
         self.network, self.device, self.batch = zoo.network(network), device, batch

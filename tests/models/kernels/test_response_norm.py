@@ -9,14 +9,6 @@ from alexnet.models import kernels
 from alexnet.models.layers import LocalResponseNorm
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compiled():
-    try:
-        return kernels.ready()
-    except kernels.Unavailable as reason:
-        pytest.skip(f"no kernels on this machine: {reason}")
-
-
 def written_out(x, layer):
     """The denominator of each channel summed over its window, one channel after the other."""
     width, rows = x.shape[1] // layer.towers, []

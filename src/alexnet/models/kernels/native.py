@@ -80,16 +80,26 @@ class Kernel:
         raise AttributeError(name)
 
 
-@cache
 def ready() -> Kernel:
-    """Return the kernel, compiled now if it has to be. Raises ``Unavailable``."""
+    """Return the kernels, compiled now if they have to be. Raises ``Unavailable``."""
+    found = _found()
+    if isinstance(found, str):
+        raise Unavailable(found)
+    return found
+
+
+@cache
+def _found() -> Kernel | str:
+    """Return the kernels or why there are none: a compiler that fails is asked once a process."""
     file = folder() / f"kernels-{_key()}.so"
     try:
         if not file.exists():
             _compile(file)
         return Kernel(file)
+    except Unavailable as reason:
+        return str(reason)
     except OSError as error:
-        raise Unavailable(f"{file}: {error.strerror or error}") from None
+        return f"{file}: {error.strerror or error}"
 
 
 def folder() -> Path:

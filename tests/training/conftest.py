@@ -1,0 +1,25 @@
+"""What several tests of training start from."""
+
+from __future__ import annotations
+
+import pytest
+from safetensors.torch import save_file
+
+from alexnet.models import zoo
+from alexnet.models.build import build
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "cifar.safetensors"
+    save_file(build(zoo.network("alexnet-cifar"), 32, seed=3).state_dict(), path)
+    return path
+
+
+@pytest.fixture
+def root(tmp_path, data_root):
+    """A root of its own, where shapes lies ready and no features do."""
+    home = tmp_path / "data"
+    home.mkdir()
+    (home / "shapes").symlink_to(data_root / "shapes")
+    return home

@@ -21,7 +21,6 @@ constexpr int VL = 4, MR = 8;
 #endif
 typedef float V __attribute__((vector_size(VL * 4), aligned(4), may_alias));
 constexpr int NR = 2 * VL;   // columns of a panel of the right factor
-constexpr int GR = 4;        // rows of a block in the gradient of the weights
 constexpr int LINE = 16;     // floats by which matrices are set apart, lest all of a tile fall into one set of the cache
 
 namespace {
@@ -142,6 +141,13 @@ void multiply(int64_t rows, int64_t K, int64_t columns, const float* a, const fl
     }
 }
 
+// C (rows x NR) += A' * B for an even number of rows: A has K rows, ak floats apart, B is K x NR.
+void multiply_add(int64_t rows, int64_t K, const float* a, int64_t ak, const float* b, float* c, int64_t cs) {
+    int64_t i = 0;
+    for (; i + MR <= rows; i += MR) block<MR, true>(K, a + i, 1, ak, b, c + i * cs, cs);
+    for (; i + 2 <= rows; i += 2) block<2, true>(K, a + i, 1, ak, b, c + i * cs, cs);
+}
+
 template <class F>
 void on_threads(int threads, F&& work) {
     std::vector<std::thread> others;
@@ -185,7 +191,7 @@ struct Winograd {
 
     // Floats that a thread works in; with the sums of its own when it is after the gradient of the weights.
     int64_t room(bool sums) const {
-        return AA * (chunk * tiles * (s.channels + s.outputs) + 3 * LINE + (sums ? s.channels * s.outputs : 0));
+        return AA * (chunk * tiles * (s.channels + s.outputs + LINE) + 3 * LINE + (sums ? s.channels * s.outputs : 0));
     }
 
     // y from x and the transformed filters u
@@ -247,11 +253,11 @@ struct Winograd {
     void weights(const float* x, const float* g, float* dw, float* work, int threads) const {
         const int64_t rounds = (s.pictures + chunk - 1) / chunk, size = s.channels * s.outputs + LINE;
         on_threads(threads, [&](int me) {
-            float *const sum = work + me * room(true), *const v = sum + AA * size, *const d = v + AA * (chunk * tiles * s.channels + LINE);
+            float *const sum = work + me * room(true), *const v = sum + AA * size, *const d = v + AA * (chunk * tiles * (s.channels + LINE) + LINE);
             std::fill(sum, sum + AA * size, 0.f);
             for (int64_t round = me; round < rounds; round += threads) {
                 const int64_t first = round * chunk, n = std::min(chunk, s.pictures - first), rows = n * tiles;
-                const int64_t in = rows * s.channels + LINE, out = rows * s.outputs + LINE;
+                const int64_t in = rows * (s.channels + LINE) + LINE, out = rows * s.outputs + LINE;
                 int64_t row = 0;
                 for (int64_t k = 0; k < n; ++k) {
                     const float* picture = x + (first + k) * s.height * s.width * s.stride;
@@ -261,7 +267,7 @@ struct Winograd {
                             for (int64_t c = 0; c < s.channels; c += VL) {
                                 V t[AA];
                                 gather(picture + c, i, j, t);
-                                float* to = v + (c / VL * rows + row) * VL;
+                                float* to = v + row * (s.channels + LINE) + c;
                                 for (int f = 0; f < AA; ++f) store(to + f * in, t[f]);
                             }
                             const int64_t high = std::min<int64_t>(M, oh - i * M), wide = std::min<int64_t>(M, ow - j * M);
@@ -278,9 +284,8 @@ struct Winograd {
                 }
                 for (int f = 0; f < AA; ++f)
                     for (int64_t o = 0; o < s.outputs; o += NR)
-                        for (int64_t c = 0; c < s.channels; c += GR)
-                            block<GR, true>(rows, v + f * in + c / VL * rows * VL + c % VL, 1, VL,
-                                            d + f * out + o * rows, sum + f * size + c * s.outputs + o, s.outputs);
+                        multiply_add(s.channels, rows, v + f * in, s.channels + LINE, d + f * out + o * rows,
+                                     sum + f * size + o, s.outputs);
             }
         });
         on_threads(threads, [&](int me) {

@@ -384,6 +384,41 @@ def test_a_value_that_does_not_fit_is_named(key, value):
 
 
 @pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("train.sides", [160, 192, 224], "an empty list or two whole numbers of at least 16"),
+        ("train.sides", [0, 64], "an empty list or two whole numbers of at least 16"),
+        ("train.sides", 64, "an empty list or two whole numbers of at least 16"),
+        ("input.std", [1.0, 1.0], "three numbers"),
+        ("input.std", [1.0, 1.0, 1.0, 1.0], "three numbers"),
+        ("augment.area", [0.5], "two numbers above 0"),
+        ("evaluation.top", 5, "a list of whole numbers of at least 1"),
+        ("evaluation.also", "ten", "a list of 'centre', 'flip', 'shift', 'scales' or 'ten'"),
+        ("model.head", 0, "a list of whole numbers of at least 1"),
+        ("model.dropout", 2.0, "a number of at least 0 and below 1"),
+        ("model.frozen", "conv*", "a list of texts"),
+        ("schedule.at", "9 epochs", "a list of durations such as '10 epochs'"),
+        ("train.compile", "yes", "true or false"),
+        ("data.size", "big", "a whole number of at least 16"),
+        ("optim.lr", float("inf"), "a finite number"),
+        ("optim.group", 3, "a list of sections"),
+    ],
+)
+def test_what_would_fit_is_said(key, value, said):
+    assert refusal({key: value}) == f"override: {key} = {value!r}: expected {said}"
+
+
+def test_what_would_fit_is_said_of_every_key():
+    every = recipe.keys()
+    for key in every:
+        if key.startswith(("fault.", "optim.group.")):
+            continue
+        said = refusal({key: object()}, of="keras-lab")
+        assert said.startswith((f"override: {key} = ", f"override: unknown {key}")), said
+        assert "Input should" not in said
+
+
+@pytest.mark.parametrize(
     ("tree", "key"),
     [
         ({"summary": "s"}, "'name' is missing"),
@@ -392,7 +427,7 @@ def test_a_value_that_does_not_fit_is_named(key, value):
         ({**SMALL, "published": {"source": "s"}}, "'published.protocol' is missing"),
         ({**SMALL, "optim": {"group": [{"lr_factor": 2.0}]}}, "'optim.group.0.match' is missing"),
         ({**SMALL, "optim": 3}, "optim = 3"),
-        ({**SMALL, "optim": [1]}, "optim = (1,)"),
+        ({**SMALL, "optim": [1]}, "optim = [1]: expected a section"),
         ({**SMALL, "published": "yes"}, "published = 'yes'"),
     ],
 )

@@ -10,7 +10,8 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from types import NoneType
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import tomli_w
 from pydantic import BaseModel, ValidationError
@@ -21,7 +22,7 @@ from alexnet.errors import RecipeError, UnknownName, did_you_mean
 from alexnet.plain import flat, parse_assignment
 from alexnet.published import Fault
 from alexnet.schema import Augment, Group, Input, Model, Optim, Recipe, Schedule
-from alexnet.values import Duration, Section
+from alexnet.values import Duration, Section, expected
 
 Kind = TypeVar("Kind", bound=BaseModel)
 
@@ -103,7 +104,7 @@ def checked(kind: type[Kind], tree: Mapping[str, Any], *, origin: str) -> Kind:
     try:
         return kind.model_validate(_tuples(tree))
     except ValidationError as error:
-        raise RecipeError(f"{origin}: {_explain(error, kind)}") from None
+        raise RecipeError(f"{origin}: {_explain(error, kind, tree)}") from None
 
 
 def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
@@ -177,18 +178,54 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _explain(error: ValidationError, kind: type[BaseModel]) -> str:
+def _explain(error: ValidationError, kind: type[BaseModel], tree: Mapping[str, Any]) -> str:
     fault = error.errors()[0]
     key, value, what = ".".join(map(str, fault["loc"])), fault["input"], fault["type"]
     if what == "extra_forbidden":
         known = sorted(_keys(kind, "")) if "." in key else kind.model_fields
         return f"unknown key {key!r}{did_you_mean(key, known)}"
-    if what == "missing" and isinstance(fault["loc"][-1], int):
-        return f"{key.rpartition('.')[0]} = {value!r}: too few values"
-    if what == "missing":
+    if what == "missing" and not isinstance(fault["loc"][-1], int):
         return f"key {key!r} is missing"
     if what == "literal_error":
         known = re.findall(r"'([^']*)'", fault["ctx"]["expected"])
         return str(UnknownName(key, str(value), known))
     message = fault["msg"].removeprefix("Value error, ")
-    return message if not key else f"{key} = {value!r}: {message}"
+    if what == "finite_number":
+        message = "expected a finite number"
+    if what in ("value_error", "finite_number"):
+        return message if not key else f"{key} = {_shown(value)}: {message}"
+    return _misfit(kind, fault["loc"], tree)
+
+
+def _misfit(kind: type[BaseModel], path: tuple[int | str, ...], tree: Mapping[str, Any]) -> str:
+    """Say which value at ``path`` is of another kind than its field, and what the field takes."""
+    wanted: tuple[Any, tuple[Any, ...]] = (kind, ())
+    value: Any = tree
+    keys: list[str] = []
+    for step in path:
+        inner = _within(wanted[0], step, value)
+        if inner is None:  # one value is missing, or none of several alternatives fits the whole
+            break
+        wanted, value = inner, value[step]
+        keys.append(str(step))
+    return f"{'.'.join(keys)} = {_shown(value)}: expected {expected(*wanted)}"
+
+
+def _within(annotation: Any, step: int | str, value: Any) -> tuple[Any, tuple[Any, ...]] | None:
+    """Return what stands at a key of a section or a place of a list, with its bounds."""
+    while get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    some = [a for a in get_args(annotation) if a is not NoneType]
+    if get_origin(annotation) is tuple and isinstance(step, int):
+        return (some[0], ()) if step < len(value) else None
+    if _is_section(annotation):
+        info = annotation.model_fields[step]
+        return info.annotation, tuple(info.metadata)
+    if get_origin(annotation) is dict:
+        return some[1], ()
+    return _within(some[0], step, value) if len(some) == 1 else None
+
+
+def _shown(value: Any) -> str:
+    """Write a value as Python does, but a list as the list that TOML has."""
+    return repr(_plain(value))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import Annotated, Literal, get_args
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
@@ -89,3 +90,63 @@ class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True, allow_inf_nan=False
     )
+
+
+_KINDS = {int: "whole number", float: "number", str: "text"}
+_BOUNDS = {"ge": "of at least {}", "gt": "above {}", "le": "of at most {}", "lt": "below {}"}
+_COUNTS = {2: "two", 3: "three", 4: "four"}
+
+
+def expected(annotation: Any, bounds: tuple[Any, ...] = (), *, many: bool = False) -> str:
+    """Say in words what values a field takes: ``an empty list or two whole numbers of at least 16``.
+
+    ``bounds``: what pydantic keeps beside an annotation. ``many``: of several such values. Knows the
+    kinds of fields that sections have; a kind of our own is named by what its reader says.
+    """
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return expected(arguments[0], (*arguments[1:], *bounds), many=many)
+    if origin is tuple:
+        return _list(arguments, bounds)
+    if origin is Literal:
+        return _either([repr(word) for word in arguments])
+    if (alternatives := [a for a in arguments if a is not NoneType]) and origin is not dict:
+        return _either([expected(a, bounds, many=many) for a in alternatives])
+    if annotation is bool:
+        return "true or false"
+    if annotation in _KINDS:
+        noun = _KINDS[annotation]
+        words = [f"{noun}s" if many else f"a {noun}", *_limits(bounds)]
+        return " and ".join(filter(None, (" ".join(words[:2]), *words[2:])))
+    if annotation is Duration:
+        return f"{'durations' if many else 'a duration'} such as '10 epochs'"
+    return "sections" if many else "a section"
+
+
+def _list(items: tuple[Any, ...], bounds: tuple[Any, ...]) -> str:
+    """Say what a tuple is, which TOML calls an array and its users a list."""
+    if items in ((), ((),)):
+        return "an empty list"
+    each = expected(items[0], many=True)
+    if Ellipsis not in items:
+        return f"{_COUNTS[len(items)]} {each}"
+    least = [b.min_length for b in _parts(bounds) if getattr(b, "min_length", None)]
+    return f"a list of {each}{f', at least {max(least)}' if least else ''}"
+
+
+def _limits(bounds: tuple[Any, ...]) -> list[str]:
+    """Say between which values a number lies, from ``Field(ge=1)`` or the parts that it is made of."""
+    return [
+        text.format(f"{getattr(part, kind):g}")
+        for part in _parts(bounds)
+        for kind, text in _BOUNDS.items()
+        if getattr(part, kind, None) is not None
+    ]
+
+
+def _parts(bounds: tuple[Any, ...]) -> list[Any]:
+    return [part for bound in bounds for part in getattr(bound, "metadata", [bound])]
+
+
+def _either(words: list[str]) -> str:
+    return " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))

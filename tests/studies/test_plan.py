@@ -48,7 +48,10 @@ def test_the_first_row_is_the_base_unless_another_is_named():
     [
         (('"slow"', '"plain"'), "plain stands there twice"),
         (("[3, 4]", "[3, 3]"), "3 stands there twice"),
-        (("[3, 4]", "[]"), "seeds"),
+        (
+            ("[3, 4]", "[]"),
+            r"seeds = \[\]: expected a list of whole numbers of at least 0, at least 1$",
+        ),
         (("[3, 4]", "[-1]"), "seeds.0 = -1"),
         (('"slow"', '"Slow one"'), r"row.1.name = 'Slow one'.*expected small letters"),
         (('"slow"', '"slow"\ntitel = ""'), r"unknown key 'row.1.titel'; did you mean 'row.title'"),

@@ -20,6 +20,9 @@ def test_the_paper_and_the_program():
         "norm2 towers": (1, 2),
         "mapnorm2": ("absent", "MapNorm there"),
         "pool5 comes after": ("relu5", "conv5"),
+        "pool1 ceil": (False, True),
+        "pool2 ceil": (False, True),
+        "pool5 ceil": (False, True),
     }
 
 
@@ -34,6 +37,20 @@ def test_sizes_widths_and_totals():
     found = differences("alexnet-2012", "owt")
     assert found["conv1 channels"] == (96, 64)
     assert found["parameters"] == (60_965_224, 61_100_840)
+
+
+def test_what_a_moved_row_does_otherwise_is_said_too():
+    found = differences("alexnet-2012", "owt")
+    assert found["drop6 comes after"] == ("relu6", "flatten")
+    assert found["drop6 classic"] == (True, False)
+
+
+def test_the_text_marks_what_differs_and_shows_towers():
+    text, _ = compare(zoo.network("alexnet-2012"), zoo.network("owt"))
+    marked = {line.split()[1]: line for line in text.splitlines() if line.startswith("*")}
+    assert "885,120 params" in marked["conv3"], "fewer maps come in"
+    assert "Conv2D, 2 towers 256x27x27" in marked["conv2"]
+    assert "  parameters: 60,965,224 / 61,100,840" in text.splitlines()
 
 
 def test_a_network_beside_itself_has_no_difference():

@@ -2,7 +2,8 @@
 
 Two towers are two groups: conv2, conv4 and conv5 see their own tower, conv3 and the dense layers
 both. 224 pixels become 55 positions only if the last window may hang over the edge by three pixels
-(``ceil``), as the winning program's did; Caffe cuts 227 instead.
+(``ceil``), as the winning program's did; Caffe cuts 227 instead. The pools of both may hang over too,
+which shows at other sizes than theirs.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ PAPER = "Krizhevsky, Sutskever, Hinton: ImageNet Classification with Deep CNNs, 
 PROGRAM = "the program as it won in 2012, published 2025: layers-145.cfg and its parameters"
 
 
-def upper_convolutions(groups: tuple[int, int, int]) -> tuple[Row, ...]:
-    """Return conv3 to pool5 with their ReLUs; ``groups`` of conv3, conv4 and conv5."""
+def upper_convolutions(groups: tuple[int, int, int], *, ceil: bool = False) -> tuple[Row, ...]:
+    """Return conv3 to pool5 with their ReLUs; ``groups`` of conv3, conv4 and conv5, ``ceil`` of pool5."""
     third, fourth, fifth = groups
     return (
         Conv("conv3", channels=384, kernel=3, padding=1, groups=third),
@@ -35,7 +36,7 @@ def upper_convolutions(groups: tuple[int, int, int]) -> tuple[Row, ...]:
         ReLU("relu4"),
         Conv("conv5", channels=256, kernel=3, padding=1, groups=fifth),
         ReLU("relu5"),
-        _pool(5),
+        _pool(5, ceil=ceil),
     )
 
 
@@ -81,23 +82,24 @@ def alexnet_2012_source() -> Network:
 
     Against the text: the first layer normalises the signed values and rectifies behind the pool,
     the response window stays inside a tower with a fifth of the strength, a second normalisation
-    within each map follows it in layer 2, and conv3 to conv5 start with deviation .03.
+    within each map follows it in layer 2, and conv3 to conv5 start with deviation .03. Pools round up as
+    convolutions do, which changes nothing at 224 (layer.py).
     """
 
     def norm(n: int) -> LRN:
         return LRN(f"norm{n}", size=5, alpha=1e-4, beta=0.75, k=2.0, towers=2)
 
-    *lower, _, fifth_pool = upper_convolutions(groups=(1, 2, 2))
+    *lower, _, fifth_pool = upper_convolutions(groups=(1, 2, 2), ceil=True)
     rows = (
         Conv("conv1", channels=96, kernel=11, stride=4, ceil=True),
         norm(1),
-        _pool(1),
+        _pool(1, ceil=True),
         ReLU("relu1"),
         Conv("conv2", channels=256, kernel=5, padding=2, groups=2),
         ReLU("relu2"),
         norm(2),
         MapNorm("mapnorm2", size=5, alpha=1e-3, beta=0.75),
-        _pool(2),
+        _pool(2, ceil=True),
         *lower,
         fifth_pool,
         ReLU("relu5"),
@@ -181,7 +183,8 @@ def _caffe(name: str, init: str, about: str, folder: str, *, norm_first: bool) -
     def behind(n: int) -> tuple[Row, ...]:
         # The window runs over all channels, across the groups' border.
         norm = LRN(f"norm{n}", size=5, alpha=1e-4, beta=0.75, k=1.0)
-        return (norm, _pool(n)) if norm_first else (_pool(n), norm)
+        pool = _pool(n, ceil=True)  # pooling_layer.cpp rounds up, conv_layer.cpp down
+        return (norm, pool) if norm_first else (pool, norm)
 
     rows = (
         Conv("conv1", channels=96, kernel=11, stride=4),
@@ -190,12 +193,12 @@ def _caffe(name: str, init: str, about: str, folder: str, *, norm_first: bool) -
         Conv("conv2", channels=256, kernel=5, padding=2, groups=2),
         ReLU("relu2"),
         *behind(2),
-        *upper_convolutions(groups=(1, 2, 2)),
+        *upper_convolutions(groups=(1, 2, 2), ceil=True),
         *dense_layers(1000),
     )
     source = f"BVLC/caffe, {folder}/train_val.prototxt"
     return Network(name, rows, size=227, init=init, summary=about, source=source)
 
 
-def _pool(n: int) -> MaxPool:
-    return MaxPool(f"pool{n}", kernel=3, stride=2)
+def _pool(n: int, *, ceil: bool = False) -> MaxPool:
+    return MaxPool(f"pool{n}", kernel=3, stride=2, ceil=ceil)

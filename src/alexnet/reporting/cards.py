@@ -40,7 +40,7 @@ def network_card(network: Network, size: int | None = None) -> dict[str, Any]:
 def _layer(step: Traced) -> dict[str, Any]:
     return {
         "name": step.row.name,
-        "type": _type(step.row),
+        "type": kind_of(step.row),
         "output": list(step.outputs),
         "parameters": step.parameters + step.buffers,
         "multiply_adds": step.multiply_adds,
@@ -50,7 +50,8 @@ def _layer(step: Traced) -> dict[str, Any]:
     }
 
 
-def _type(row: rows.Row) -> str:
+def kind_of(row: rows.Row) -> str:
+    """Return what a Keras user would call a row, and of how many towers it is if of several."""
     towers = row.groups if isinstance(row, rows.Conv) else getattr(row, "towers", 1)
     return f"{row.kind}, {towers} towers" if towers > 1 else row.kind
 

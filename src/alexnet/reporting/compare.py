@@ -10,6 +10,7 @@ from typing import Any
 from alexnet.models import table
 from alexnet.models.rows import Row
 from alexnet.models.table import Network, Traced
+from alexnet.reporting.cards import kind_of
 from alexnet.reporting.text import summary_table
 
 Pair = tuple[Traced | None, Traced | None]
@@ -28,9 +29,14 @@ def compare(first: Network, second: Network) -> tuple[str, dict[str, Any]]:
         }
         for a, b in pairs
     ]
-    said = [f"  {d['where']}: {d['first']} / {d['second']}" for d in differences]
-    text = "\n".join([summary_table(rows), "", f"{len(said)} differences:", *said])
+    said = [f"  {d['where']}: {_said(d['first'])} / {_said(d['second'])}" for d in differences]
+    count = f"{len(said)} difference{'s'[: len(said) != 1]}"
+    text = "\n".join([summary_table(rows), "", f"{count}{':' if said else ''}", *said])
     return text, {"networks": [first.name, second.name], "differences": differences}
+
+
+def _said(value: Any) -> str:
+    return f"{value:,}" if type(value) is int else str(value)
 
 
 def _pairs(first: list[Traced], second: list[Traced]) -> list[Pair]:
@@ -46,7 +52,9 @@ def _pairs(first: list[Traced], second: list[Traced]) -> list[Pair]:
 
 
 def _same(a: Traced | None, b: Traced | None) -> bool:
-    return a is not None and b is not None and (a.row, a.outputs) == (b.row, b.outputs)
+    if a is None or b is None:
+        return False
+    return (a.row, a.outputs, a.parameters) == (b.row, b.outputs, b.parameters)
 
 
 def _cell(step: Traced | None) -> str:
@@ -54,14 +62,14 @@ def _cell(step: Traced | None) -> str:
         return ""
     count = step.parameters + step.buffers
     shape = "x".join(map(str, step.outputs))
-    return f"{step.row.kind} {shape}{f', {count:,} params' if count else ''}"
+    return f"{kind_of(step.row)} {shape}{f', {count:,} params' if count else ''}"
 
 
 def _differences(first: Network, second: Network, pairs: list[Pair]) -> Iterator[dict[str, Any]]:
     """Say each difference once: the networks' own settings, then row by row, then the totals."""
     for name in ("size", "init"):
         yield from _unless_equal(name, getattr(first, name), getattr(second, name))
-    before = _predecessors(first), _predecessors(second)
+    before, places = (_predecessors(first), _predecessors(second)), {r.name: r for r in second.rows}
     for a, b in pairs:
         if a is not None and b is not None:
             yield from _row_differences(a.row, b.row)
@@ -71,6 +79,7 @@ def _differences(first: Network, second: Network, pairs: list[Pair]) -> Iterator
         if row.name in before[0] and row.name in before[1]:
             if a is not None:  # moved: met twice, said once
                 yield from _unless_equal(f"{row.name} comes after", *(b[row.name] for b in before))
+                yield from _row_differences(row, places[row.name])
         else:
             of = f" of {', '.join(step.reads)}" if row.reads or step.beside else ""
             there = f"{row.kind}{of} there"

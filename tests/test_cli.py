@@ -220,6 +220,11 @@ def test_a_call_that_asks_for_what_is_not_there(refused, arguments, said):
     ("key", "value", "said"),
     [
         ("data.train", "tarin", "unknown split 'tarin'; did you mean 'train'?"),
+        (
+            "data.test",
+            "val",
+            "known: test, train; 'auto' for data.train, data.validation and data.test",
+        ),
         ("data.train", "train[", "is not understood"),
         ("data.train", "train[:0]", "selects none"),
         ("data.train", "train[:9999]", "9999"),

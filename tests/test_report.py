@@ -193,7 +193,11 @@ def test_it_holds_what_the_run_recorded(page, run):
     whole = "".join(page.said["main"])
     assert "components carry" in whole
     assert "alexnet report first" in page.said["pre"][-1]
-    assert json.loads((run / "splits.json").read_text())["fingerprint"] in whole
+    splits = json.loads((run / "splits.json").read_text())
+    assert splits["fingerprint"] in whole
+    rows = [cells[n : n + 2] for n in range(len(cells) - 1)]
+    for role, indices in splits["indices"].items():
+        assert [role, f"{len(indices):,}"] in rows, "which pictures were for what"
 
 
 def test_a_page_that_is_printed_breaks_where_it_may(written):

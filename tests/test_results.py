@@ -14,7 +14,7 @@ from alexnet.errors import DataError
 from alexnet.reporting.claims import Claim, claims
 from alexnet.reporting.effects import all_together, effect_of
 from alexnet.reporting.recorded import Recorded, packaged, read_records, summaries
-from alexnet.reporting.results import collect, full_rows, verdict
+from alexnet.reporting.results import collect, full_rows, verdict, view_rows
 from alexnet.reporting.text import markdown_table
 
 ROOT = Path(__file__).parents[1]
@@ -124,6 +124,31 @@ def test_the_full_table_has_their_time_of_as_many_epochs():
     assert row["published images/s"] == "488"  # 400,000 pictures in 820 s
     (row,) = full_rows([runs("torch-lrn")])
     assert row["published training"] == "21:00"
+
+
+def test_every_view_has_a_row_of_means():
+    def scored(views, top1, top5, **more):
+        return {"views": views, "top": {"1": top1, "5": top5}, "accuracy": top1, **more}
+
+    runs = []
+    for seed, top1 in enumerate((0.7, 0.72)):
+        ten, one = scored("ten", top1, 0.9, macro_f1=0.6), scored("centre", top1 - 0.02, 0.88)
+        run = record(seed=seed, test_views={"centre": one, "ten": ten})
+        run["test"] = {**run["test"], **ten}
+        run["speed"] = {**run["speed"], "waiting_share": 0.001 * seed}
+        runs.append(run)
+    ten, centre = view_rows(runs)
+    assert (ten["views"], ten["n"], ten["top-1"], ten["top-5"]) == (
+        "ten",
+        "2",
+        "71.00 %",
+        "90.00 %",
+    )
+    assert (centre["views"], centre["top-1"], centre["top-5"]) == ("centre", "69.00 %", "88.00 %")
+    assert (ten["macro-F1"], centre["macro-F1"]) == ("60.00 %", "")
+    assert ten["waiting for pictures"] == "0.05 %"
+    (old,) = view_rows([record()])
+    assert (old["views"], old["top-1"], old["waiting for pictures"]) == ("", "", "")
 
 
 def test_the_interval_of_several_seeds_is_of_their_mean():

@@ -33,7 +33,8 @@ hardware, curve and confusion matrix.
 standard deviation. *95 % interval*: Wilson's, of that mean over one test part. *Difference*: in
 points. *Met*: short by no more than the recipe's tolerance; *beaten*: the whole interval lies above.
 *Training*: without the scoring; *published*: what the source gives, of as many epochs, its scoring
-included. A changed recipe is another protocol and gets no verdict."""
+included. A changed recipe is another protocol and gets no verdict. *Waiting for pictures*: the share of
+the training's time in which it waited for them."""
 
 
 def with_table(text: str, table: str) -> str:

@@ -94,7 +94,10 @@ def select(
         if method == "stratified":
             chosen = np.sort(_stratified_order(labels, seed)[start:stop])
     if not len(chosen):
-        raise UsageError(f"split {expression!r} selects none of the {len(labels):,} pictures")
+        raise UsageError(
+            f"split {expression!r} selects none of the {len(labels):,} pictures of {part!r}; take a "
+            "larger share, or more pictures"
+        )
     return chosen.astype(np.int64)
 
 

@@ -7,7 +7,7 @@ torch.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,37 @@ def _short(runs: Recorded, first: Mapping[str, Any]) -> dict[str, str]:
         "share of matrix rate": f"{runs.share:.2f}",
         "hardware": runs.hardware,
     }
+
+
+def view_rows(records: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Return a row for each recipe, machine and way of looking that its runs were scored in.
+
+    Means over the seeds; the views of the recipe itself come first. A cell is empty where a record
+    of that time did not hold it.
+    """
+    return [row for group in grouped(records) for row in _view_rows(group)]
+
+
+def _view_rows(group: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, str]]:
+    scored = [{r["test"].get("views", ""): r["test"], **r.get("test_views", {})} for r in group]
+    waited = [record["speed"].get("waiting_share") for record in group]
+    for views in scored[0]:
+        tests = [found[views] for found in scored if views in found]
+        tops = {f"top-{k}": _share([t["top"].get(k) for t in tests]) for k in ("1", "3", "5")}
+        yield {
+            "recipe": summaries(group)[0].title,
+            "views": views,
+            "n": str(len(tests)),
+            **tops,
+            "balanced accuracy": _share([t.get("balanced_accuracy") for t in tests]),
+            "macro-F1": _share([t.get("macro_f1") for t in tests]),
+            "waiting for pictures": _share(waited),
+        }
+
+
+def _share(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{100 * statistics.mean(known):.2f} %" if known and len(known) == len(values) else ""
 
 
 def measured(runs: Recorded) -> str:

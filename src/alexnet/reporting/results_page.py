@@ -9,16 +9,17 @@ from typing import Any
 
 from alexnet.reporting.claims import Claim, claims
 from alexnet.reporting.recorded import read_records, summaries
-from alexnet.reporting.results import full_rows, short_rows
+from alexnet.reporting.results import full_rows, short_rows, view_rows
 from alexnet.reporting.text import markdown_table, summary_table
 
 
 @dataclass(frozen=True)
 class Page:
-    """Recorded runs: the short table's rows, the full one's, and the claims."""
+    """Recorded runs: the short table's rows, the full one's, a row for each view, and the claims."""
 
     short: Sequence[dict[str, str]]
     full: Sequence[dict[str, str]]
+    views: Sequence[dict[str, str]]
     claims: Sequence[Claim]
 
     @property
@@ -36,6 +37,8 @@ class Page:
         return "\n\n".join(
             [
                 markdown_table(self.full),
+                "## In every view that they were scored in",
+                markdown_table(self.views),
                 "## What each number says about the published claim",
                 *(claim.markdown(picture_of(claim)) for claim in self.claims),
             ]
@@ -43,7 +46,8 @@ class Page:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        return {"runs": list(self.full), "claims": [claim.to_json() for claim in self.claims]}
+        told = [claim.to_json() for claim in self.claims]
+        return {"runs": list(self.full), "views": list(self.views), "claims": told}
 
 
 def page(folder: Path) -> Page:
@@ -54,4 +58,4 @@ def page(folder: Path) -> Page:
 def page_of(records: Sequence[dict[str, Any]]) -> Page:
     """Take records together."""
     known = summaries(records)
-    return Page(short_rows(records), full_rows(known), claims(known))
+    return Page(short_rows(records), full_rows(known), view_rows(records), claims(known))

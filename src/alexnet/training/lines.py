@@ -26,12 +26,19 @@ def beforehand(stage: Stage, progress: Progress, step_seconds: float) -> str:
     work = mean * left * stage.recipe.train.batch
     return (
         f"{stage.recipe.name}: {stage.model.network.name} ({total.trainable / 1e6:.1f} M weights) at "
-        f"{stage.model.size}x{stage.model.size}, {len(stage.train):,} training pictures, "
+        f"{stage.model.size}x{stage.model.size}, {len(stage.train):,} training pictures{_held_out(stage)}, "
         f"{stage.epochs} epochs of {stage.steps_per_epoch} steps\n"
         f"on {stage.device.describe()}: {work / 1e12:.1f} T multiply-adds, roughly "
         f"{minutes(step_seconds * UPDATE * left * mean / max(now, 1.0))} at the present speed of this machine\n"
         f"{opening_text(stage.memory)}{_of_mixtures(stage)}"
     )
+
+
+def _held_out(stage: Stage) -> str:
+    """Say how many pictures are not trained on, and what for."""
+    others = (("validation", stage.validation), ("test", stage.test))
+    told = ", ".join(f"{len(part):,} for {name}" for name, part in others if part is not None)
+    return f" ({told})" if told else ""
 
 
 def _of_mixtures(stage: Stage) -> str:

@@ -14,8 +14,9 @@ from alexnet.data.loader import Source, class_weights, source_of
 from alexnet.data.photos import report_text
 from alexnet.data.preprocess import Preprocessing
 from alexnet.data.sources import open_dataset
-from alexnet.data.splits import AUTO, settle
+from alexnet.data.splits import AUTO, SHARE, settle
 from alexnet.data.statistics import Statistics
+from alexnet.errors import UnknownName, UsageError
 from alexnet.recipe import Recipe
 from alexnet.run.log import Console
 from alexnet.run.ranks import Ranks
@@ -50,7 +51,7 @@ def gather(
     """
     with ranks.first_of_machine("data"):
         dataset = _open(recipe, root, console)
-    recipe = _settled(recipe, dataset)
+    recipe = _settled(recipe, dataset, console)
     parts = _parts(recipe, dataset)
     train = parts["train"]
     found = measured.statistics_of(recipe, train, folder, console)
@@ -72,8 +73,8 @@ def _open(recipe: Recipe, root: Path | None, console: Console) -> Dataset:
     return found
 
 
-def _settled(recipe: Recipe, dataset: Dataset) -> Recipe:
-    """Put splits in the place of ``auto``; what has to be cut is cut class by class."""
+def _settled(recipe: Recipe, dataset: Dataset, console: Console) -> Recipe:
+    """Put splits in the place of ``auto``, and say so; what has to be cut is cut class by class."""
     asked = checks.splits(recipe)
     if AUTO not in asked.values():
         return recipe
@@ -81,6 +82,11 @@ def _settled(recipe: Recipe, dataset: Dataset) -> Recipe:
     changes: dict[str, Any] = {f"data.{role}": text for role, text in found.items()}
     if asked["train"] == AUTO and "[" in found["train"]:
         changes["data.split"] = "stratified"
+        cut = [role for role in ("validation", "test") if found[role].startswith("train[")]
+        console.say(
+            f"no part for {' and '.join(cut)}: {SHARE} % of the training pictures, class by class, are "
+            f"kept {'for each' if len(cut) > 1 else 'for it'} and not trained on"
+        )
     return recipes.override(recipe, changes)
 
 
@@ -88,6 +94,12 @@ def _parts(recipe: Recipe, dataset: Dataset) -> dict[str, Source]:
     """Return the pictures of each split that the recipe names; none is trained on and scored."""
     data, splits = recipe.data, checks.splits(recipe)
     how: dict[str, Any] = {"method": data.split, "seed": data.split_seed}
-    parts = {name: source_of(dataset, text, **how) for name, text in splits.items() if text}
+    try:
+        parts = {name: source_of(dataset, text, **how) for name, text in splits.items() if text}
+    except UnknownName as error:
+        raise UsageError(
+            f"{error}; 'auto' for data.train, data.validation and data.test takes the parts that there "
+            "are, and cuts those that are missing out of train"
+        ) from None
     checks.refuse_overlap(parts, splits)
     return parts

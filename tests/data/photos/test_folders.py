@@ -111,7 +111,7 @@ def test_hidden_and_other_files_are_passed_over_and_counted(
     found = supply(place(TWO + rubbish)).listing()
     assert [e.name for e in found.entries] == TWO
     assert found.hidden == (".git", "__MACOSX", "cat/.hidden.jpg")
-    assert found.others == ("cat/notes.txt", "loose.jpg")
+    assert (found.outside, found.others) == (("loose.jpg",), ("cat/notes.txt",))
 
 
 def test_pictures_of_formats_that_are_not_read_are_listed_all_the_same(tmp_path: Path) -> None:
@@ -169,6 +169,11 @@ def test_a_link_to_a_folder_is_followed_at_the_top_only(tmp_path: Path) -> None:
     ("names", "message"),
     [
         (["cat/"], "holds no pictures; expected a folder of class folders"),
+        (["a.jpg", "b.jpg"], "holds 2 pictures, but in no class's folder; expected a folder of"),
+        (
+            ["train/cat/a.jpg", "train/dog/b.jpg", "val/cat/c.jpg", "unsorted/d.jpg"],
+            "holds train, val with folders of classes inside, and unsorted beside: expected parts",
+        ),
         ([".git/a.jpg"], "holds no pictures"),
         (["cat/a.jpg", "cat/b.jpg"], "one class only, 'cat'"),
         ([*TWO, "bird/"], "no picture for training in bird; fill or remove"),
@@ -243,6 +248,18 @@ def test_other_tables_beside_class_folders_are_no_lists(tmp_path: Path) -> None:
     (tmp_path / "noisy.csv").write_text("path,noisy_labels_0\ncat/a.jpg,dog\n")
     (tmp_path / "meta.json").write_text('{"path": "x", "label": "y"}')
     assert supply(tmp_path).listing().classes == ("cat", "dog")
+
+
+def test_pictures_that_a_list_does_not_name_are_counted(tmp_path: Path) -> None:
+    found = supply(with_list(tmp_path, "labels.json", json.dumps(ROWS))).listing()
+    assert (found.outside, found.others) == (("pics/c.jpg",), ())
+
+
+def test_a_table_with_other_columns_is_named_where_it_would_have_helped(tmp_path: Path) -> None:
+    folder = with_list(tmp_path, "labels.csv", "file,class\npics/a.jpg,cat\npics/b.jpg,dog\n")
+    message = r"one class only, 'pics'.*; labels.csv is not read as a list: expected a CSV with the"
+    with pytest.raises(DataError, match=message):
+        supply(folder).listing()
 
 
 def test_a_picture_that_is_listed_and_not_there_is_kept_for_the_report(tmp_path: Path) -> None:

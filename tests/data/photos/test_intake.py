@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -242,7 +243,31 @@ def test_the_text_shows_what_a_person_must_know(report: dict[str, Any]) -> None:
     assert "train/church/nothing.jpg: is empty (0 bytes)" in text
     assert "hidden, ignored: 2 (.thumbnails, train/church/._00.jpg)" in lines
     table = [line for line in lines if line.split()[0] in ("class", "church", "golf", "잉어")]
-    assert len({columns(line) for line in table}) == 1
+    assert len({columns(line.rpartition("  ")[0]) for line in table}) == 1
+    assert [line.rpartition("  ")[2] for line in table if "church" in line] == [
+        ", ".join(f"{n} {kind}" for kind, n in _kinds_of(report, "church").most_common())
+    ]
+
+
+def _kinds_of(report: dict[str, Any], label: str) -> Counter[str]:
+    parts = report["parts"].values()
+    return sum((Counter(part["by_class"][label]["kinds"]) for part in parts), Counter())
+
+
+def test_one_is_written_as_one(report: dict[str, Any]) -> None:
+    assert "copy;" not in report_text(report)
+    one = {**report, "in_two_parts": report["in_two_parts"][:1], "duplicates": [["a", "b"]]}
+    assert "WARNING: 1 picture is in two parts" in report_text(one)
+    assert "more than once within a part: 1 copy;" in report_text(one)
+
+
+def test_a_report_from_before_is_still_written(report: dict[str, Any]) -> None:
+    before = {k: v for k, v in report.items() if k not in ("outside", "fit")}
+    before["parts"] = {
+        name: {k: v for k, v in part.items() if k != "by_class"}
+        for name, part in report["parts"].items()
+    }
+    assert "hidden, ignored: 2" in report_text(before)
 
 
 def test_the_card_has_the_sums_of_the_intake(taken_in: Dataset) -> None:

@@ -9,13 +9,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple
 from functools import partial
 from pathlib import Path
 
 from alexnet.data.photos.listing import Entry, Listing, Supply, digest, listing_of, some
-from alexnet.data.photos.lists import is_list, read_list
+from alexnet.data.photos.lists import HINT, is_list, read_list
 from alexnet.data.photos.trees import LISTS, Member, Tree, is_archive, read_folder, read_tar
 from alexnet.errors import DataError, UsageError
 
@@ -82,7 +82,8 @@ def _listed(path: Path) -> Tree:
 def arrange(tree: Tree) -> Listing:
     """Tell from the names which files are pictures, of which class and for what.
 
-    Raises DataError as ``listing_of``, and for several lists or a split of no known name.
+    Raises DataError as ``listing_of``, for several lists or a split of no known name, and for folders
+    of parts beside others.
     """
     top = _top(tree)
     lists = [n for n, data in tree.texts.items() if _parent(n) == top and is_list(n, data)]
@@ -90,16 +91,24 @@ def arrange(tree: Tree) -> Listing:
         raise DataError(f"{tree.root} holds several lists: {some(lists)}; keep one, or name it")
     entries = list(_from_list(tree, lists[0]) if lists else _from_folders(tree, top))
     taken = {entry.name for entry in entries}
-    others = () if lists else tuple(sorted(n for n in tree.files if n not in taken))
+    left = sorted(n for n in tree.files if n not in taken)
+    passed = {
+        "hidden": tree.hidden,
+        "outside": tuple(n for n in left if _is_picture(n)),
+        "others": () if lists else tuple(n for n in left if not _is_picture(n)),
+    }
     empty = () if lists else _empty(tree, top, entries)
-    return listing_of(
-        entries,
-        where=tree.root,
-        empty=empty,
-        hidden=tree.hidden,
-        others=others,
-        packed=tree.packed,
-    )
+    try:
+        return listing_of(entries, where=tree.root, empty=empty, packed=tree.packed, **passed)
+    except DataError as error:
+        hint = "" if lists else _no_list(tree, top)
+        raise DataError(f"{error}{hint}") from None
+
+
+def _no_list(tree: Tree, top: str) -> str:
+    """Say of tables beside the folders why their labels were not used."""
+    tables = [n for n, data in tree.texts.items() if _parent(n) == top and data.strip()]
+    return f"; {some(tables)} is not read as a list: {HINT}" if tables else ""
 
 
 def _top(tree: Tree) -> str:
@@ -135,7 +144,22 @@ def _layout(tree: Tree, top: str) -> dict[str, str]:
     """The folders of classes with the part that each is of; the top itself is all of train."""
     inside = _children(tree, top)
     parts = {name: SPLITS.get(name.rpartition("/")[2].lower(), "") for name in inside}
-    return parts if inside and all(parts.values()) else {top: "train"}
+    if inside and all(parts.values()):
+        return parts
+    _refuse_mixture(tree, parts)
+    return {top: "train"}
+
+
+def _refuse_mixture(tree: Tree, parts: Mapping[str, str]) -> None:
+    """Raise DataError for parts beside other folders; a class may be called train, without folders."""
+    meant = [name for name, part in parts.items() if part and _children(tree, name)]
+    beside = [name for name, part in parts.items() if not part]
+    if meant:
+        raise DataError(
+            f"{tree.root} holds {some(meant)} with folders of classes inside, and {some(beside)} beside: "
+            f"expected parts ({', '.join(SPLITS)}) or classes, not both; move away what "
+            "does not belong to the data set"
+        )
 
 
 def _from_folders(tree: Tree, top: str) -> Iterator[Entry]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -32,8 +32,9 @@ class Entry:
 class Listing:
     """All pictures of a data set, by part, class and name.
 
-    ``hidden`` and ``others`` are what was passed over: hidden files and folders, and files that
-    are no pictures by their ending. ``packed``: as in ``trees.Tree``.
+    What was passed over: ``hidden`` files and folders, pictures ``outside`` every class (in no class's
+    folder, or not in the list), and ``others``, no pictures by their ending. ``packed``: as in
+    ``trees.Tree``.
     """
 
     entries: tuple[Entry, ...]
@@ -43,6 +44,7 @@ class Listing:
     hidden: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
     packed: bool = False
+    outside: tuple[str, ...] = ()
 
     def renamed(self, parts: Mapping[str, str]) -> Listing:
         """Return the same with other names for its parts, e.g. those of an official archive."""
@@ -77,6 +79,7 @@ def listing_of(
     hidden: tuple[str, ...] = (),
     others: tuple[str, ...] = (),
     packed: bool = False,
+    outside: tuple[str, ...] = (),
 ) -> Listing:
     """Sort and check. ``where`` names the data set in messages, ``empty`` its empty class folders.
 
@@ -84,14 +87,14 @@ def listing_of(
     class that training does not have.
     """
     found = [replace(e, label=_plain(where, e.label)) for e in entries]
-    _check_parts(where, found)
+    _check_parts(where, found, outside)
     classes = _in_order({e.label for e in found if e.part == "train"})
     _check_classes(where, found, classes, [_plain(where, name) for name in empty])
     number = {label: i for i, label in enumerate(classes)}
     found.sort(key=lambda e: (PARTS.index(e.part), number[e.label], e.name))
     present = {e.part for e in found}
     parts = tuple(part for part in PARTS if part in present)
-    plain = Listing(tuple(found), parts, classes, {}, hidden, others, packed)
+    plain = Listing(tuple(found), parts, classes, {}, hidden, others, packed, outside)
     return _with_names(plain)
 
 
@@ -103,10 +106,11 @@ def _plain(where: object, label: str) -> str:
     return label
 
 
-def _check_parts(where: object, entries: list[Entry]) -> None:
+def _check_parts(where: object, entries: list[Entry], outside: Sequence[str]) -> None:
     if not entries:
+        what = f"{len(outside):,} pictures, but in no class's folder" if outside else "no pictures"
         raise DataError(
-            f"{where} holds no pictures; expected a folder of class folders "
+            f"{where} holds {what}; expected a folder of class folders "
             "(CLASS/picture.jpg), those below train/, validation/ and test/, or a list "
             "(CSV: path,label[,split])"
         )

@@ -48,6 +48,7 @@ def build(
         "in_two_parts": _in_two_parts(listing, records, parts, twice, row_of),
         "missing": _missing(listing, records, parts),
         "hidden": _some(listing.hidden),
+        "outside": _some(listing.outside),
         "others": _some(listing.others),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from unicodedata import east_asian_width
@@ -48,7 +49,7 @@ def _changed(part: Mapping[str, Any], size: int) -> Iterator[str]:
 
 
 def _classes(report: Mapping[str, Any]) -> Iterator[str]:
-    """Pictures per class and part; of very many classes the smallest and the largest only."""
+    """Pictures of each class, their sizes and kinds; of very many classes the smallest and the largest only."""
     parts, classes = report["parts"], report["classes"]
     total = {c: sum(part["per_class"][c] for part in parts.values()) for c in classes}
     shown = list(classes)
@@ -57,10 +58,25 @@ def _classes(report: Mapping[str, Any]) -> Iterator[str]:
         shown = by_size[:5] + by_size[-5:]
         yield f"{len(classes):,} classes; the five smallest and the five largest:"
     width = max(map(columns, [*shown, "class"])) + 2
-    yield f"  {'class':<{width}}" + "".join(f"{name:>12}" for name in parts)
+    heads = "".join(f"{name:>12}" for name in parts)
+    yield f"  {'class':<{width}}{heads}{'width':>14}{'height':>14}  kinds"
     for label in shown:
         counts = "".join(f"{part['per_class'][label]:>12,}" for part in parts.values())
-        yield f"  {label}{' ' * (width - columns(label))}{counts}"
+        found = [part.get("by_class", {}).get(label) for part in parts.values()]
+        yield f"  {label}{' ' * (width - columns(label))}{counts}{_looks([f for f in found if f])}"
+
+
+def _looks(found: Sequence[Mapping[str, Any]]) -> str:
+    """Write the range of sides and the kinds of a class in all parts; an old report may have none."""
+    sides = [
+        " to ".join(dict.fromkeys(f"{x}" for x in (min(values), max(values)))) if values else ""
+        for values in ([x for of in found for x in of[side]] for side in ("width", "height"))
+    ]
+    kinds: Counter[str] = Counter()
+    for of in found:
+        kinds.update(of["kinds"])
+    told = ", ".join(f"{n:,} {kind}" for kind, n in kinds.most_common())
+    return f"{sides[0]:>14}{sides[1]:>14}  {told}".rstrip()
 
 
 def columns(text: str) -> int:
@@ -68,18 +84,26 @@ def columns(text: str) -> int:
     return sum(2 if east_asian_width(letter) in "WF" else 1 for letter in text)
 
 
+_PASSED = {
+    "hidden": "hidden, ignored",
+    "outside": "pictures of no class (in no class's folder, or not in the list), ignored",
+    "others": "not pictures, ignored",
+}
+
+
 def _notes(report: Mapping[str, Any]) -> Iterator[str]:
-    for what, title in (("hidden", "hidden, ignored"), ("others", "not pictures, ignored")):
-        if found := report[what]["count"]:
+    for what, title in _PASSED.items():
+        some_of = report.get(what, {"count": 0})  # reports of version 0.1 have no "outside"
+        if found := some_of["count"]:
             more = max(0, found - 5)
-            names = ", ".join(report[what]["names"][:5]) + (f" and {more:,} more" if more else "")
+            names = ", ".join(some_of["names"][:5]) + (f" and {more:,} more" if more else "")
             yield f"{title}: {found:,} ({names})"
     for part, classes in report["missing"].items():
         yield f"{part} has no picture of: {some(classes)}"
     if groups := report["duplicates"]:
         copies = sum(len(group) - 1 for group in groups)
         yield (
-            f"the same file more than once within a part: {copies:,} copies; a part that is cut at "
+            f"the same file more than once within a part: {_counted(copies, 'copy', 'copies')}; a part that is cut at "
             "random may have them on both sides"
         )
         yield from _cut([f"  {' = '.join(group)}" for group in groups])
@@ -90,8 +114,13 @@ def _warnings(report: Mapping[str, Any]) -> Iterator[str]:
         yield f"unreadable, left out: {len(faults):,}"
         yield from _cut([f"  {fault['name']}: {fault['reason']}" for fault in faults])
     if pairs := report["in_two_parts"]:
-        yield f"WARNING: {len(pairs):,} pictures are in two parts, so that a score on one is too good:"
+        many = _counted(len(pairs), "picture is", "pictures are")
+        yield f"WARNING: {many} in two parts, so that a score on one is too good:"
         yield from _cut([pair_text(pair) for pair in pairs])
+
+
+def _counted(number: int, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"
 
 
 def _cut(lines: Sequence[str]) -> Iterator[str]:

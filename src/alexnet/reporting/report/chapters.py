@@ -79,6 +79,7 @@ def data(page: Page, run: Material) -> None:
     found = card(run.dataset)
     parts = [_part(name, part) for name, part in found["parts"].items()]
     page.table(parts, page.say["parts"].format(found["name"]))
+    page.table(_splits(run), page.say["splits"])
     page.line(f"{found['source']} (sha256 {found['fingerprint']})")
     if "intake" in found:
         page.block(report_text.render(found["intake"]))
@@ -86,6 +87,16 @@ def data(page: Page, run: Material) -> None:
         page.table(_counts(found), page.say["per_class"])
     shown = run.looked_at("train", SAMPLES, said=False)
     page.figure(drawn(lambda path: draw(shown, path)), page.say["training_samples"])
+
+
+def _splits(run: Material) -> list[dict[str, str]]:
+    """List what the run took for what, by the names that its recipe has for it."""
+    plan = run.recipe.data
+    named = {"train": plan.train, "validation": plan.validation, "test": plan.test}
+    return [
+        {"for": role, "pictures": f"{count:,}", "split": named[role]}
+        for role, count in run.split_sizes.items()
+    ]
 
 
 def _part(name: str, part: dict[str, Any]) -> dict[str, str]:

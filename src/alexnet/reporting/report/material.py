@@ -55,6 +55,12 @@ class Material:
         """Return that of the data that the run was trained on."""
         return str(read_json(self.result.folder / record.SPLITS)["fingerprint"])
 
+    @property
+    def split_sizes(self) -> dict[str, int]:
+        """Return how many pictures the run took for training, validation and test."""
+        chosen = read_json(self.result.folder / record.SPLITS)["indices"]
+        return {role: len(indices) for role, indices in chosen.items()}
+
     def looked_at(self, role: str, count: int, *, said: bool) -> list[Sample]:
         """Draw ``count`` pictures of the ``train`` or the ``test`` split by the run's seed.
 

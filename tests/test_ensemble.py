@@ -16,11 +16,13 @@ from alexnet import cli
 from alexnet.data.loader import source_of
 from alexnet.data.preprocess import Preprocessing
 from alexnet.data.sources import open_dataset
+from alexnet.data.splits import select
 from alexnet.errors import UsageError
+from alexnet.exploration.part import open_part
 from alexnet.models import zoo
 from alexnet.models.build import build
 from alexnet.run import checkpoint, classifier
-from alexnet.run.classifier import Classifier
+from alexnet.run.classifier import Classifier, Split
 from alexnet.run.device import Device
 from alexnet.run.views import probabilities
 
@@ -77,6 +79,19 @@ def test_one_model_and_a_list_of_it_score_alike(three, data_root):
     assert one.to_json() == several.to_json()
 
 
+def test_no_split_is_what_the_run_tested_on(three, data_root):
+    cut = Split("test[:30]", "stratified", 3)
+    known = replace(three[0], test=cut)
+    found = alexnet.evaluate(known, device="cpu", precision="float32", data_root=data_root)
+    indices = select(
+        open_dataset("shapes", root=data_root), "test[:30]", method="stratified", seed=3
+    )
+    assert found.count == 30
+    (part, other) = (open_part(data, known, data_root) for data in (None, SPLIT))
+    assert part.source.chosen.tolist() == indices.tolist() != other.source.chosen.tolist()
+    assert part.name == "shapes/test[:30]"
+
+
 def test_a_prediction_is_of_the_mean(dataset, three):
     picture = dataset.parts["test"].images[3]
     stored = torch.from_numpy(np.array(picture))[None]
@@ -107,6 +122,9 @@ def test_models_that_do_not_go_together(dataset, three, data_root):
     elsewhere = replace(three[1], data="cifar10")
     with pytest.raises(UsageError, match="the one from model 1 of cifar10"):
         alexnet.evaluate([three[0], elsewhere], SPLIT, data_root=data_root)
+    apart = replace(three[1], test=Split("test[30:]"))
+    with pytest.raises(UsageError, match=r"was tested on test \(slice, seed 0\).*; name a split"):
+        alexnet.evaluate([three[0], apart], data_root=data_root)
     with pytest.raises(UsageError, match="no model was given"):
         alexnet.evaluate([], SPLIT, data_root=data_root)
 

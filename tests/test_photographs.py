@@ -96,6 +96,14 @@ def test_one_call_trains_and_keeps_the_report(run: Path, own: Path) -> None:
     )
 
 
+def test_what_is_set_aside_is_said(own: Path, command: Command, tmp_path: Path) -> None:
+    settings = [word for text in QUICK for word in ("--set", text)]
+    status, _, err = command("train", own, "--out", tmp_path / "b", *settings, "--device", "cpu")
+    assert status == 0, err
+    assert "no part for validation: 15 % of the training pictures, class by class, are kept" in err
+    assert "133 training pictures (24 for validation, 40 for test)" in err
+
+
 def test_missing_splits_were_cut_and_saved_exactly(run: Path) -> None:
     plan = alexnet.recipe.parse((run / "recipe.toml").read_text(encoding="utf-8"))
     assert (plan.data.train, plan.data.validation, plan.data.test, plan.data.split) == (
@@ -159,6 +167,10 @@ def test_a_model_of_whole_pictures_sees_files_and_data_so(tmp_path: Path, comman
         r.probability for name, of in ranked.items() for r in of if r.label == name.parent.name
     ]
     assert json.loads(text)["loss"] == pytest.approx(-np.log(right).mean(), rel=1e-4)
+    recorded = json.loads((out / "result.json").read_text(encoding="utf-8"))["test"]
+    status, text, err = command("eval", out, "--device", "cpu", "--json")
+    assert status == 0, err
+    assert json.loads(text)["loss"] == recorded["loss"], "the part that was cut off for the test"
     status, text, err = command("data", own, "--size", 32, "--fit", "stretch")
     assert status == 0, err
     assert "stored 32x32 (the whole picture, its sides made equal)" in text

@@ -135,9 +135,8 @@ def load(name: str | Path, *, say: Callable[[str], None] = print) -> Classifier:
 
     Also a file of weights of another program (``exchange.foreign``): torchvision's ``alexnet``.
 
-    Returns the network with its class names and preprocessing. Raises ``UnknownName``,
-    ``CheckpointError`` or ``DataError``; ``say`` is told of a damaged checkpoint that another one
-    replaces.
+    Returns the network with its class names and preprocessing. Raises ``UnknownName``, ``CheckpointError``
+    or ``DataError``; ``say`` is told of a damaged checkpoint that another one replaces.
     """
     if Path(name).is_file():
         from alexnet.exchange import foreign
@@ -187,8 +186,8 @@ def evaluate(
     """Score a model on part of a data set, named like ``cifar10/test`` or ``cifar10/train[:10%]``.
 
     ``model``: one, or several whose probabilities are averaged, each with its own input; of the
-    same classes and the same stored pictures. ``data``: None is the test part of what the models
-    were trained on; photographs are named by their path, ``photos/cats`` or ``photos/cats/test``.
+    same classes and the same stored pictures. ``data``: None is what their runs tested them on;
+    photographs are named by their path, ``photos/cats`` or ``photos/cats/test``.
 
     ``views``: ``centre``; ``flip``, the mean of a picture and its mirror image; ``shift``; ``ten``
     (``run.views``); None: as each model was scored when it was trained. ``top``: which k to count
@@ -200,17 +199,18 @@ def evaluate(
     from alexnet import evaluation
     from alexnet.data.loader import source_of
     from alexnet.data.sources import named_split, open_dataset
-    from alexnet.run.classifier import refuse_other_classes, stored_data
+    from alexnet.run.classifier import Split, refuse_other_classes, stored_data, tested_on
     from alexnet.run.device import choose, prepare_process
 
     prepare_process()
     models, chosen = _loaded(model), choose(device, precision)
     trained_on, side, fit = stored_data(models)
     top = evaluation.tops(top, len(models[0].classes))
-    name, split = named_split(trained_on if data is None else data)
+    name, text = (trained_on, "") if data is None else named_split(data)
+    split = Split(text) if text else tested_on(models)
     dataset = open_dataset(name, root=data_root, size=side, fit=fit)
     refuse_other_classes(models, dataset.classes, name)
-    source = source_of(dataset, split)
+    source = source_of(dataset, split.expression, method=split.method, seed=split.seed)
     return evaluation.evaluate_together(models, source, chosen, views=views, batch=batch, top=top)
 
 

@@ -14,7 +14,7 @@ Part = Annotated[
     str | None,
     Argument(
         metavar="[DATASET/SPLIT]",
-        help="E.g. cifar10/test or shapes/train[:10%]. [default: the test part of its data set]",
+        help="E.g. cifar10/test or shapes/train[:10%]. [default: what it was tested on]",
     ),
 ]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from alexnet.data.loader import Source, source_of
 from alexnet.data.sources import named_split, open_dataset
 from alexnet.errors import UsageError
-from alexnet.run.classifier import Classifier
+from alexnet.run.classifier import Classifier, Split
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Part:
 def open_part(
     data: str | None, model: Classifier | None, data_root: str | Path | None = None
 ) -> Part:
-    """Open what ``data`` names; None: the test part of what the model was trained on.
+    """Open what ``data`` names; None: what the model was tested on when it had been trained.
 
     Pictures are stored as those that the model was trained on, or in their own size without a trained
     model. Raises ``UsageError`` where there is nothing to open, ``UnknownName`` for what is not there.
@@ -32,8 +32,10 @@ def open_part(
     named = data or (trained.data if trained else "")
     if not named:
         raise UsageError("there is no data set to look at; name one, e.g. cifar10/test")
-    name, split = named_split(named)
+    name, text = named_split(data) if data else (named, "")
+    split = Split(text) if text or not trained else trained.test
     side = trained.preprocessing.picture_size if trained else None
     fit = trained.preprocessing.square_fit if trained else "crop"
     dataset = open_dataset(name, root=data_root, size=side, fit=fit)
-    return Part(f"{name}/{split}", source_of(dataset, split), dataset.classes)
+    source = source_of(dataset, split.expression, method=split.method, seed=split.seed)
+    return Part(f"{name}/{split.expression}", source, dataset.classes)

@@ -6,7 +6,7 @@ Preprocessing and class names come from the checkpoint, never from flags.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,19 @@ from alexnet.run import checkpoint
 
 
 @dataclass(frozen=True)
+class Split:
+    """Which pictures of a data set are meant: the arguments of ``data.splits.select``."""
+
+    expression: str = "test"
+    method: str = "slice"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class Classifier:
     """A network on the CPU, in evaluation mode, with all that its recipe says about its use.
 
-    ``views``: how it was scored, one of ``views.VIEWS``.
+    ``views``: how it was scored, one of ``views.VIEWS``; ``test``: on what.
     """
 
     module: AlexNet
@@ -33,6 +42,7 @@ class Classifier:
     views: str
     data: str  # the data set it was trained on; empty for fresh weights
     origin: str
+    test: Split = Split()
 
     def describe(self) -> str:
         """Name it for a person."""
@@ -50,6 +60,7 @@ def card(
     *,
     head: Sequence[int] | None = None,
     head_norm: bool = False,
+    test: Split = Split(),
 ) -> dict[str, Any]:
     """Return what a checkpoint's model.json holds, so that ``load`` needs nothing else.
 
@@ -65,6 +76,7 @@ def card(
         "data": data,
         "head": None if head is None else list(head),
         "head_norm": head_norm,
+        "test": asdict(test),
     }
 
 
@@ -94,11 +106,12 @@ def restore(saved: checkpoint.Checkpoint) -> Classifier:
         preprocessing = Preprocessing.from_json(described["preprocessing"], saved.input)
         network = _network(described, len(classes))
         use = str(described["views"]), str(described["data"])
+        test = Split(**described.get("test", {}))  # not in checkpoints of version 0.1
     except (KeyError, TypeError, UsageError) as error:
         raise CheckpointError(f"{saved.path / checkpoint.MODEL} does not fit: {error}") from None
     module = unfilled(network, preprocessing.size)
     checkpoint.load_weights(module, saved.weights, str(saved.path), assign=True)
-    return _ready(module, classes, preprocessing, use, str(saved.path))
+    return replace(_ready(module, classes, preprocessing, use, str(saved.path)), test=test)
 
 
 def _network(described: dict[str, Any], classes: int) -> Network:
@@ -151,6 +164,18 @@ def refuse_other_classes(
                 f"{whose} has the classes {', '.join(classes)}, but the model from {model.origin} "
                 f"knows {', '.join(model.classes)}"
             )
+
+
+def tested_on(models: Sequence[Classifier]) -> Split:
+    """Return what models were tested on. Raises ``UsageError`` where they differ."""
+    found = {model.test: model.origin for model in models if model.data}
+    if len(found) > 1:
+        (one, of_one), (other, of_other), *_ = found.items()
+        raise UsageError(
+            f"the model from {of_one} was tested on {one.expression} ({one.method}, seed {one.seed}), the "
+            f"one from {of_other} on {other.expression} ({other.method}, seed {other.seed}); name a split"
+        )
+    return next(iter(found), Split())
 
 
 def stored_data(models: Sequence[Classifier]) -> tuple[str, int, str]:

@@ -98,6 +98,7 @@ class Stage:
     @property
     def card(self) -> dict[str, Any]:
         """Return what a checkpoint needs so that ``load`` asks for nothing else."""
+        data = self.recipe.data
         return classifier.card(
             self.model.network.name,
             self.dataset.classes,
@@ -107,6 +108,7 @@ class Stage:
             self.dataset.name,
             head=self.recipe.model.head,
             head_norm=self.recipe.model.head_norm,
+            test=classifier.Split(data.test, data.split, data.split_seed),
         )
 
     def score(self, source: Source | Resident, views: str | None = None) -> Scores:

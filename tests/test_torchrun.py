@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -65,13 +66,14 @@ main()
 class Run:
     """A torchrun of two ranks in a folder of its own."""
 
-    def __init__(self, folder, root, fault="", options=()):
+    def __init__(self, folder, root, fault="", options=(), nodes=("--standalone", 2)):
         driver = folder / "driver.py"
         driver.write_text(DRIVER)
         self.folder = folder / "run"
         sets = [f"--set={key}={value}" for key, value in SETS.items()]
-        call = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        call += ["--nproc-per-node", "2", *options, str(driver)]
+        *rendezvous, each = nodes
+        call = [sys.executable, "-m", "torch.distributed.run", *rendezvous]
+        call += ["--nproc-per-node", str(each), *options, str(driver)]
         call += ["train", "cifar10-quick", "--out", str(self.folder), "--device", "cpu", *sets]
         environment = {"ALEXNET_DATA": str(root), "OMP_NUM_THREADS": "1", "FAULT": fault}
         environment |= {"GLOO_SOCKET_IFNAME": "lo"}
@@ -156,6 +158,26 @@ def test_a_restart_goes_on_and_ends_as_if_nothing_had_been(tmp_path, data_root):
     assert all((ours.weights[n] == t).all() for n, t in theirs.weights.items()), "to the bit"
     lines = [log.read_metrics(run.folder / log.METRICS) for run in (broken, whole)]
     assert [line["train_loss"] for line in lines[0]] == [line["train_loss"] for line in lines[1]]
+
+
+def test_two_nodes_meet_by_torchruns_own_rendezvous(tmp_path, data_root):
+    """Two agents, as on two machines: one run's folder that both see, a data set for each."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    meeting = ("--nnodes=2", "--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{port}")
+    nodes = [
+        Run(tmp_path, root, nodes=(*meeting, "--rdzv-id=a", 1))
+        for root in (data_root, tmp_path / "the other machine")
+    ]
+    ended = [node.end(280) for node in nodes]
+    assert [status for status, *_ in ended] == [0, 0], ended
+    out, err = ("".join(texts) for texts in list(zip(*ended, strict=True))[1:])
+    assert out.count("of 20 test pictures") == 1, "one rank of all nodes speaks"
+    assert err.count("epoch 1/2") == 1
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert (result["speed"]["ranks"], result["test"]["count"]) == (2, 20)
+    assert (tmp_path / "the other machine" / "shapes").is_dir()
 
 
 def test_no_rank_outlives_a_torchrun_that_is_killed(tmp_path, data_root):

@@ -14,7 +14,9 @@ import pytest
 import torch
 from hypothesis import settings
 
+from alexnet.benchmark import disk
 from alexnet.data.sources import open_dataset
+from alexnet.errors import UsageError
 
 torch.set_num_threads(1)
 
@@ -29,6 +31,17 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data")
     open_dataset("shapes", root=root)
     return root
+
+
+@pytest.fixture
+def on_disk(tmp_path: Path) -> Path:
+    """Return the test's folder where it lies on a disk whose cache can be dropped; else skip."""
+    try:
+        with disk.made_up(tmp_path, (1, 64, 64, 3)) as path:
+            disk.at_random(path, [0], 64, 1)
+    except UsageError as error:
+        pytest.skip(str(error))
+    return tmp_path
 
 
 @pytest.fixture(autouse=True)

@@ -2,14 +2,10 @@
 
 import threading
 import time
-from pathlib import Path
 
-import numpy as np
 import pytest
 
-from alexnet.data import stream
 from alexnet.data.ahead import Ahead
-from alexnet.data.stream import read_rows
 
 
 def readers():
@@ -80,51 +76,3 @@ def test_waiting_is_measured_and_work_beside_it_is_not():
         for _ in quick:
             time.sleep(0.05)
     assert quick.waited < 0.1
-
-
-# --- larger than memory ----------------------------------------------------------------------
-
-
-@pytest.fixture
-def mapped(tmp_path):
-    """A file of 64 MiB, most of it a hole, as an array behind a header."""
-    path = tmp_path / "images.npy"
-    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(341, 256, 256, 3))
-    array[::7] = np.arange(0, 341, 7, dtype=np.uint8)[:, None, None, None]
-    array.flush()
-    return np.asarray(np.load(path, mmap_mode="r"))
-
-
-def test_rows_are_those_of_indexing(mapped):
-    at = np.array([333, 7, 7, 0, 8, 340])
-    for part in (mapped, mapped[3:]):
-        inside = at % len(part)
-        assert np.array_equal(read_rows(part, inside, large=0), part[inside])
-    assert read_rows(mapped, at[:0], large=0).shape == (0, 256, 256, 3)
-    assert np.array_equal(
-        read_rows(np.arange(12).reshape(4, 3), at[1:4] % 4, large=0)[0], [9, 10, 11]
-    )
-
-
-def test_what_is_asked_for_covers_the_rows_and_little_more(mapped, monkeypatch):
-    asked = list(stream._stretches(np.sort(np.array([0, 2, 100])) * 196608 + 128, 196608))
-    assert asked == [(0, 200704), (393216, 593920), (19660800, 19861504)]
-    joined = list(stream._stretches(np.arange(3) * 3072, 3072))
-    assert joined == [(0, 12288)]
-
-
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
-def test_resident_memory_does_not_grow_with_the_file(mapped):
-    """64 MiB are read in all, and no more than a batch of it stays."""
-    import mmap
-
-    def resident():
-        return int(Path("/proc/self/statm").read_text().split()[2]) * mmap.PAGESIZE  # shared
-
-    before = resident()
-    for start in range(0, 341, 31):
-        read_rows(mapped, np.arange(start, start + 31), large=0)
-        assert resident() - before < 12 << 20
-    for start in range(0, 341, 31):  # the control: what indexing does
-        mapped[np.arange(start, start + 31)].sum()
-    assert resident() - before > 40 << 20

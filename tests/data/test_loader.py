@@ -53,6 +53,46 @@ def test_epochs_and_seeds_differ_and_repeat(source):
     assert indices() != indices(seed=1)
 
 
+def test_a_file_larger_than_memory_gives_the_same_and_is_told_of_two_batches_ahead(tmp_path):
+    path = tmp_path / "images.npy"
+    np.save(path, np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), np.uint8))
+    images, labels = np.asarray(np.load(path, mmap_mode="r")), np.arange(40) % 10
+    happened: list[tuple[str, list[int]]] = []
+
+    class Noting(Source):
+        def tell_of(self, positions):
+            happened.append(("told", positions.tolist()))
+            super().tell_of(positions)
+
+        def read(self, positions, device):
+            happened.append(("read", positions.tolist()))
+            return super().read(positions, device)
+
+    chosen = np.arange(39, 0, -1)
+    small, large = Source(images, labels, chosen), Noting(images, labels, chosen, large=0)
+    for how in ({}, {"rank": 1, "world": 2}, {"first": 3, "drop_last": True}):
+        happened.clear()
+        for one, other in zip(batches(small, **how), batches(large, **how), strict=True):
+            assert torch.equal(one.pictures, other.pictures)
+            assert torch.equal(one.indices, other.indices)
+        told, read = ([at for what, at in happened if what == kind] for kind in ("told", "read"))
+        assert told == read
+        order = "".join(what[0] for what, _ in happened)  # told, told, told, read, told, read, ...
+        assert order == "tt" + "tr" * (len(read) - 2) + "rr"
+
+
+def test_an_evaluation_tells_of_what_it_will_read(source):
+    asked = []
+
+    class Noting(Source):
+        def tell_of(self, positions):
+            asked.extend(positions.tolist())
+
+    noting = Noting(source.images, source.labels, source.chosen)
+    assert len(next(in_order(noting, 2, CPU)).indices) == 2
+    assert asked == [0, 1, 2, 3, 4, 5]
+
+
 def test_starting_at_a_later_batch_gives_the_same_batches_without_reading_the_earlier(source):
     late = batches(source, first=2)
     assert [b.indices.tolist() for b in late] == [b.indices.tolist() for b in batches(source)[2:]]

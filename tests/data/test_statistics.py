@@ -29,6 +29,18 @@ def test_against_numpy(images):
     assert found.mean_picture.dtype == np.float32
 
 
+def test_a_file_larger_than_memory_is_told_of_and_let_go(images, tmp_path, monkeypatch):
+    np.save(tmp_path / "images.npy", images)
+    mapped = np.asarray(np.load(tmp_path / "images.npy", mmap_mode="r"))
+    asked, read_rows = [], statistics.read_rows
+    monkeypatch.setattr(statistics, "PIXELS", 2 * 12 * 12)
+    monkeypatch.setattr(statistics, "tell_of", lambda rows, at: asked.extend(at))
+    monkeypatch.setattr(statistics, "read_rows", lambda rows, at: read_rows(rows, at, large=0))
+    found = measure(mapped, CHOSEN)
+    assert asked == sorted(CHOSEN)
+    assert np.array_equal(found.mean_picture, measure(images, CHOSEN).mean_picture)
+
+
 @pytest.mark.parametrize("pixels", [1, 12 * 12 * 3, 1 << 22])
 def test_neither_order_nor_portions_change_a_bit(images, monkeypatch, pixels):
     whole = measure(images, CHOSEN)
@@ -45,7 +57,7 @@ def test_a_split_is_read_a_little_at_a_time(monkeypatch):
     asked = []
 
     class Mapped:
-        shape = (30, 8, 8, 3)
+        shape, nbytes = (30, 8, 8, 3), 30 * 192
 
         def __getitem__(self, at):
             asked.append(len(at))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from safetensors.torch import save_file
 
 import alexnet
 from alexnet import recipe as recipes
-from alexnet.data.loader import source_of
+from alexnet.data.loader import in_order, source_of
 from alexnet.errors import CheckpointError, DataError, RecipeError, UsageError
 from alexnet.evaluation import evaluate
 from alexnet.models import zoo
@@ -216,6 +217,20 @@ def test_views_that_features_cannot_give_take_pictures(root, weights):
     assert isinstance(stage.train, features.Features)
     assert not isinstance(stage.test, features.Features)
     assert stage.score(stage.test).views == "shift"
+
+
+def test_features_larger_than_memory_are_the_same_and_are_told_of(root, weights, monkeypatch):
+    held = staged(root, weights).train
+    asked = []
+    monkeypatch.setattr(
+        features, "tell_of", lambda rows, at, large: asked.append((at.tolist(), large))
+    )
+    many = replace(held, large=0)
+    for one, other in zip(*(in_order(s, 16, CPU.torch) for s in (held, many)), strict=True):
+        assert torch.equal(one.pictures, other.pictures)
+    assert [at for at, large in asked if not large] == [
+        list(range(n, min(n + 16, 40))) for n in (0, 16, 32)
+    ]
 
 
 def test_frozen_norms_stay_as_they_are(root, weights, tmp_path):

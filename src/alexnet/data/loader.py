@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from alexnet.data.cache import Dataset
 from alexnet.data.splits import part_in, select
-from alexnet.data.stream import read_rows
+from alexnet.data.stream import LARGE, read_rows, tell_of, told
 
 
 def fold(seed: int, *parts: int | str) -> int:
@@ -61,12 +61,13 @@ class Source:
     """A chosen part of a data set, ready to be read in any order.
 
     ``images`` is uint8 ``(N, H, W, 3)``, usually memory-mapped; ``chosen`` the int64 indices that
-    belong to the split.
+    belong to the split. Of more than ``large`` bytes of them, no more than a batch is kept mapped.
     """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     chosen: NDArray[np.int64]
+    large: int = field(default=LARGE, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -79,11 +80,16 @@ class Source:
     def read(self, positions: NDArray[np.int64], device: torch.device) -> Batch:
         """Fetch the pictures at ``positions`` of the split."""
         at = self.chosen[positions]
+        pictures = read_rows(self.images, at, large=self.large)
         return Batch(
             torch.from_numpy(at),
-            moved(torch.from_numpy(read_rows(self.images, at)), device),
+            moved(torch.from_numpy(pictures), device),
             moved(torch.from_numpy(self.labels[at]), device),
         )
+
+    def tell_of(self, positions: NDArray[np.int64]) -> None:
+        """Say that the pictures at ``positions`` of the split will be read (``stream.tell_of``)."""
+        tell_of(self.images, self.chosen[positions], large=self.large)
 
     def first(self, count: int) -> Source:
         """Return the first ``count`` pictures of the split."""
@@ -134,6 +140,9 @@ class Resident:
         """Fetch the pictures at ``positions`` of the split."""
         at = moved(torch.from_numpy(positions), device)
         return Batch(torch.from_numpy(self.chosen[positions]), self.images[at], self.labels[at])
+
+    def tell_of(self, positions: NDArray[np.int64]) -> None:
+        """Nothing has to be fetched."""
 
 
 def order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
@@ -226,7 +235,8 @@ def training_batches(
 
     ``balanced``: every class equally often. ``shuffle``, ``window``: see ``shuffled``. Skipped batches
     are never read. ``batch`` is that of all ``world`` processes together; of each one, only the
-    ``portion`` of process ``rank`` is read, which may be none of it.
+    ``portion`` of process ``rank`` is read, which may be none of it. The disk is told of it while the
+    batches before it are read.
     """
     count = len(source)
     sequence = (
@@ -234,8 +244,10 @@ def training_batches(
         if balanced
         else shuffled(count, seed, epoch, shuffle=shuffle, window=window)
     )
-    for step in range(first, steps_per_epoch(len(source), batch, drop_last=drop_last)):
-        yield read_portion(source, sequence[step * batch : (step + 1) * batch], rank, world, device)
+    steps = range(first, steps_per_epoch(count, batch, drop_last=drop_last))
+    parts = (sequence[step * batch : (step + 1) * batch] for step in steps)
+    for positions in told(parts, lambda p: source.tell_of(p[portion(len(p), rank, world)])):
+        yield read_portion(source, positions, rank, world, device)
 
 
 def read_portion(
@@ -260,5 +272,7 @@ def in_order(
     A portion without pictures is one batch without pictures.
     """
     own = portion(len(source), rank, world)
-    for start in range(own.start, max(own.stop, own.start + 1), batch):
-        yield source.read(np.arange(start, min(start + batch, own.stop)), device)
+    starts = range(own.start, max(own.stop, own.start + 1), batch)
+    parts = (np.arange(start, min(start + batch, own.stop)) for start in starts)
+    for positions in told(parts, source.tell_of):
+        yield source.read(positions, device)

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from alexnet.data.stream import read_rows, tell_of, told
 from alexnet.errors import DataError
 
 PIXELS = 1 << 22  # of a batch; its products sum to less than 2**53, the last exact float64
@@ -65,5 +67,6 @@ def measure(images: NDArray[np.uint8], chosen: NDArray[np.int64]) -> Statistics:
 def _batches(images: NDArray[np.uint8], chosen: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
     height, width = images.shape[1:3]
     size = max(1, PIXELS // (height * width))
-    for start in range(0, len(chosen), size):
-        yield images[chosen[start : start + size]]
+    parts = (chosen[start : start + size] for start in range(0, len(chosen), size))
+    for part in told(parts, partial(tell_of, images)):
+        yield read_rows(images, part)

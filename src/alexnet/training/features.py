@@ -26,6 +26,7 @@ from alexnet import evaluation
 from alexnet.data.cache import scratch, sweep
 from alexnet.data.loader import Batch, Resident, Source, in_order, moved
 from alexnet.data.preprocess import Preprocessing
+from alexnet.data.stream import read_rows, tell_of
 from alexnet.errors import DataError
 from alexnet.exchange.filling import tensors_of
 from alexnet.exchange.pretrained import digest
@@ -57,10 +58,15 @@ class Features(Source):
     def read(self, positions: NDArray[np.int64], device: torch.device) -> Batch:
         """Fetch the features at ``positions`` of the split."""
         at = self.chosen[positions]
-        values = torch.from_numpy(self.images[positions]).view(self.dtype)
+        stored = read_rows(self.images, positions, large=self.large)
+        values = torch.from_numpy(stored).view(self.dtype)
         values = values.view(*values.shape[:2], *_stored(self.shape)).to(device)
         maps = values.permute(0, 1, 4, 2, 3) if len(self.shape) == 3 else values
         return Batch(torch.from_numpy(at), maps, torch.from_numpy(self.labels[at]).to(device))
+
+    def tell_of(self, positions: NDArray[np.int64]) -> None:
+        """Say that the features at ``positions`` of the split will be read."""
+        tell_of(self.images, positions, large=self.large)
 
 
 def _stored(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -1,13 +1,11 @@
 """The step benchmark: what it prints follows from what it measured."""
 
 import json
-import os
 
 import pytest
 import torch
 
 from alexnet.benchmark.step import step_speed, step_text
-from alexnet.benchmark.stream import stream_speed, stream_text
 from alexnet.errors import RecipeError, UsageError
 from alexnet.models import table, zoo
 from alexnet.run.device import Device
@@ -53,21 +51,3 @@ def test_nothing_to_measure_is_refused(changes):
 def test_an_unknown_rule_is_refused():
     with pytest.raises(RecipeError, match="adan"):
         step_speed("alexnet-cifar", CPU, batch=2, optimizer="adan")
-
-
-@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="no way to drop a file's cache here")
-def test_streaming_sets_random_beside_sequential_and_keeps_memory(tmp_path):
-    """Of 48 MiB, less than half is ever resident: three batches ahead, one at work, one mapped."""
-    found = stream_speed(tmp_path, pictures=256, size=256, batch=16)
-    assert found.picture_bytes == 196_608
-    assert found.share == pytest.approx(found.random_rate / found.sequential_rate)
-    assert found.random_rate > 0
-    assert found.resident_growth < 24 << 20
-    assert list(tmp_path.iterdir()) == [], "the made-up file is gone"
-    assert "256 pictures of 196,608 bytes, 0.05 GB" in stream_text(found)
-    assert json.loads(json.dumps(found.to_json()))["batch"] == 16
-
-
-def test_no_pictures_to_stream_are_refused(tmp_path):
-    with pytest.raises(UsageError, match="must be at least 1: 0, 256, 128"):
-        stream_speed(tmp_path, pictures=0)

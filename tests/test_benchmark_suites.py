@@ -1,6 +1,7 @@
 """The suites: each figure follows from what was done, and what is not here is a row that says so."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -80,17 +81,24 @@ def test_seeds_that_are_none(text):
 # --- input -----------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("on_disk")
 def test_everything_before_a_step_stands_beside_a_peer(tiny, data_root):
     rows = input.input_rows(tiny, CPU, pictures=4, rounds=2, steps=2, root=data_root)
-    assert [row.beside for row in rows] == [
-        "a bare loop of Pillow",
-        "from end to end",
-        "preprocessing alone",
-        "the training",
-    ]
+    decoding, reading, augmenting, waiting = (row.beside for row in rows)
+    assert decoding == "a bare loop of Pillow"
+    assert reading.startswith("the disk at random, ")
+    assert augmenting == "preprocessing alone"
+    assert waiting == "the training"
     assert all(row.measured and row.ratio is not None for row in rows)
     assert [row.measured.n for row in rows] == [3, 3, 2, 1]
     assert 0 <= rows[-1].ratio <= 1
+
+
+def test_a_disk_that_cannot_be_measured_is_a_row_that_says_so(tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "posix_fadvise", raising=False)
+    row = input.cache(tmp_path, 4)
+    assert row.measured is None
+    assert "cannot drop a file" in row.note
 
 
 @pytest.mark.parametrize("changes", [{"pictures": 0}, {"rounds": 0}, {"steps": 0}])
@@ -274,7 +282,9 @@ def test_every_suite_is_called_and_a_failure_is_named(monkeypatch, tmp_path):
     calls = every.suites("keras-lab", "cifar10-quick", 0.9, "0..2", None, "cpu", Path("benchmarks"))
     said = []
     assert every.run_each(calls, said.append) == ["input-cifar10-quick"]
-    assert {call[4] for call in asked} == {"start", "inference", "input", "step", "accuracy"}
+    assert {call[4] for call in asked} == {
+        *("start", "inference", "input", "stream", "step", "accuracy")
+    }
     assert all(call[-2:-1] == ["--record"] for call in asked)
     assert (
         said[0]
@@ -286,7 +296,7 @@ def test_the_calls_of_all_can_be_parsed(monkeypatch, capsys):
     from alexnet import cli
 
     calls = every.suites("a", "my/b.toml", 0.9, "0..2", Path("p.tar"), "cpu", Path("c"))
-    assert set(calls) == {"start-a", "inference-a", "input-b", "step-a", "accuracy-b"}
+    assert set(calls) == {"start-a", "inference-a", "input-b", "stream", "step-a", "accuracy-b"}
     for call in calls.values():
         monkeypatch.setattr(sys, "argv", ["alexnet", *call, "--help"])
         with pytest.raises(SystemExit) as end:

@@ -208,6 +208,8 @@ def test_a_call_that_cannot_be_parsed(refused, arguments, said):
         ("bench accuracy cifar10-quick --target 94", "--target 94.0 is no accuracy"),
         ("bench accuracy cifar10-quick --seeds 4..0", "expected different seeds"),
         ("bench input --pictures 0", "at least 1"),
+        ("bench stream --pictures 0", "must be at least 1"),
+        ("bench stream --pictures 999999999", "do not fit into"),
         ("bench start --n 0", "n must be at least 1"),
         ("bench start --record a.txt", "--record a.txt: a record is a JSON file"),
     ],

@@ -26,7 +26,7 @@ Precision = Annotated[str, Option(help="auto, bf16 or float32.")]
 
 bench = Program(
     "bench",
-    "Measure speed beside its limit: step, accuracy, input, inference, start, or all.",
+    "Measure speed beside its limit: step, accuracy, input, stream, inference, start, or all.",
     default=STEP,
 )
 
@@ -132,6 +132,25 @@ def input_(
     files = photographs.name if photographs else "made up"
     settings = {"recipe": recipe, "photographs": files, **counts}
     _tell("input", rows, chosen, settings, record, as_json)
+
+
+@bench.command()
+def stream(
+    pictures: Annotated[int, Option(help="Of 256x256: 196,608 bytes each.")] = 4096,
+    batch: Annotated[int, Option(help="Pictures a batch.")] = 128,
+    rounds: Annotated[int, Option(help="Readings of all of them.")] = 3,
+    data: Root = None,
+    record: RecordFile = None,
+    as_json: Json = False,
+) -> None:
+    """Read a made-up cache from the disk as training does, beside what the disk gives."""
+    from alexnet.benchmark.stream import stream_rows
+    from alexnet.data.sources import default_root
+
+    chosen = _ready(record, "cpu", "float32")
+    counts = {"pictures": pictures, "batch": batch, "rounds": rounds}
+    rows = stream_rows(data or default_root(), **counts)
+    _tell("stream", rows, chosen, counts, record, as_json)
 
 
 @bench.command()

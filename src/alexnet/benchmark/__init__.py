@@ -1,5 +1,5 @@
 """Speed beside its limit, measured in the same run.
 
-``step``, ``accuracy``, ``input`` (with ``intake`` and ``stream``), ``inference``, ``start``: a suite
-each. ``record`` is what they leave.
+``step``, ``accuracy``, ``input`` (with ``intake``), ``stream`` (with ``disk``), ``inference``,
+``start``: a suite each. ``record`` is what they leave.
 """

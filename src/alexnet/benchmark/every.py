@@ -25,6 +25,7 @@ def suites(
         f"start-{network}": ["start", "--network", network],
         f"inference-{network}": ["inference", network, "--device", device],
         f"input-{plan}": ["input", "--recipe", recipe, *of_photographs, "--device", device],
+        "stream": ["stream"],
         f"step-{network}": ["step", "--network", network, "--device", device],
         f"accuracy-{plan}": _accuracy(recipe, target, seeds, device),
     }

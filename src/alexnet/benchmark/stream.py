@@ -1,135 +1,103 @@
-"""Pictures in random order from a file larger than memory, next to reading it from end to end."""
+"""Pictures in random order from a file larger than memory, beside what its disk gives."""
 
 from __future__ import annotations
 
-import os
-import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from alexnet.benchmark import disk
+from alexnet.benchmark.record import Row, Spread
 from alexnet.data.ahead import Ahead
-from alexnet.data.stream import read_rows
+from alexnet.data.loader import Source, training_batches
 from alexnet.errors import UsageError
-from alexnet.run.device import Device, environment, resident_memory
-from alexnet.run.stamp import commit, today
+from alexnet.run.device import resident_memory
+
+AT_ONCE = (1, 4, 16, 64)  # reads asked for at any time
+_SAMPLE = 2048  # pictures of a reading at random
 
 
 @dataclass(frozen=True)
 class StreamSpeed:
-    """How fast pictures come from a file in random order. Rates in bytes/s, memory in bytes."""
+    """One reading of all pictures of a file, and the disk beside it. Rates in pictures/s."""
 
-    pictures: int
-    picture_bytes: int
-    batch: int
-    random_rate: float  # every picture once, in random order, batch by batch
-    sequential_rate: float  # the same file from its first byte to its last
-    share: float  # random_rate / sequential_rate
-    resident_growth: int  # of this process while reading; 0 where the system does not say
-    environment: dict[str, Any]
-    commit: str
-    date: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values, to be kept as a record under ``benchmarks/``."""
-        return asdict(self)
+    random: float  # every picture once, in an epoch's order, batch by batch, read ahead
+    sequential: float  # the same file from its first byte to its last
+    limits: Mapping[int, tuple[float, ...]]  # some pictures at random, by how many at once
+    core_seconds: float  # of a processor for each picture of ``random``
+    growth: int  # bytes of this process meanwhile, at most; 0 where the system does not say
 
 
-def stream_speed(
-    folder: Path, *, pictures: int = 4096, size: int = 256, batch: int = 128
-) -> StreamSpeed:
-    """Time reading a made-up cache of ``pictures`` of ``size`` x ``size`` as training reads a large one.
+def stream_rows(
+    folder: Path, *, pictures: int = 4096, size: int = 256, batch: int = 128, rounds: int = 3
+) -> list[Row]:
+    """Time a made-up cache of ``pictures`` of ``size`` x ``size``, read as training reads a large one.
 
     The file, ``pictures`` x ``size``² x 3 bytes, is written into ``folder`` and removed again. The
-    system's cache of it is dropped before each pass, and every picture is read once, so that all
-    comes from the disk, however little or much memory there is. Raises ``UsageError`` for counts
-    below 1 or a system that cannot drop a file's cache.
+    system's cache of it is dropped before each of the ``rounds``, in which every picture is read once:
+    all comes from the disk, however much memory there is. Raises ``UsageError`` for counts below 1,
+    and where the disk has no room or cannot be measured.
     """
-    if min(pictures, size, batch) < 1:
-        raise UsageError(
-            f"pictures, size and batch must be at least 1: {pictures}, {size}, {batch}"
-        )
-    if not hasattr(os, "posix_fadvise"):
-        raise UsageError("this system cannot drop a file from its cache, so nothing is measured")
-    with tempfile.TemporaryDirectory(dir=folder) as work:
-        path = Path(work) / "images.npy"
-        _make_up(path, (pictures, size, size, 3))
-        sequential = _rate(path, lambda: _read_through(path))
-        array = np.asarray(np.load(path, mmap_mode="r"))
-        growth = 0
-
-        def read() -> None:
-            nonlocal growth
-            growth = _read_at_random(array, batch)
-
-        random = _rate(path, read)
-    cpu = Device(torch.device("cpu"), "float32")
-    return StreamSpeed(
-        pictures=pictures,
-        picture_bytes=size * size * 3,
-        batch=batch,
-        random_rate=random,
-        sequential_rate=sequential,
-        share=random / sequential,
-        resident_growth=growth,
-        environment=environment(cpu),
-        commit=commit(),
-        date=today(),
+    counts = {"pictures": pictures, "size": size, "batch": batch, "rounds": rounds}
+    if min(counts.values()) < 1:
+        raise UsageError(f"{', '.join(counts)} must be at least 1: {[*counts.values()]}")
+    with disk.made_up(folder, (pictures, size, size, 3)) as path:
+        found = [stream_speed(path, batch) for _ in range(rounds)]
+    return _rows(
+        found, f"reading {size}x{size} in random order, {batch} a batch", pictures * size**2 * 3
     )
 
 
-def _make_up(path: Path, shape: tuple[int, ...]) -> None:
-    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-    draw = np.random.default_rng(0)
-    for start in range(0, len(array), 64):  # noise, which no disk can compress
-        part = array[start : start + 64]
-        part[:] = np.frombuffer(draw.bytes(part.size), np.uint8).reshape(part.shape)
-    array.flush()
+def stream_speed(path: Path, batch: int) -> StreamSpeed:
+    """Time one reading of a cache's array as training reads it, the disk just before and just after."""
+    images = np.asarray(np.load(path, mmap_mode="r"))
+    count, length = len(images), images[0].nbytes
+    sequential, before = disk.from_end_to_end(path) / length, _limits(path, images)
+    disk.drop(path)
+    wall, cores = time.perf_counter(), time.process_time()
+    growth = _read_ahead(images, batch)
+    wall, cores = time.perf_counter() - wall, time.process_time() - cores
+    after = _limits(path, images)
+    limits = {n: (before[n], after[n]) for n in AT_ONCE}
+    return StreamSpeed(count / wall, sequential, limits, cores / count, growth)
 
 
-def _rate(path: Path, read: Callable[[], None]) -> float:
-    """Return the bytes a second of a reading of the whole file, none of it in memory before."""
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    start = time.perf_counter()
-    read()
-    return path.stat().st_size / (time.perf_counter() - start)
+def _limits(path: Path, images: NDArray[np.uint8]) -> dict[int, float]:
+    """Return the rate of some pictures at random places, others for each number at once."""
+    length, found = images[0].nbytes, {}
+    header = path.stat().st_size - images.nbytes
+    for n in AT_ONCE:
+        some = np.random.default_rng(n).permutation(len(images))[:_SAMPLE]
+        found[n] = disk.at_random(path, (header + some * length).tolist(), length, n) / length
+    return found
 
 
-def _read_through(path: Path) -> None:
-    with open(path, "rb", buffering=0) as file:
-        block = bytearray(8 << 20)
-        while file.readinto(block):
-            pass
-
-
-def _read_at_random(array: NDArray[np.uint8], batch: int) -> int:
-    """Read every picture once, ahead as in training; return by how much memory grew."""
-    sequence = np.random.default_rng(1).permutation(len(array))
-    parts = [sequence[i : i + batch] for i in range(0, len(array), batch)]
+def _read_ahead(images: NDArray[np.uint8], batch: int) -> int:
+    """Read an epoch as ``training.loop`` does; return by how many bytes memory grew, at most."""
+    count = len(images)
+    source = Source(images, np.zeros(count, np.int64), np.arange(count), large=0)
     before, most = resident_memory(), 0
-    with Ahead(read_rows(array, part, large=0) for part in parts) as ahead:
+    epoch = training_batches(source, batch, seed=0, epoch=0, device=torch.device("cpu"))
+    with Ahead(epoch) as ahead:
         for _ in ahead:
             most = max(most, resident_memory() - before)
     return most
 
 
-def stream_text(found: StreamSpeed) -> str:
-    """Write one measurement for a terminal."""
-    total = found.pictures * found.picture_bytes
-    return (
-        f"{found.pictures:,} pictures of {found.picture_bytes:,} bytes, {total / 1e9:.2f} GB, none of "
-        f"it in memory before\n"
-        f"  random      {found.random_rate / 1e6:,.0f} MB/s in batches of {found.batch}, "
-        f"{found.random_rate / found.picture_bytes:,.0f} pictures/s\n"
-        f"  sequential  {found.sequential_rate / 1e6:,.0f} MB/s\n"
-        f"  share       {found.share:.2f}\n"
-        f"  memory      grew by {found.resident_growth / 2**20:.0f} MiB at most"
-    )
+def _rows(found: Sequence[StreamSpeed], what: str, file: int) -> list[Row]:
+    """Set what was read beside the disk's best at random, and that beside it from end to end."""
+    unit, mib = "pictures/s", 2**20
+    whole = Row("the disk from end to end", unit, Spread.of(f.sequential for f in found))
+    each = {n: Spread.of(rate for f in found for rate in f.limits[n]) for n in AT_ONCE}
+    limits = [Row(f"the disk at random, {n} at once", unit, each[n]).over(whole) for n in AT_ONCE]
+    best = max(limits, key=lambda limit: limit.ratio or 0.0)
+    cost = {"us of a core": 1e6 * Spread.of(f.core_seconds for f in found).median}
+    ours = Row(what, unit, Spread.of(f.random for f in found), more=cost, headline=True).over(best)
+    grown = Spread.of(f.growth / mib for f in found)
+    memory = Row("memory grown meanwhile", "MiB", grown, "the file", grown.median / (file / mib))
+    return [ours, *limits, whole, memory]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PAGE, PICTURE = "README.md", "speed.png"
 _NARROW, _WIDE = 0.01, 100.0  # ratios beyond these are drawn at the edge
-_SUITES = ("step", "accuracy", "input", "inference", "start")
+_SUITES = ("step", "accuracy", "input", "stream", "inference", "start")
 _INTRODUCTION = """# Benchmarks
 
 Written by `alexnet bench all`, or by `python tools/update_benchmarks.py` from the records beside this

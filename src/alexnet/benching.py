@@ -40,6 +40,9 @@ def step(
     precision: Precision = "auto",
     optimizer: Annotated[str, Option(help="sgd, adam, keras-sgd, keras-adam, muon, 2012.")] = "sgd",
     convolutions: Annotated[str, Option(help="auto, winograd or direct.")] = "auto",
+    compiled: Annotated[
+        bool, Option("--compile", help="Compile it; on a CUDA device, as one graph.")
+    ] = False,
     parts: Annotated[
         bool, Option("--parts", help="Say where time and memory go, by layer and by kind.")
     ] = False,
@@ -62,7 +65,7 @@ def step(
 
     chosen = _ready(record, device, precision)
     what: dict[str, Any] = {"batch": batch, "size": size, "optimizer": optimizer}
-    what["convolutions"] = convolutions
+    what |= {"convolutions": convolutions, "compiled": compiled}
     if parts or predict:
         from alexnet.benchmark.whole import explain
 

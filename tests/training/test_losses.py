@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from alexnet import recipe as recipes
 from alexnet.data import augment
+from alexnet.data.preprocess import Preprocessing
 from alexnet.errors import Interrupted, NotFinite
 from alexnet.evaluation import _on_device
 from alexnet.run import checkpoint, log
@@ -220,6 +221,39 @@ def test_a_scoring_asks_for_its_numbers_at_the_end(data_root):
         parts = list(_on_device(stage.model, stage.test, stage.preprocessing, CPU, **how))
     assert [len(labels) for _, labels in parts] == [4, 4, 2]
     assert waits.found == []
+
+
+class Travels(TorchDispatchMode):
+    """Count copies from the CPU to the device of shapes without memory, which stands for a GPU here."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        found = func(*args, **(kwargs or {}))
+        if func.overloadpacket.__name__ in ("_to_copy", "copy_"):
+            source = args[-1] if func.overloadpacket.__name__ == "copy_" else args[0]
+            self.count += (source.device.type, found.device.type) == ("cpu", "meta")
+        return found
+
+
+@pytest.mark.parametrize("resize", ["float", "uint8"])
+def test_what_travels_to_a_gpu_in_a_step_is_what_was_drawn(resize):
+    """Constants travel once. What is drawn is copied from pinned memory, without waiting."""
+    meta = torch.device("meta")
+    asked = {"flip": "random", "crop": 2, "jitter": 0.1, "cutout": 4, "colour": 0.1}
+    keys = {"data__fit": "crop"} | {f"augment__{key}": value for key, value in asked.items()}
+    augments, fine = plan(**keys).augment, {"scale": "0..1", "mean": (0.4, 0.5, 0.6)}
+    prepared = Preprocessing(32, 48, resize=resize, mean_picture=torch.ones(32, 32, 3), **fine)
+    prepared, noise = prepared.on(meta), torch.eye(3, device=meta)
+    pictures = torch.zeros(3, 32, 32, 3, dtype=torch.uint8, device=meta)
+    for _ in range(2):
+        draw = torch.Generator().manual_seed(0)
+        draws = augmentation.draw(augments, prepared, torch.arange(3), 0, draw)
+        with Travels() as travels:
+            augmentation.apply(augments, prepared, noise, pictures, draws)
+    assert travels.count == sum(value is not None for value in vars(draws).values()) == 5
 
 
 def test_draws_go_where_the_pictures_are():

@@ -107,15 +107,17 @@ class Captured:
             self._key, self._left, self._outputs = key, WARM_UP, None
         inputs = self._filled(x, labels)
         self._set_rates(x.device)
+        loss, right = self._taken(lambda: step(*inputs))
+        return loss.clone(), right.clone()
+
+    def _taken(self, work: Work) -> Outputs:
         if self._left:
             self._left -= 1
-            loss, right = self._graph.aside(lambda: step(*inputs))
-            return loss.clone(), right.clone()
+            return self._graph.aside(work)
         if self._outputs is None:
-            self._outputs = self._graph.record(lambda: step(*inputs))
+            self._outputs = self._graph.record(work)
         self._graph.replay()
-        loss, right = self._outputs
-        return loss.clone(), right.clone()
+        return self._outputs
 
     def _filled(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         if self._inputs is None:

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 
 import pytest
 import torch
+from tape import Tape
 
+from alexnet.benchmark import subject as subject_module
 from alexnet.benchmark.parts import LOSS, UPDATE, parts_text, take_apart
-from alexnet.benchmark.predict import UPDATES, Cost, cost, kind_of, predict, prediction_text
+from alexnet.benchmark.predict import (
+    UPDATES,
+    Cost,
+    cost,
+    fewer,
+    kind_of,
+    predict,
+    prediction_text,
+)
 from alexnet.benchmark.subject import Subject
 from alexnet.benchmark.whole import explain
 from alexnet.errors import AlexNetError, UnknownName, UsageError
 from alexnet.models import rows, table, zoo
 from alexnet.run.device import Device
-from alexnet.training import optim
+from alexnet.training import forward, optim
 
 CPU = Device(torch.device("cpu"), "float32")
 RATES = {"matrix_rate": 1e12, "memory_rate": 1e10}
@@ -63,6 +75,33 @@ def test_a_dense_layer_reads_its_weights_twice_and_writes_their_gradient():
 def test_a_layer_that_is_not_learned_is_one_pass_of_products():
     row = rows.Conv("c", channels=4, kernel=3, whitening=True, bias=False)
     assert counted(row, (3, 8, 8)).flops == 2 * 4 * 27 * 36
+
+
+def test_fewer_multiplications_are_counted_layer_by_layer():
+    """docs/speed.md's table: tiles of m x m outputs take (m+r-1)^2 products a channel for m^2 r^2."""
+    steps = {step.row.name: step for step in table.trace(zoo.network("keras-lab"))}
+    fewer_ = {
+        n: cost(s, 2, 4).flops / fewer(s, 2).flops for n, s in steps.items() if s.multiply_adds
+    }
+    assert fewer_["conv1"] == pytest.approx(55**2 * 363 / (11**2 * 7**2 * 48))
+    assert fewer_["conv2"] == pytest.approx(27**2 * 25 / (7**2 * 8**2))
+    assert fewer_["conv3"] == fewer_["conv5"] == pytest.approx(13**2 * 9 / (3**2 * 7**2))
+    assert fewer_["fc6"] == 1
+
+
+def test_a_response_norm_of_one_pass_reads_and_writes_five_times():
+    step = table.trace(zoo.network("alexnet-2012"))
+    norm = next(s for s in step if isinstance(s.row, rows.LRN))
+    assert fewer(norm, 3).bytes == 3 * 5 * 4 * math.prod(norm.outputs)
+    assert fewer(norm, 3).bytes < cost(norm, 3, 4).bytes / 10
+
+
+def test_a_share_counts_every_multiplication_of_the_definition():
+    """So that it may exceed 1, as the measured one does."""
+    found = of_keras_lab(memory_rate=1e30, convolutions="winograd")
+    direct = of_keras_lab(memory_rate=1e30)
+    assert found.share == pytest.approx(direct.seconds / found.seconds)
+    assert found.share > 2
 
 
 def test_an_update_moves_weight_gradient_and_memory():
@@ -188,6 +227,11 @@ def test_explained_for_other_hardware_measures_nothing(monkeypatch):
     assert found.measured is None
     assert "predicted from 1.000 TFLOP/s and 10.0 GB/s" in found.text()
     assert json.loads(json.dumps(found.to_json()))["parts"] is None
+    fast = explain(
+        "keras-lab", CPU, **how, predicts=True, rates=(1e12, 1e10), convolutions="winograd"
+    )
+    assert "convolutions winograd: predicted from" in fast.text()
+    assert fast.prediction.seconds < found.prediction.seconds
     with pytest.raises(UsageError, match="belong together"):
         explain("keras-lab", CPU, **how, predicts=True, rates=(1e12, None))
 
@@ -213,6 +257,31 @@ def test_nothing_to_explain_is_refused():
             parts=True,
             predicts=False,
         )
+
+
+def test_a_compiled_step_has_no_parts():
+    how = {"batch": 1, "size": None, "rounds": 1, "optimizer": "sgd", "predicts": False}
+    with pytest.raises(UsageError, match="leave out --compile or --parts"):
+        explain("keras-lab", CPU, **how, parts=True, compiled=True)
+
+
+def test_a_step_is_timed_as_a_run_takes_it(monkeypatch):
+    """On a CUDA device with --compile: a graph, replayed from the fourth step on."""
+    tape = Tape()
+    monkeypatch.setattr(forward, "CudaGraph", lambda device: tape)
+    monkeypatch.setattr(torch, "compile", lambda model: model)
+    decide = subject_module.plan_here
+    monkeypatch.setattr(
+        subject_module, "plan_here", lambda *a, **k: replace(decide(*a, **k), compile="cuda-graph")
+    )
+    how = {"batch": 2, "size": None, "optimizer": "keras-adam", "compiled": True}
+    timed = Subject("alexnet-cifar", CPU, **how)
+    timed.warm_up()
+    before = [p.clone() for p in timed.model.parameters() if p.requires_grad]
+    timed.step()
+    assert (tape.recorded, tape.replayed) == (1, 3)
+    after = [p for p in timed.model.parameters() if p.requires_grad]
+    assert all(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
 def test_every_row_that_learns_is_some_kind_of_work():

@@ -600,6 +600,18 @@ def test_bench(alexnet):
     assert "step, at best" in explained
 
 
+def test_a_record_of_a_step_keeps_where_its_time_went(alexnet):
+    how = ("--network", "alexnet-cifar", "--batch", "2", "--rounds", "1", "--device", "cpu")
+    said = alexnet("bench", "step", *how, "--parts", "--record", "step.json")
+    assert "kept for backward" in said.out
+    assert "matrix rate" in said.out
+    kept = json.loads(Path("step.json").read_text(encoding="utf-8"))
+    assert {"conv1", "loss", "update"} <= {
+        part["name"] for part in kept["details"]["parts"]["parts"]
+    }
+    assert kept["rows"][0]["beside"] == "the matrix rate"
+
+
 def test_a_step_is_predicted_for_hardware_that_is_not_here(alexnet):
     rates = ("--matrix-rate", "2.15e12", "--memory-rate", "25e9")
     found = alexnet("bench", "--precision", "bf16", "--predict", *rates).out

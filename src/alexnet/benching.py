@@ -40,6 +40,9 @@ def step(
     precision: Precision = "auto",
     optimizer: Annotated[str, Option(help="sgd, adam, keras-sgd, keras-adam, muon, 2012.")] = "sgd",
     convolutions: Annotated[str, Option(help="auto, winograd or direct.")] = "auto",
+    compiled: Annotated[
+        bool, Option("--compile", help="Compile it; on a CUDA device, as one graph.")
+    ] = False,
     parts: Annotated[
         bool, Option("--parts", help="Say where time and memory go, by layer and by kind.")
     ] = False,
@@ -62,20 +65,22 @@ def step(
 
     chosen = _ready(record, device, precision)
     what: dict[str, Any] = {"batch": batch, "size": size, "optimizer": optimizer}
-    what["convolutions"] = convolutions
+    what |= {"convolutions": convolutions, "compiled": compiled}
+    details: dict[str, Any] = {}
     if parts or predict:
         from alexnet.benchmark.whole import explain
 
-        if record is not None:
-            raise BadParameter("--record keeps a measured step; leave out --parts and --predict")
         asked: dict[str, Any] = {"parts": parts, "predicts": predict}
         rates = (matrix_rate, memory_rate)
         told = explain(network, chosen, rounds=rounds, rates=rates, **asked, **what)
-        write(told.to_json() if as_json else told.text())
-        return
-    found = step_speed(network, chosen, rounds=rounds, **what)
-    _keep(record, STEP, step_rows(found), chosen, {"network": network, "batch": batch})
-    write(found.to_json() if as_json else step_text(found))
+        details = told.to_json()
+        write(details if as_json else told.text())
+    if record is not None or not details:
+        found = step_speed(network, chosen, rounds=rounds, **what)
+        settings = {"network": network, "batch": batch}
+        _keep(record, STEP, step_rows(found), chosen, settings, details=details)
+        if not details or not as_json:
+            write(found.to_json() if as_json else step_text(found))
 
 
 @bench.command()

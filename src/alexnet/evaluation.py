@@ -76,6 +76,23 @@ def predictions(
     Of several ranks, each gets its own part of the split. ``dropout``: the seed of masks that stay
     active, a function of it and of the pictures; None: no dropout, as it should be.
     """
+    how: dict[str, Any] = {"views": views, "batch": batch, "ranks": ranks, "dropout": dropout}
+    for p, labels in _on_device(module, source, preprocessing, device, **how):
+        yield p.cpu(), labels.cpu()
+
+
+def _on_device(
+    module: nn.Module,
+    source: Source | Resident,
+    preprocessing: Preprocessing,
+    device: Device,
+    *,
+    views: str,
+    batch: int,
+    ranks: Ranks,
+    dropout: int | None,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield ``predictions`` where they were computed: nobody waits for one batch to ask for the next."""
     was_training = module.training
     module.eval()
     try:
@@ -83,7 +100,7 @@ def predictions(
             if dropout is not None and len(part.indices):
                 keep_dropping(module, seed=dropout, step=int(part.indices[0]))
             p = probabilities(module, part.pictures, preprocessing, device, views=views)
-            yield p.cpu(), part.labels.cpu()
+            yield p, part.labels
     finally:
         module.train(was_training)
 
@@ -107,17 +124,9 @@ def evaluate(
     """
     if not len(source):
         raise DataError("the split to evaluate holds no pictures")
-    found = predictions(
-        module,
-        source,
-        preprocessing,
-        device,
-        views=views,
-        batch=batch,
-        ranks=ranks,
-        dropout=dropout,
-    )
-    p, labels = (ranks.gather_rows(torch.cat(parts)) for parts in zip(*found, strict=True))
+    how: dict[str, Any] = {"views": views, "batch": batch, "ranks": ranks, "dropout": dropout}
+    found = _on_device(module, source, preprocessing, device, **how)
+    p, labels = (ranks.gather_rows(torch.cat(parts).cpu()) for parts in zip(*found, strict=True))
     return score(p, labels, views, top)
 
 

@@ -1,9 +1,13 @@
 """Order as a function of (seed, epoch), and what reaches the device."""
 
+import contextlib
+from typing import ClassVar
+
 import numpy as np
 import pytest
 import torch
 
+from alexnet.data import loader
 from alexnet.data.loader import (
     Resident,
     Source,
@@ -231,3 +235,67 @@ def test_the_first_pictures_of_a_split(source):
         read = some.read(np.arange(4), CPU)
         assert read.indices.tolist() == [3, 5, 7, 11]
         assert read.pictures[:, 0, 0, 0].tolist() == [3, 5, 7, 11]
+
+
+# --- beside a GPU that computes ----------------------------------------------------------------
+
+
+class Stream:
+    """A stream that notes what it is told."""
+
+    told: ClassVar[list[str]] = []
+
+    def __init__(self, name="reading"):
+        self.name = name
+
+    def wait_stream(self, other):
+        self.told.append(f"{self.name} waits for {other.name}")
+
+    def record_event(self):
+        self.told.append(f"{self.name} notes")
+        return f"event {len(self.told)}"
+
+    def wait_event(self, event):
+        self.told.append(f"{self.name} waits for {event}")
+
+
+class Entered(contextlib.nullcontext):
+    depth = 0
+
+    def __enter__(self):
+        Entered.depth += 1
+
+    def __exit__(self, *error):
+        Entered.depth -= 1
+
+
+def test_a_gpu_copies_a_batch_while_it_computes(monkeypatch):
+    """The reader's stream notes that a batch is there; the other one waits for that before it goes on."""
+    monkeypatch.setattr(Stream, "told", [])
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: Stream())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream("computing"))
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: Entered())
+    recorded = []
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda self, s: recorded.append(s.name))
+
+    def read():
+        for n in range(2):
+            assert Entered.depth == 1
+            yield loader.Batch(torch.tensor([n]), torch.zeros(1, 2, 2, 3), torch.tensor([n]))
+
+    for batch in loader.beside(read(), torch.device("cuda")):
+        assert Entered.depth == 0
+        batch.awaited()
+    assert Stream.told == [
+        "reading waits for computing",
+        *("reading notes", "computing waits for event 2"),
+        *("reading notes", "computing waits for event 4"),
+    ]
+    assert recorded == ["computing"] * 4
+
+
+def test_on_other_devices_nobody_waits():
+    batch = loader.Batch(torch.tensor([0]), torch.zeros(1, 2, 2, 3), torch.tensor([0]))
+    (found,) = loader.beside(iter([batch]), torch.device("cpu"))
+    assert found is batch
+    assert found.awaited() is batch

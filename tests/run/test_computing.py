@@ -28,7 +28,7 @@ def test_a_gpu_with_room_holds_the_pictures():
         copies="none",
         read_every=32,
         weights="masters",
-        compile="reduce-overhead",
+        compile="cuda-graph",
         tf32=True,
         cudnn_benchmark=True,
     )

@@ -9,16 +9,21 @@ import numpy as np
 import pytest
 import torch
 from processes import TINY, untimed
+from tape import ASKING
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from alexnet import recipe as recipes
 from alexnet.data import augment
+from alexnet.data.preprocess import Preprocessing
 from alexnet.errors import Interrupted, NotFinite
+from alexnet.evaluation import _on_device
 from alexnet.run import checkpoint, log
 from alexnet.run.device import READ_EVERY, Device
+from alexnet.run.ranks import ALONE
 from alexnet.training import augmentation, loop
 from alexnet.training.losses import Losses, Taken, wide
 from alexnet.training.parallel import Parallel
+from alexnet.training.saving import Progress
 from alexnet.training.stage import set_up
 
 CPU = Device(torch.device("cpu"), "float32")
@@ -162,14 +167,12 @@ def test_a_signal_between_two_readings_saves_what_was_seen(tmp_path, fit, monkey
 class Waits(TorchDispatchMode):
     """Note what would make a processor wait for a GPU: numbers, and shapes that depend on them."""
 
-    ASKING = ("_local_scalar_dense", "nonzero", "equal", "masked_select", "is_nonzero", "unique")
-
     def __init__(self):
         super().__init__()
         self.found = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func.overloadpacket.__name__ in self.ASKING:
+        if func.overloadpacket.__name__ in ASKING:
             self.found.append(func.overloadpacket.__name__)
         return func(*args, **(kwargs or {}))
 
@@ -194,6 +197,63 @@ def test_a_step_waits_for_nothing(rule, data_root, monkeypatch):
         loss, right = loop.train_step(stage, batch, 1)
     assert waits.found == []
     assert (loss.shape, right.shape) == ((), ())
+
+
+def test_an_epoch_waits_where_it_reads_its_losses_and_nowhere_else(
+    data_root, monkeypatch, tmp_path
+):
+    """Twenty steps, eight at a time: three readings, and no other number is asked for."""
+    monkeypatch.setattr(augment, "_inside", lambda *args: False)
+    read_every(monkeypatch, 8)
+    stage = set_up(plan(), CPU, data_root, HUSH)
+    progress, read = Progress(), Losses.read
+    with Waits() as waits:
+        monkeypatch.setattr(Losses, "read", lambda self: waits.found.append("read") or read(self))
+        loop._train_epoch(stage, progress, tmp_path, HUSH, [])
+    assert waits.found == ["read"] * 3
+    assert progress.step == 20
+
+
+def test_a_scoring_asks_for_its_numbers_at_the_end(data_root):
+    stage = set_up(plan(), CPU, data_root, HUSH)
+    how = {"views": "flip", "batch": 4, "ranks": ALONE, "dropout": None}
+    with Waits() as waits:
+        parts = list(_on_device(stage.model, stage.test, stage.preprocessing, CPU, **how))
+    assert [len(labels) for _, labels in parts] == [4, 4, 2]
+    assert waits.found == []
+
+
+class Travels(TorchDispatchMode):
+    """Count copies from the CPU to the device of shapes without memory, which stands for a GPU here."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        found = func(*args, **(kwargs or {}))
+        if func.overloadpacket.__name__ in ("_to_copy", "copy_"):
+            source = args[-1] if func.overloadpacket.__name__ == "copy_" else args[0]
+            self.count += (source.device.type, found.device.type) == ("cpu", "meta")
+        return found
+
+
+@pytest.mark.parametrize("resize", ["float", "uint8"])
+def test_what_travels_to_a_gpu_in_a_step_is_what_was_drawn(resize):
+    """Constants travel once. What is drawn is copied from pinned memory, without waiting."""
+    meta = torch.device("meta")
+    asked = {"flip": "random", "crop": 2, "jitter": 0.1, "cutout": 4, "colour": 0.1}
+    keys = {"data__fit": "crop"} | {f"augment__{key}": value for key, value in asked.items()}
+    augments, fine = plan(**keys).augment, {"scale": "0..1", "mean": (0.4, 0.5, 0.6)}
+    prepared = Preprocessing(32, 48, resize=resize, mean_picture=torch.ones(32, 32, 3), **fine)
+    prepared, noise = prepared.on(meta), torch.eye(3, device=meta)
+    pictures = torch.zeros(3, 32, 32, 3, dtype=torch.uint8, device=meta)
+    for _ in range(2):
+        draw = torch.Generator().manual_seed(0)
+        draws = augmentation.draw(augments, prepared, torch.arange(3), 0, draw)
+        with Travels() as travels:
+            augmentation.apply(augments, prepared, noise, pictures, draws)
+    assert travels.count == sum(value is not None for value in vars(draws).values()) == 5
 
 
 def test_draws_go_where_the_pictures_are():

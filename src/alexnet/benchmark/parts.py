@@ -106,8 +106,7 @@ class _Watch:
 
 def take_apart(subject: Subject, rounds: int) -> Parts:
     """Time a step's parts over ``rounds`` steps, after two that are not counted, and count its memory."""
-    for _ in range(2):
-        subject.step()
+    subject.warm_up()
     taken = [_once(subject) for _ in range(rounds)]
     kinds = {row.name: kind_of(row) for row in subject.network.rows}
     names = [*kinds, LOSS, UPDATE]

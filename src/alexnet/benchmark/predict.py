@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from alexnet.errors import UnknownName, UsageError
-from alexnet.models import rows, table
+from alexnet.models import kernels, rows, table
+from alexnet.models.kernels.response_norm import BETA
 from alexnet.models.table import Network, Traced
 
 # Reading or writing one value once is a pass. Values that enter, values that leave, and what is not
@@ -22,6 +23,10 @@ Passes = tuple[float, float, float]
 NORM = 8.0  # forward: two to read, one to write; backward: the gradient and the input twice, one to write
 RELU = 5.0  # in place forward: one to read, one to write; backward: two to read, one to write
 MASK = 2 + 2 + 1 + 1  # bytes of a dropout mask: 16 random bits out and in, a byte out and in
+ONE_PASS = (
+    5.0  # of response norm by its kernel: one to read, one to write; two to read, one to write
+)
+LANES = 8  # values in a vector of the processor that fewer multiplications are predicted for
 INDEX = 8  # bytes that a maximum's place is kept in
 
 KINDS = {  # of work, by the kind of row
@@ -77,8 +82,10 @@ class Prediction:
     batch: int
     precision: str
     optimizer: str
+    convolutions: str  # direct or winograd
     matrix_rate: float
     memory_rate: float
+    flops: float  # of the definition, whatever is multiplied in fact
     costs: tuple[Cost, ...]
 
     @property
@@ -89,7 +96,7 @@ class Prediction:
     @property
     def share(self) -> float:
         """Return the predicted share of the matrix rate."""
-        return sum(cost.flops for cost in self.costs) / self.matrix_rate / self.seconds
+        return self.flops / self.matrix_rate / self.seconds
 
     def _seconds(self, cost: Cost) -> float:
         return cost.seconds(self.matrix_rate, self.memory_rate)
@@ -115,9 +122,11 @@ def predict(
     optimizer: str = "sgd",
     matrix_rate: float,
     memory_rate: float,
+    convolutions: str = "direct",
 ) -> Prediction:
     """Predict a step of ``batch`` pictures from the two rates, FLOP/s and bytes/s read and written.
 
+    ``convolutions``: ``direct``, or ``winograd`` for the kernels of ``models.kernels``, in float32.
     Raises ``UsageError`` for a batch or a rate that is not above 0, ``UnknownName`` for a rule.
     """
     if batch < 1 or not min(matrix_rate, memory_rate) > 0:
@@ -129,11 +138,14 @@ def predict(
     side = network.size if size is None else size
     width = 2 if precision == "bf16" else 4
     traced = table.trace(network, side)
-    costs = [cost(step, batch, width) for step in traced]
+    direct = [cost(step, batch, width) for step in traced]
+    minimal = convolutions == "winograd"
+    costs = [fewer(step, batch) for step in traced] if minimal else direct
     each = UPDATES[optimizer] + (CASTS if width == 2 else 0)
     update = Cost("update", "update", 0.0, float(each * table.totals(traced).trainable))
-    rates = (matrix_rate, memory_rate)
-    return Prediction(network.name, side, batch, precision, optimizer, *rates, (*costs, update))
+    work = sum(each.flops for each in direct)
+    how = (precision, optimizer, convolutions, matrix_rate, memory_rate, work)
+    return Prediction(network.name, side, batch, *how, (*costs, update))
 
 
 def cost(step: Traced, batch: int, width: int) -> Cost:
@@ -145,6 +157,22 @@ def cost(step: Traced, batch: int, width: int) -> Cost:
     if step.multiply_adds:  # its weights: read forward, read backward, their gradient written
         moved += 3.0 * width * step.parameters
     return Cost(step.row.name, kind_of(step.row), flops, moved)
+
+
+def fewer(step: Traced, batch: int) -> Cost:
+    """Count what the kernels of ``models.kernels`` ask for in float32: ``cost``, where they have none.
+
+    The transforms' own operations, on tiles that stay in the cache, are not counted.
+    """
+    row, found = step.row, cost(step, batch, 4)
+    if isinstance(row, rows.LRN) and row.beta == BETA:
+        return replace(found, bytes=4.0 * batch * ONE_PASS * math.prod(step.outputs))
+    if not isinstance(row, rows.Conv):
+        return found
+    parts = (step.inputs[0] // row.groups, row.channels // row.groups)
+    sides = (step.outputs[1], step.outputs[2])
+    times = kernels.times_fewer(*parts, row.kernel, row.stride, sides, LANES)
+    return replace(found, flops=found.flops / times)
 
 
 def _once(row: rows.Row) -> Passes:
@@ -179,7 +207,7 @@ def prediction_text(found: Prediction, measured: float | None = None) -> str:
     """Write a prediction for a terminal, beside the measured seconds of a step where there are some."""
     lines = [
         f"{found.network} at {found.size}x{found.size}, batch {found.batch}, {found.precision}, "
-        f"{found.optimizer}: predicted from {found.matrix_rate / 1e12:.3f} TFLOP/s and "
+        f"{found.optimizer}, convolutions {found.convolutions}: predicted from {found.matrix_rate / 1e12:.3f} TFLOP/s and "
         f"{found.memory_rate / 1e9:.1f} GB/s"
     ]
     lines += [f"  {kind:<15}{1e3 * seconds:>9.1f} ms" for kind, seconds in found.by_kind().items()]

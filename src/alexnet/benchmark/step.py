@@ -54,19 +54,19 @@ def step_speed(
     rounds: int = 7,
     optimizer: str = "sgd",
     convolutions: str = "auto",
+    compiled: bool = False,
 ) -> StepSpeed:
     """Time the training step of a network on random pictures: forward, backward and update.
 
-    The share sets 6 x multiply-adds x pictures/s beside the matrix rate measured just before and
+    ``compiled``: as a run with ``train.compile`` takes it.     The share sets 6 x multiply-adds x pictures/s beside the matrix rate measured just before and
     just after. Raises ``UsageError`` for a batch or a number of rounds below 1.
     """
     if batch < 1 or rounds < 1:
         raise UsageError(f"batch and rounds must be at least 1, got {batch} and {rounds}")
     how: dict[str, Any] = {"batch": batch, "size": size, "optimizer": optimizer}
-    subject = Subject(network, device, **how, convolutions=convolutions)
+    subject = Subject(network, device, **how, convolutions=convolutions, compiled=compiled)
     plan, model, step = subject.network, subject.model, subject.step
-    for _ in range(2):  # memory is mapped and kernels are chosen in the first two
-        step()
+    subject.warm_up()
     before = device.matrix_rate()
     seconds = [_timed(step, device) for _ in range(rounds)]
     rate = (before + device.matrix_rate()) / 2
@@ -113,7 +113,8 @@ def step_text(found: StepSpeed) -> str:
     """Write one measurement for a terminal."""
     return (
         f"{found.network} at {found.size}x{found.size}, batch {found.batch}, {found.precision}, on "
-        f"{found.device}, convolutions {found.computing['convolutions']}\n"
+        f"{found.device}, convolutions {found.computing['convolutions']}, compiled: "
+        f"{found.computing['compile']}\n"
         f"  step           {found.seconds * 1e3:.0f} ms (median of {found.rounds}; "
         f"{found.fastest * 1e3:.0f} to {found.slowest * 1e3:.0f})\n"
         f"  images/s       {found.images_per_second:.1f}\n"

@@ -16,14 +16,15 @@ def step_rows(found: StepSpeed) -> list[Row]:
     mean = (low + middle + high) / 3
     spread = Spread(found.rounds, low, middle, mean, high, Spread.of(rates).deviation)
     where = f"{found.network} at {found.size}, batch {found.batch}, {found.precision}"
-    convolutions = found.computing["convolutions"]
+    convolutions, compiled = found.computing["convolutions"], found.computing["compile"]
+    how = convolutions if compiled == "no" else f"{convolutions}, compiled ({compiled})"
     more = {
         "step, ms": 1e3 * found.seconds,
         "TFLOP/s": found.step_flops / 1e12,
         "peak memory, MiB": found.peak_memory / 2**20,
     }
     row = Row(
-        f"{where}, {found.optimizer}, {convolutions}",
+        f"{where}, {found.optimizer}, {how}",
         "pictures/s",
         spread,
         "the matrix rate",

@@ -8,11 +8,12 @@ from torch.nn import functional as F
 
 from alexnet.errors import UsageError
 from alexnet.models import zoo
-from alexnet.models.build import build
+from alexnet.models.build import build, draw_masks
 from alexnet.recipe import check
 from alexnet.run.computing import plan_here, settle_convolutions
 from alexnet.run.device import Device
-from alexnet.training import forward, optim
+from alexnet.training import forward, groups, optim
+from alexnet.training.captured import WARM_UP
 
 
 class Subject:
@@ -30,8 +31,9 @@ class Subject:
         size: int | None,
         optimizer: str,
         convolutions: str = "auto",
+        compiled: bool = False,
     ) -> None:
-        """Build it; ``convolutions`` as the recipe key.
+        """Build it; ``convolutions`` and ``compiled`` as the recipe's keys.
 
         Raises ``UsageError`` for a batch below 1, ``RecipeError`` for an unknown rule.
         """
@@ -43,12 +45,14 @@ class Subject:
         tree = {"name": "bench", "summary": "", "optim": {"name": optimizer, "lr": 1e-4}}
         self.rule = check(tree, origin="bench").optim
         self.updates = optim.make(self.model, self.rule)
-        how = settle_convolutions(self.model, device, asked=convolutions)
+        how = settle_convolutions(self.model, device, asked=convolutions, compiled=compiled)
         self.computing = plan_here(
-            device, data_bytes=0, compiled=False, static=True, alone=True, convolutions=how
+            device, data_bytes=0, compiled=compiled, static=True, alone=True, convolutions=how
         )
         self.computing.settle()
         self.masters = forward.masters(self.computing, self.model)
+        self._forward = forward.forward(self.called, 0, self.computing.compile)
+        self._captured = forward.captured(self.computing, self.updates, device)
         x = torch.rand(batch, 3, self.model.size, self.model.size, device=device.torch)
         self.pictures = x.contiguous(memory_format=torch.channels_last)
         self.labels = torch.arange(batch, device=device.torch) % self.network.classes
@@ -60,9 +64,12 @@ class Subject:
 
     def loss(self) -> Tensor:
         """Run forward."""
+        return self._loss(self.pictures, self.labels)
+
+    def _loss(self, pictures: Tensor, labels: Tensor) -> Tensor:
         with self.device.autocast():
-            logits = self.called(self.pictures)
-        return F.cross_entropy(logits.float(), self.labels)
+            logits = self._forward(pictures)
+        return F.cross_entropy(logits.float(), labels)
 
     def update(self) -> None:
         """Move the weights by the gradients, and forget these."""
@@ -71,6 +78,22 @@ class Subject:
         forward.update(self.updates, self.masters)
 
     def step(self) -> None:
-        """Take one step: forward, backward, update."""
-        self.loss().backward()  # type: ignore[no-untyped-call]
+        """Take one step: forward, backward, update; as one CUDA graph where a run would."""
+        if self.computing.compile != "no":
+            draw_masks(self.model, self.batch, self.device.torch)
+        if self._captured is None:
+            self._learn(self.pictures, self.labels)
+        else:
+            groups.set_rate(self.updates, 1.0)
+            self._captured(self._learn, self.pictures, self.labels, key=None)
+
+    def _learn(self, pictures: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        loss = self._loss(pictures, labels)
+        loss.backward()  # type: ignore[no-untyped-call]
         self.update()
+        return loss.detach(), loss.detach()
+
+    def warm_up(self) -> None:
+        """Take the steps in which memory is mapped, kernels are chosen and a graph is recorded."""
+        for _ in range(2 if self._captured is None else WARM_UP + 2):
+            self.step()

@@ -50,28 +50,34 @@ def explain(
     parts: bool,
     predicts: bool,
     convolutions: str = "auto",
+    compiled: bool = False,
     rates: tuple[float | None, float | None] = (None, None),
 ) -> Explained:
     """Take a step apart, or predict it, or both, as ``parts`` and ``predicts`` say.
 
     ``rates``: matrix and memory rate of other hardware, for which the step is then predicted and
     nothing is measured; else both are measured here, just before and just after the steps.
-    ``convolutions``: as the recipe key; a prediction counts every multiplication of direct ones.
-    Raises ``UsageError`` for one rate without the other, or counts below 1.
+    ``convolutions``: as the recipe key; a prediction for other hardware takes ``auto`` for ``direct``.
+    ``compiled``: as the recipe's ``train.compile``. Raises ``UsageError`` for one rate without the
+    other, parts of a compiled step, or counts below 1.
     """
     if rounds < 1:
         raise UsageError(f"rounds must be at least 1, got {rounds}")
+    if parts and compiled:
+        raise UsageError("a compiled step has no parts to time; leave out --compile or --parts")
     what: dict[str, Any] = {"batch": batch, "size": size, "optimizer": optimizer}
     for_other = _both(rates)
     subject = None
     if parts or not for_other:
-        subject = Subject(network, device, **what, convolutions=convolutions)
+        subject = Subject(network, device, **what, convolutions=convolutions, compiled=compiled)
     measured, own = (None, for_other) if for_other or not subject else _time(subject, rounds)
     taken = take_apart(subject, rounds) if parts and subject else None
     if not predicts or own is None:
         return Explained(taken, None, measured)
     matrix, memory = own
     plan, how = zoo.network(network), device.precision
+    kind = subject.computing.convolutions if subject and not for_other else convolutions
+    what |= {"convolutions": "winograd" if kind == "winograd" else "direct"}
     told = predict(plan, **what, precision=how, matrix_rate=matrix, memory_rate=memory)
     return Explained(taken, told, measured)
 
@@ -87,8 +93,7 @@ def _both(rates: tuple[float | None, float | None]) -> tuple[float, float] | Non
 
 def _time(subject: Subject, rounds: int) -> tuple[float, tuple[float, float]]:
     """Return the median seconds of a step, and the rates of matrix and memory around it."""
-    for _ in range(2):
-        subject.step()
+    subject.warm_up()
     device = subject.device
     rates = [(device.matrix_rate(), device.memory_rate())]
     seconds = []

@@ -44,6 +44,7 @@ class Batch:
     labels: Tensor  # (N,) int64
     first: int = 0
     whole: Tensor | None = None  # (total,) int64; None: ``indices``
+    copied: torch.cuda.Event | None = None  # when it is there: of ``beside``
 
     @property
     def everyone(self) -> Tensor:
@@ -54,6 +55,15 @@ class Batch:
     def rows(self) -> slice:
         """Return which rows of the whole batch are here."""
         return slice(self.first, self.first + len(self.indices))
+
+    def awaited(self) -> Batch:
+        """Return it once what is computed next has been told to wait until it is there."""
+        if self.copied is not None:
+            here = torch.cuda.current_stream(self.pictures.device)
+            here.wait_event(self.copied)
+            for tensor in (self.pictures, self.labels):
+                tensor.record_stream(here)  # its memory is not given to the next batch before
+        return self
 
 
 @dataclass(frozen=True)
@@ -248,6 +258,24 @@ def training_batches(
     parts = (sequence[step * batch : (step + 1) * batch] for step in steps)
     for positions in told(parts, lambda p: source.tell_of(p[portion(len(p), rank, world)])):
         yield read_portion(source, positions, rank, world, device)
+
+
+def beside(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
+    """Read batches on a stream of their own on a CUDA device, so that it copies while it computes.
+
+    For a thread that reads ahead; whoever computes with a batch calls ``Batch.awaited``.
+    """
+    if device.type != "cuda":
+        yield from batches
+        return
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream(device))
+    while True:
+        with torch.cuda.stream(stream):  # not over a yield: it is the thread's, whoever ends this
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield replace(batch, copied=stream.record_event())
 
 
 def read_portion(

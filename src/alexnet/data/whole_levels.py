@@ -7,6 +7,8 @@ value rounded at a ninth of all places (32 x 32 to 128 x 128, noise), elsewhere 
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -23,16 +25,22 @@ def resized(pictures: Tensor, size: int) -> Tensor:
     if (height, width) == (size, size):
         return whole.to(torch.uint8)
     x = whole.to(torch.int32)
-    first, second, near, far = (t.to(x.device) for t in _taps(width, size))
+    first, second, near, far = _taps(width, size, x.device)
     x = (x[:, :, first] * near[:, None] + x[:, :, second] * far[:, None]) >> 4
-    first, second, near, far = (t.to(x.device) for t in _taps(height, size))
+    first, second, near, far = _taps(height, size, x.device)
     upper, lower = x[:, first] * near[:, None, None], x[:, second] * far[:, None, None]
     return (((upper >> 16) + (lower >> 16) + 2) >> 2).to(torch.uint8)
 
 
-def _taps(side: int, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the two places along a side that each new one is blended of, and their weights: int32."""
+@cache
+def _taps(side: int, size: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the two places along a side that each new one is blended of, and their weights: int32.
+
+    Once a device: every copy of numbers to a GPU makes the processor wait. Not to be changed.
+    """
     at = ((torch.arange(size, dtype=torch.float64) + 0.5) * (side / size) - 0.5).float()
     first, share = at.floor().int(), at - at.floor()
     weights = ((1 - share) * ONE).round().int(), (share * ONE).round().int()
-    return first.clamp(0, side - 1), (first + 1).clamp(0, side - 1), *weights
+    first, second = first.clamp(0, side - 1), (first + 1).clamp(0, side - 1)
+    near, far = weights
+    return first.to(device), second.to(device), near.to(device), far.to(device)

@@ -218,6 +218,16 @@ def begin_step(
             layer.begin(int.from_bytes(digest[:8], "little") >> 1, first, total)
 
 
+def draw_masks(model: AlexNet, count: int, device: torch.device) -> None:
+    """Draw the masks of the step that began, for ``count`` pictures, before they run forward.
+
+    The same masks that the layers would draw themselves, for a forward pass that is compiled.
+    """
+    for name, layer in model.named_children():
+        if isinstance(layer, Dropout) and layer.training and layer.dropped:
+            layer.draw(torch.Size((count, *model.shapes[name])), device)
+
+
 def keep_dropping(model: nn.Module, *, seed: int, step: int) -> None:
     """Let dropout alone behave as in training, with the masks of this step (``begin_step``)."""
     for layer in model.modules():

@@ -224,6 +224,8 @@ class Dropout(nn.Module):
         self.p, self.classic = p, classic
         self.seed: int | None = None
         self.first, self.total = 0, 0
+        self._ahead: Tensor | None = None  # a mask that was drawn before the forward pass
+        self._drawn = False
 
     @property
     def dropped(self) -> int:
@@ -234,6 +236,20 @@ class Dropout(nn.Module):
         """Take the mask of ``seed`` from now on: rows ``first`` onwards of ``total`` (None: all)."""
         _keep_out_of_compilation()
         self.seed, self.first, self.total = seed, first, total or 0
+        self._drawn = False
+
+    def draw(self, shape: torch.Size, device: torch.device) -> None:
+        """Draw the mask of the next inputs, ``(N, ...)``, now: into the same memory in every step.
+
+        For a forward pass that is compiled or replayed, in which nothing can be drawn by a seed that
+        changes. Inputs of another shape draw their own, as ever.
+        """
+        mask = self.mask(shape, device)
+        if self._ahead is None or self._ahead.shape != shape:
+            self._ahead = mask
+        else:
+            self._ahead.copy_(mask)
+        self._drawn = True
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``(N, ...)`` of the same dtype. Raises ``ValueError`` for rows past the batch."""
@@ -241,8 +257,13 @@ class Dropout(nn.Module):
             return x
         if not self.training:
             return x * (1 - self.dropped / self.DRAWS) if self.classic else x
-        kept: Tensor = x * self.mask(x.shape, x.device).to(x.dtype)
+        kept: Tensor = x * self._mask_of(x).to(x.dtype)
         return kept if self.classic else kept.mul_(self.DRAWS / (self.DRAWS - self.dropped))
+
+    def _mask_of(self, x: Tensor) -> Tensor:
+        if self._drawn and self._ahead is not None and self._ahead.shape == x.shape:
+            return self._ahead
+        return self.mask(x.shape, x.device)
 
     def mask(self, shape: torch.Size, device: torch.device) -> Tensor:
         """Return which values of ``(N, ...)`` survive: bool."""
@@ -262,6 +283,8 @@ class Dropout(nn.Module):
 
 def _keep_out_of_compilation() -> None:
     """Have torch's compiler call ``Dropout.mask`` as it is: its seed changes with every step.
+
+    What surrounds the call is then compiled in pieces; a mask drawn before (``Dropout.draw``) is none.
 
     Only where the compiler is loaded: to load it takes as long as torch itself, and a prediction
     needs neither.

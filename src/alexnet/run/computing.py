@@ -26,9 +26,10 @@ ROOM = 4  # the pictures may take one part in so many of the free memory; the ne
 class Computing:
     """What was decided. ``resident``: the training and validation pictures lie on the device.
 
-    ``copies``: how a batch travels there: ``none``, ``pinned`` (while the step before it computes) or
+    ``copies``: how a batch travels there: ``none``, ``pinned`` (on a stream of its own, meanwhile) or
     ``plain``. ``weights``: ``float32``, ``autocast`` (cast in every step) or ``masters`` (bf16 beside
-    the float32 ones). ``compile``: ``no``, ``default`` or ``reduce-overhead``, which is CUDA graphs.
+    the float32 ones). ``compile``: ``no``, ``default`` (the network, by torch's compiler) or
+    ``cuda-graph``: besides, forward, backward and update are one graph (``training.captured``).
     ``tf32``: what is left in float32 is multiplied with 10 bits of mantissa. ``cudnn_benchmark``: cuDNN
     times its kernels and takes the fastest, so that two processes may differ in the last bits.
     ``convolutions``: ``winograd`` (``models.kernels``), or ``direct`` with the reason in brackets
@@ -69,13 +70,13 @@ def plan(
     """Decide how a device computes; nothing is asked of the device itself.
 
     ``data_bytes``: of the pictures as stored; ``free_bytes``: of the device's memory, None where it
-    has none of its own. ``compiled``: the recipe asks for it. ``static``: every batch has the same
-    shape, as CUDA graphs need. ``alone``: one process trains the whole network. ``bf16_units``: the
+    has none of its own. ``compiled``: the recipe asks for it. ``static``: every step does the same to
+    batches of one shape, as CUDA graphs need. ``alone``: one process trains the whole network. ``bf16_units``: the
     hardware multiplies bf16 fast. ``convolutions``: what ``settle_convolutions`` found.
     """
     cuda, bf16 = device.torch.type == "cuda", device.precision == "bf16"
     resident = free_bytes is not None and data_bytes * ROOM <= free_bytes
-    mode = "reduce-overhead" if cuda and static else "default"
+    mode = "cuda-graph" if cuda and static and alone else "default"
     narrow = "masters" if alone and bf16_units else "autocast"
     return Computing(
         resident=resident,

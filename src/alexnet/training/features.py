@@ -60,9 +60,9 @@ class Features(Source):
         at = self.chosen[positions]
         stored = read_rows(self.images, positions, large=self.large)
         values = torch.from_numpy(stored).view(self.dtype)
-        values = values.view(*values.shape[:2], *_stored(self.shape)).to(device)
+        values = moved(values.view(*values.shape[:2], *_stored(self.shape)), device)
         maps = values.permute(0, 1, 4, 2, 3) if len(self.shape) == 3 else values
-        return Batch(torch.from_numpy(at), maps, torch.from_numpy(self.labels[at]).to(device))
+        return Batch(torch.from_numpy(at), maps, moved(torch.from_numpy(self.labels[at]), device))
 
     def tell_of(self, positions: NDArray[np.int64]) -> None:
         """Say that the features at ``positions`` of the split will be read."""
@@ -292,7 +292,7 @@ def score(
         with plan.device.autocast():
             each = part.pictures.unbind(1)[: VIEWS[views]]
             logits = [module(view, plan.first) for view in each]
-        found.append(torch.stack([x.float().softmax(1) for x in logits]).mean(0).cpu())
-        labels.append(part.labels.cpu())
+        found.append(torch.stack([x.float().softmax(1) for x in logits]).mean(0))
+        labels.append(part.labels)
     module.train(was_training)
-    return evaluation.score(torch.cat(found), torch.cat(labels), views, top)
+    return evaluation.score(torch.cat(found).cpu(), torch.cat(labels).cpu(), views, top)

@@ -16,6 +16,7 @@ from alexnet.recipe import Recipe
 from alexnet.run import computing
 from alexnet.run.computing import Computing
 from alexnet.run.device import Device
+from alexnet.training.captured import Captured, CudaGraph
 from alexnet.training.masters import Masters
 from alexnet.training.parallel import Parallel
 
@@ -38,12 +39,19 @@ def decide(
         device,
         data_bytes=sum(len(part) * part.images[0].nbytes for part in data),
         compiled=plan.compile,
-        static=not plan.sides and (plan.drop_last or count % plan.batch == 0),
+        static=_static(recipe, count),
         alone=shared.ranks.world == 1 and not shared.two_towers,
         convolutions=convolutions,
     )
     found.settle()
     return found
+
+
+def _static(recipe: Recipe, count: int) -> bool:
+    """Say whether all steps do the same: batches of one shape, pictures mixed by no changing share."""
+    plan = recipe.train
+    whole = plan.drop_last or count % plan.batch == 0
+    return whole and not plan.sides and not recipe.augment.mixup
 
 
 def placed(source: Source, plan: Computing, device: Device) -> Source | Resident:
@@ -59,7 +67,14 @@ def masters(plan: Computing, model: AlexNet | Tower) -> Masters | None:
 def forward(model: nn.Module, first: int, compiled: str) -> Callable[[Tensor], Tensor]:
     """Return what the loop calls: ``model`` from its row ``first`` on, compiled as was decided."""
     called = partial(model, first=first) if first else model
-    return called if compiled == "no" else _compiled(called, compiled)
+    return called if compiled == "no" else _compiled(called)
+
+
+def captured(plan: Computing, optimizer: torch.optim.Optimizer, device: Device) -> Captured | None:
+    """Return what takes steps as CUDA graphs, where that was decided."""
+    if plan.compile != "cuda-graph":
+        return None
+    return Captured(optimizer, CudaGraph(device.torch))
 
 
 def update(rule: torch.optim.Optimizer, masters: Masters | None) -> None:
@@ -71,14 +86,11 @@ def update(rule: torch.optim.Optimizer, masters: Masters | None) -> None:
     rule.zero_grad(set_to_none=True)
 
 
-def _compiled(model: Callable[[Tensor], Tensor], mode: str) -> Callable[[Tensor], Tensor]:
+def _compiled(model: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     """Compile a model; a machine that cannot (no C++ compiler, say) is told so at the first step."""
-    graphs = mode == "reduce-overhead"
-    compiled = torch.compile(model, mode=mode) if graphs else torch.compile(model)
+    compiled = torch.compile(model)
 
     def forward(x: Tensor) -> Tensor:
-        if graphs:  # what the last step's graph gave is read no more
-            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         try:
             logits: Tensor = compiled(x)
             return logits

@@ -96,14 +96,21 @@ def drop(
         group["lr"] *= factor ** sum(step >= time for time in times)
 
 
+def over(optimizer: Optimizer, step: int, *, steps_per_epoch: int, batch: int) -> tuple[bool, ...]:
+    """Say of each group whether its time is over at ``step``, and note it there."""
+    for group in optimizer.param_groups:
+        until = group["until"]
+        past = until and step >= until.steps(steps_per_epoch=steps_per_epoch, batch=batch)
+        group["over"] = bool(past)
+    return tuple(group["over"] for group in optimizer.param_groups)
+
+
 def freeze(optimizer: Optimizer, step: int, *, steps_per_epoch: int, batch: int) -> None:
     """Take the gradients from the groups whose time is over: no rule then moves or decays them.
 
     A rate of zero would not do: what the velocity holds would still be added.
     """
-    for group in optimizer.param_groups:
-        until = group["until"]
-        over = until and step >= until.steps(steps_per_epoch=steps_per_epoch, batch=batch)
-        group["over"] = bool(over)
-        for parameter in group["params"] if over else ():
+    past = over(optimizer, step, steps_per_epoch=steps_per_epoch, batch=batch)
+    for group, ended in zip(optimizer.param_groups, past, strict=True):
+        for parameter in group["params"] if ended else ():
             parameter.grad = None

@@ -6,9 +6,7 @@ resumed therefore ends with the same bits, on the same device with the same numb
 
 from __future__ import annotations
 
-import copy
 import math
-import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -17,10 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from alexnet.data.ahead import Ahead
-from alexnet.data.loader import Batch, fold, generator, read_portion, training_batches
+from alexnet.data.loader import Batch, beside, fold, generator, read_portion, training_batches
 from alexnet.evaluation import Scores
 from alexnet.models.build import begin_step
 from alexnet.recipe import Duration, Recipe
@@ -31,17 +28,18 @@ from alexnet.training import (
     augmentation,
     copies,
     features,
-    forward,
     groups,
     guard,
     lines,
     mixing,
     optim,
     record,
+    rehearsal,
     schedule,
     sides,
 )
-from alexnet.training.losses import Losses, Taken, batch_loss, wide
+from alexnet.training import step as steps
+from alexnet.training.losses import Losses, Taken
 from alexnet.training.saving import Progress, restore, save
 from alexnet.training.stage import Stage, set_up
 
@@ -98,7 +96,7 @@ def _train_epoch(
     )
     with Ahead(_batches(stage, epoch, first)) as ahead, bars as bar, clock.running():
         for done, batch in enumerate(ahead, start=1):
-            loss, right = train_step(stage, batch, progress.step)
+            loss, right = train_step(stage, batch.awaited(), progress.step)
             losses.add(_taken(stage, batch, progress.step), loss, right)
             progress.step += 1
             progress.waited = waited + ahead.waited
@@ -126,7 +124,7 @@ def _batches(stage: Stage, epoch: int, first: int) -> Iterator[Batch]:
     """Yield what this process reads of an epoch, from its batch number ``first`` on."""
     plan = stage.recipe.train
     rank, world = stage.parallel.readers
-    return training_batches(
+    read = training_batches(
         stage.train,
         plan.batch,
         seed=plan.seed,
@@ -140,6 +138,7 @@ def _batches(stage: Stage, epoch: int, first: int) -> Iterator[Batch]:
         window=plan.shuffle_window,
         device=stage.device.torch,
     )
+    return beside(read, stage.device.torch)
 
 
 def _must_read(stage: Stage, progress: Progress, asked: list[int]) -> bool:
@@ -167,51 +166,30 @@ def train_step(stage: Stage, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
     Both of one element, on the device: float64 (float32 on MPS) and int64. Of a batch that is divided,
     this process's own (``Parallel.count``).
     """
-    plan = stage.recipe.train
-    parallel, total = stage.parallel, len(batch.everyone)
+    plan, total = stage.recipe.train, len(batch.everyone)
     seed = fold(plan.seed, "dropout")
     begin_step(stage.model, seed=seed, step=step, first=batch.first, total=total)
     kept = mixing.share(stage.recipe.augment.mixup, plan.seed, step)
     x = mixing.mixed(prepare(stage, batch, generator(plan.seed, "augment", step), step), kept)
-    with stage.device.autocast():
-        logits = stage.forward(x)
-    how = (logits.float(), batch.labels, plan.label_smoothing, stage.class_weights, total)
-    loss = batch_loss(parallel, *how, kept)
-    right = (logits.detach().argmax(1) == batch.labels).sum()
-    loss.backward()  # type: ignore[no-untyped-call]
-    if stage.masters is not None:
-        stage.masters.take_gradients(stage.optimizer)
-    value = wide(loss.detach())
-    if stage.recipe.evaluation.penalty:
-        value = value + wide(groups.penalty(stage.model, stage.recipe.optim))
     groups.set_rate(stage.optimizer, rate_factor(stage, step))
     groups.drop(stage.optimizer, step, stage.recipe.schedule.factor, **_lengths(stage))
-    groups.freeze(stage.optimizer, step, **_lengths(stage))
-    forward.update(stage.optimizer, stage.masters)
+    how: dict[str, Any] = {"total": total, "kept": kept, "step": step, "lengths": _lengths(stage)}
+    value, right = steps.taken(stage, x, batch.labels, **how)
     if stage.averaged is not None:
         optim.average((stage.averaged, stage.model), plan.average, step)
     return value, right
 
 
 def rehearse(stage: Stage, step: int = 0) -> float:
-    """Time forward and backward of one batch on a copy: seconds. Nothing of the run is touched.
+    """Time forward and backward of one batch (``rehearsal.seconds``). Nothing of the run is touched.
 
     ``step``: how far the run is, where that decides how large the pictures are.
     """
-    model = copy.deepcopy(stage.model)
-    plan, device = stage.recipe.train, stage.device
+    plan = stage.recipe.train
     some = np.arange(min(plan.batch, len(stage.train)))
-    batch = read_portion(stage.train, some, *stage.parallel.readers, device.torch)
+    batch = read_portion(stage.train, some, *stage.parallel.readers, stage.device.torch)
     x = prepare(stage, batch, generator(plan.seed, "rehearsal"), step)
-    seconds = []
-    for _ in range(3):  # the first maps memory and chooses kernels
-        start = time.perf_counter()
-        with device.autocast():
-            logits = model(x, stage.first) if stage.first else model(x)
-        F.cross_entropy(logits.float(), batch.labels).backward()  # type: ignore[no-untyped-call]
-        device.synchronise()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds[1:])
+    return rehearsal.seconds(stage, x, batch.labels)
 
 
 def prepare(stage: Stage, batch: Batch, draw: torch.Generator, step: int) -> Tensor:

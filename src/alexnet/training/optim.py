@@ -59,17 +59,55 @@ class KerasSGD(Optimizer):
 class KerasAdam(torch.optim.Adam):
     """Adam whose epsilon is added before the bias correction, as in Keras and in the Adam paper's
     efficient form: torch's rule with ``eps / sqrt(1 - beta2**t)`` at step t.
+
+    Where the rates are tensors, of a step that is replayed, both corrections are in them (``rate_of``).
     """
+
+    LATE = 1e9  # a step at which torch's own corrections are 1
 
     def step(self, closure: Any = None) -> Any:
         """Update every parameter that has a gradient."""
+        if any(isinstance(group["lr"], Tensor) for group in self.param_groups):
+            return self._step_by_tensors()
         for group in self.param_groups:
-            if "taken" not in group:  # counted here from then on: of a GPU, reading it is a wait
-                taken = [int(self.state[p]["step"]) for p in group["params"] if p in self.state]
-                group["taken"] = max(taken, default=0)
-            group["taken"] += any(p.grad is not None for p in group["params"])
-            group["eps"] = group["keras_eps"] / math.sqrt(1 - group["betas"][1] ** group["taken"])
+            taken = self._count(group, any(p.grad is not None for p in group["params"]))
+            group["eps"] = group["keras_eps"] / math.sqrt(1 - group["betas"][1] ** taken)
         return super().step(closure)
+
+    def rate_of(self, group: dict[str, Any]) -> float:
+        """Return a group's rate with the corrections of its coming step, which is counted here."""
+        taken = self._count(group, not group.get("over"))
+        beta1, beta2 = group["betas"]
+        corrected = math.sqrt(1 - beta2**taken) / (1 - beta1**taken) if taken else 0.0
+        return float(group["lr"] * corrected)
+
+    def _count(self, group: dict[str, Any], moves: bool) -> int:
+        if "taken" not in group:  # counted here from then on: of a GPU, reading it is a wait
+            taken = [int(self.state[p]["step"]) for p in group["params"] if p in self.state]
+            group["taken"] = max(taken, default=0)
+        group["taken"] += moves
+        return int(group["taken"])
+
+    @torch.no_grad()
+    def _step_by_tensors(self) -> None:
+        for group in self.param_groups:
+            lists: list[list[Tensor]] = [[], [], [], [], [], []]
+            self._init_group(group, *lists)  # type: ignore[no-untyped-call]
+            params, gradients, means, squares, _, steps = lists
+            if not params:
+                continue
+            torch._foreach_add_(steps, 1)
+            torch._fused_adam_(
+                *(params, gradients, means, squares, []),
+                [torch.full_like(steps[0], self.LATE)] * len(params),
+                lr=group["lr"],
+                beta1=group["betas"][0],
+                beta2=group["betas"][1],
+                weight_decay=group["weight_decay"],
+                eps=group["keras_eps"],
+                amsgrad=False,
+                maximize=False,
+            )
 
 
 class Muon(Optimizer):
@@ -96,12 +134,16 @@ class Muon(Optimizer):
                     self._move(p, group["lr"], group["momentum"])
         self._adam.step()
 
-    def _move(self, p: Tensor, lr: float, momentum: float) -> None:
+    def _move(self, p: Tensor, lr: float | Tensor, momentum: float) -> None:
         assert p.grad is not None
         memory = _memory(self, p, "momentum").mul_(momentum).add_(p.grad)
         towards = orthogonalise(p.grad.add(memory, alpha=momentum).flatten(1))
         p.mul_(math.sqrt(len(p)) / p.norm())
-        p.add_(towards.reshape(p.shape).to(p.dtype), alpha=-lr)
+        towards = towards.reshape(p.shape).to(p.dtype)
+        if isinstance(lr, Tensor):
+            p.addcmul_(towards, lr, value=-1)
+        else:
+            p.add_(towards, alpha=-lr)
 
 
 def orthogonalise(matrix: Tensor, rounds: int = 3) -> Tensor:
@@ -167,6 +209,17 @@ RULES: dict[str, Callable[[Groups, Optim], Optimizer]] = {
     "2012": lambda params, optim: KerasSGD(params, optim.momentum, nesterov=False),
     "rmsprop": rmsprop,
 }
+
+
+def rates(optimizer: Optimizer) -> list[float]:
+    """Return what each group's coming step is multiplied by where rates are tensors; once a step.
+
+    Of groups whose ``lr`` are numbers, as ``groups.set_rate`` leaves them.
+    """
+    every = optimizer.param_groups
+    if isinstance(optimizer, KerasAdam):
+        return [optimizer.rate_of(group) for group in every]
+    return [float(group["lr"]) for group in every]
 
 
 def memory_of(optimizer: Optimizer, model: nn.Module) -> dict[str, Tensor]:

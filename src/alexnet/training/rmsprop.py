@@ -45,7 +45,12 @@ class KerasRMSprop(torch.optim.Optimizer):
             torch._foreach_lerp_(means, grads, 1 - rho)
             torch._foreach_addcmul_(below, means, means, value=-1)
         torch._foreach_sqrt_(below)
-        torch._foreach_addcdiv_(params, grads, below, value=-group["lr"])
+        if isinstance(group["lr"], Tensor):
+            steps = torch._foreach_div(grads, below)
+            torch._foreach_mul_(steps, group["lr"])
+            torch._foreach_sub_(params, steps)
+        else:
+            torch._foreach_addcdiv_(params, grads, below, value=-group["lr"])
 
     def _memory(self, params: list[Tensor], key: str) -> list[Tensor]:
         for p in params:

@@ -37,6 +37,7 @@ from alexnet.training import (
     scoring,
     sides,
 )
+from alexnet.training.captured import Captured
 from alexnet.training.learner import Learner
 from alexnet.training.masters import Masters
 from alexnet.training.material import Material
@@ -72,6 +73,7 @@ class Stage:
     memory: Memory  # what the run needs, roughly
     first: int = 0  # the row that a step begins with: those before it ran once (features.py)
     masters: Masters | None = None  # where the forward pass runs on bf16 copies of the weights
+    captured: Captured | None = None  # where a step is one CUDA graph
     parallel: Parallel = field(default_factory=Parallel)
     is_best: bool = field(default=False)
 
@@ -158,6 +160,7 @@ def _cast(data: Material, learns: Learner, device: Device, memory: Memory) -> St
     called = learns.shared.forward(masters.working if masters else model)
     placed = {name: forward.placed(parts[name], how, device) for name in parts if name != "test"}
     plateau, stopping = rules(recipe)
+    optimizer = optim.make(model, recipe.optim)
     return Stage(
         recipe=recipe,
         device=device,
@@ -174,7 +177,8 @@ def _cast(data: Material, learns: Learner, device: Device, memory: Memory) -> St
         averaged=averaged,
         forward=forward.forward(called, learns.first, how.compile),
         masters=masters,
-        optimizer=optim.make(model, recipe.optim),
+        captured=forward.captured(how, optimizer, device),
+        optimizer=optimizer,
         plateau=plateau,
         stopping=stopping,
         steps_per_epoch=length,

@@ -8,6 +8,7 @@ from alexnet.models.kernels.winograd import (
     fits,
     folds,
     leave,
+    times_fewer,
     use,
 )
 
@@ -21,5 +22,6 @@ __all__ = [
     "normalise",
     "normalises",
     "ready",
+    "times_fewer",
     "use",
 ]

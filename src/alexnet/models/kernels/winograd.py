@@ -71,11 +71,33 @@ def fits(layer: nn.Conv2d, x: Tensor) -> bool:
     if torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling():
         return False
     parts = (layer.in_channels // layer.groups, layer.out_channels // layer.groups)
-    width, side, padding = ready().width, layer.kernel_size[0], int(layer.padding[0])
-    if any(part % width for part in parts) or padding > side - 1:
+    side, padding = layer.kernel_size[0], int(layer.padding[0])
+    if padding > side - 1:
         return False
-    outputs = [extent + 2 * padding - side + 1 for extent in x.shape[2:]]
-    return min(outputs) > 0 and gain(side, outputs[0], outputs[1]) >= WORTH
+    height, width = (extent + 2 * padding - side + 1 for extent in x.shape[2:])
+    return min(height, width) > 0 and times_fewer(*parts, side, 1, (height, width)) > 1
+
+
+def times_fewer(
+    channels: int,
+    filters: int,
+    side: int,
+    stride: int,
+    outputs: tuple[int, int],
+    lanes: int | None = None,
+) -> float:
+    """Return how many times fewer multiplications a convolution takes than its definition; 1: none.
+
+    ``channels`` and ``filters``: of one group; ``outputs``: height and width of its map; ``lanes``: of
+    the processor's vectors, by default this one's.
+    """
+    lanes = lanes or ready().width
+    if channels * stride**2 % lanes or filters % lanes:
+        return 1.0
+    blocks = _blocks(side, stride)
+    kept = side**2 / (blocks * stride) ** 2  # a strided filter is folded and grows by zeros
+    found = kept * gain(blocks, *outputs)
+    return found if found >= WORTH else 1.0
 
 
 def gain(kernel: int, height: int, width: int) -> float:
@@ -107,13 +129,9 @@ def folds(layer: nn.Conv2d, x: Tensor) -> bool:
         return False
     if stride == 1 or _blocks(side, stride) not in TILES or torch.is_autocast_enabled("cpu"):
         return False
-    if (layer.in_channels * stride**2) % ready().width or layer.out_channels % ready().width:
-        return False
-    outputs = [(extent + 2 * int(layer.padding[0]) - side) // stride + 1 for extent in x.shape[2:]]
-    if min(outputs) < 1:
-        return False
-    kept = side**2 / (_blocks(side, stride) * stride) ** 2  # the filter grows by zeros
-    return kept * gain(_blocks(side, stride), outputs[0], outputs[1]) >= WORTH
+    padding, parts = int(layer.padding[0]), (layer.in_channels, layer.out_channels)
+    height, width = ((extent + 2 * padding - side) // stride + 1 for extent in x.shape[2:])
+    return min(height, width) > 0 and times_fewer(*parts, side, stride, (height, width)) > 1
 
 
 def convolve_folded(

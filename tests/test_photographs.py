@@ -134,8 +134,8 @@ def test_the_model_knows_the_classes_and_scores_the_folder(
 
 def test_prediction_sees_what_the_cache_holds(run: Path, own: Path) -> None:
     """A picture file and its row in the cache are the same numbers to the network."""
+    from alexnet.data.pictures import read_square
     from alexnet.data.sources import open_dataset
-    from alexnet.data.squares import read_square
 
     data = open_dataset(str(own), root=own.parent / "root", size=32)
     names = data.names("test")

@@ -13,8 +13,8 @@ import pytest
 from own_folder import jpeg, shared_tar
 from PIL import Image
 
-from alexnet.data.pictures import fit_square, read_picture
-from alexnet.data.squares import SPARE, look, read_square
+from alexnet.data.pictures import fit_square, read_picture, read_square
+from alexnet.data.squares import SPARE, look
 from alexnet.errors import BadPicture, UnknownName
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from alexnet.data.photos.records import RECORD
+from alexnet.data.photos.records import NOTE, of_notes
 from alexnet.errors import DataError
 
 # glibc keeps the memory of one picture for the next: page faults were a tenth of the time.
@@ -117,8 +117,8 @@ class _Worker:
         except OSError:
             told = {"died": True}
         self._raise_trouble(told, task)
-        records = np.frombuffer(receive.read(len(task.at) * RECORD.itemsize), RECORD)
-        return Answer(task.at, records, {int(k): v for k, v in told["faults"].items()})
+        notes = receive.read(len(task.at) * NOTE.itemsize)
+        return Answer(task.at, of_notes(notes), {int(k): v for k, v in told["faults"].items()})
 
     def _raise_trouble(self, told: Mapping[str, Any], task: Task) -> None:
         if "trouble" in told:

@@ -82,14 +82,15 @@ def test_seeds_that_are_none(text):
 
 def test_everything_before_a_step_stands_beside_a_peer(tiny, data_root):
     rows = input.input_rows(tiny, CPU, pictures=4, rounds=2, steps=2, root=data_root)
+    fitted, decoded = "Pillow alone: decode, resize, crop", "Pillow alone: decode"
     assert [row.beside for row in rows] == [
-        "a bare loop of Pillow",
-        "from end to end",
-        "preprocessing alone",
-        "the training",
+        *(fitted, fitted, decoded, "", "taking 4 photographs in"),
+        *("from end to end", "preprocessing alone", "the training"),
     ]
-    assert all(row.measured and row.ratio is not None for row in rows)
-    assert [row.measured.n for row in rows] == [3, 3, 2, 1]
+    assert [row.what for row in rows if row.ratio is None] == [decoded]
+    assert [row.measured.n for row in rows] == [5, 5, 5, 5, 5, 3, 2, 1]
+    assert rows[0].more["ratio to decode alone"] > 0
+    assert rows[1].measured.median < rows[0].measured.median, "the start is in the second"
     assert 0 <= rows[-1].ratio <= 1
 
 

@@ -92,14 +92,19 @@ def _in_any_order(tasks: Iterable[Task], submit: Any, most: int) -> Iterator[Ans
         yield from (future.result() for future in done)
 
 
+def process() -> subprocess.Popen[bytes]:
+    """Start one of the processes: it reads what ``worker`` says, and ends with its input."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "alexnet.data.photos.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": _path_of_ours(), **_KEEP_PAGES},
+    )
+
+
 class _Worker:
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "alexnet.data.photos.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": _path_of_ours(), **_KEEP_PAGES},
-        )
+        self._process = process()
         self._settings = settings
 
     def answer(self, task: Task) -> Answer:

@@ -71,13 +71,7 @@ def intake_speed(
     ``UsageError`` or ``DataError`` for a path that is no such data set.
     """
     some, files = _readable(folders.supply(Path(path)).listing(), pictures, size, path)
-    loops: tuple[Callable[[], object], ...] = (
-        lambda: [_decoded(data) for data in files],
-        lambda: [_fitted(data, size) for data in files],
-        lambda: _intake(some, size),
-        _start,
-    )
-    spent = [[_processor_seconds(loop) for loop in loops] for _ in range(rounds)]
+    spent = [_round(some, files, size) for _ in range(rounds)]
     mean = sum(map(len, files)) / len(files)
     return IntakeSpeed(len(files), size, mean, *zip(*spent, strict=True))
 
@@ -117,11 +111,22 @@ def _bytes_of(entry: Entry, size: int) -> Iterator[bytes]:
         return
 
 
-def _intake(listing: Listing, size: int) -> None:
+def _round(some: Listing, files: Sequence[bytes], size: int) -> list[float]:
+    """Seconds of all that is compared: to remove the cache again is no part of them."""
     with tempfile.TemporaryDirectory() as folder:
-        supply = Supply("bench", lambda: listing, "a benchmark")
-        plan = Plan("bench", size, quiet=True, workers=1)
-        take_in(Path(folder) / "cache", supply, plan, lambda _: None)
+        loops: tuple[Callable[[], object], ...] = (
+            lambda: [_decoded(data) for data in files],
+            lambda: [_fitted(data, size) for data in files],
+            lambda: _intake(Path(folder) / "cache", some, size),
+            _start,
+        )
+        return [_processor_seconds(loop) for loop in loops]
+
+
+def _intake(folder: Path, listing: Listing, size: int) -> None:
+    supply = Supply("bench", lambda: listing, "a benchmark")
+    plan = Plan("bench", size, quiet=True, workers=1)
+    take_in(folder, supply, plan, lambda _: None)
 
 
 def _start() -> None:

@@ -11,6 +11,7 @@ torch is imported when a verb needs it, not before.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -233,8 +234,6 @@ def embed(
     ``seed``; None: all. ``exploration.projection`` and ``exploration.embedding.neighbours`` go on
     from here. Raises as ``exploration.embedding.embed`` does.
     """
-    from dataclasses import replace
-
     from alexnet.exploration import embedding
     from alexnet.exploration.part import open_part
     from alexnet.run.device import choose, prepare_process

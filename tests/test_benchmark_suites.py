@@ -84,13 +84,15 @@ def test_seeds_that_are_none(text):
 @pytest.mark.usefixtures("on_disk")
 def test_everything_before_a_step_stands_beside_a_peer(tiny, data_root):
     rows = input.input_rows(tiny, CPU, pictures=4, rounds=2, steps=2, root=data_root)
-    decoding, reading, augmenting, waiting = (row.beside for row in rows)
-    assert decoding == "a bare loop of Pillow"
+    fitted, decoded = "Pillow alone: decode, resize, crop", "Pillow alone: decode"
+    *intake, reading, augmenting, waiting = (row.beside for row in rows)
+    assert intake == [fitted, fitted, decoded, "", "taking 4 photographs in"]
     assert reading.startswith("the disk at random, ")
-    assert augmenting == "preprocessing alone"
-    assert waiting == "the training"
-    assert all(row.measured and row.ratio is not None for row in rows)
-    assert [row.measured.n for row in rows] == [3, 3, 2, 1]
+    assert (augmenting, waiting) == ("preprocessing alone", "the training")
+    assert [row.what for row in rows if row.ratio is None] == [decoded]
+    assert [row.measured.n for row in rows] == [5, 5, 5, 5, 5, 3, 2, 1]
+    assert rows[0].more["ratio to decode alone"] > 0
+    assert rows[1].measured.median < rows[0].measured.median, "the start is in the second"
     assert 0 <= rows[-1].ratio <= 1
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 import alexnet
 from alexnet import cli
-from alexnet.benchmark.intake import intake_speed
+from alexnet.benchmark.intake import by_rounds, intake_speed
 from alexnet.errors import UsageError
 
 sys.path.insert(0, str(Path(__file__).parent / "data"))
@@ -134,8 +134,8 @@ def test_the_model_knows_the_classes_and_scores_the_folder(
 
 def test_prediction_sees_what_the_cache_holds(run: Path, own: Path) -> None:
     """A picture file and its row in the cache are the same numbers to the network."""
+    from alexnet.data.pictures import read_square
     from alexnet.data.sources import open_dataset
-    from alexnet.data.squares import read_square
 
     data = open_dataset(str(own), root=own.parent / "root", size=32)
     names = data.names("test")
@@ -189,15 +189,12 @@ def test_a_folder_that_is_no_data_set_is_told(tmp_path: Path, command: Command) 
 
 def test_the_intake_is_measured_beside_pillow_alone(own: Path, tmp_path: Path) -> None:
     """What is measured, not how fast: the machine may be busy, and 157 pictures are few."""
-    for name in UNREADABLE:
-        (own / name).rename(tmp_path / Path(name).name)
-    try:
-        found = intake_speed(own, size=32, pictures=100)
-    finally:
-        for name in UNREADABLE:
-            (tmp_path / Path(name).name).rename(own / name)
-    assert 90 <= found.pictures <= 200
-    assert found.share == pytest.approx(found.ours / found.bare)
-    assert 0 < found.ours < found.bare
+    found = intake_speed(own, size=32, pictures=200, rounds=2)
+    assert found.pictures == 200 - len(UNREADABLE)
+    assert {len(s) for s in (found.decoded, found.fitted, found.whole, found.start)} == {2}
+    assert 0 < sum(found.decoded) < sum(found.fitted) < sum(found.whole)
+    assert sum(found.steady) == pytest.approx(sum(found.whole) - sum(found.start))
+    assert found.rates([2.0]) == (found.pictures / 2,)
+    assert by_rounds([1.0, 2.0, 9.0], [2.0, 8.0, 10.0]) == 0.5
     with pytest.raises(UsageError, match="is no data set"):
         intake_speed(tmp_path / "none")

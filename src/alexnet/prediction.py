@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alexnet.data.squares import read_square
+from alexnet.data.pictures import read_square
 from alexnet.errors import BadPicture, UsageError
 from alexnet.run.classifier import Classifier, refuse_strangers
 from alexnet.run.device import Device

@@ -13,8 +13,8 @@ import pytest
 from own_folder import jpeg, shared_tar
 from PIL import Image
 
-from alexnet.data.pictures import fit_square, read_picture
-from alexnet.data.squares import SPARE, look, read_square
+from alexnet.data.pictures import fit_square, read_picture, read_square
+from alexnet.data.squares import SPARE, look, square_of
 from alexnet.errors import BadPicture, UnknownName
 
 
@@ -148,3 +148,27 @@ def test_bad_ones_say_why(tmp_path: Path) -> None:
         read_square(tmp_path, 8)
     with pytest.raises(BadPicture, match="no such file"):
         read_square(tmp_path / "none.jpg", 8)
+
+
+@pytest.mark.parametrize("size", [7, 32, 100])
+def test_a_wide_picture_cut_before_it_is_scaled_down_is_the_same(size: int) -> None:
+    """Beside one resize of the whole picture, and the centre of that; strips up to 8 : 1."""
+    draw = np.random.default_rng(size)
+    for _ in range(40):
+        height = int(draw.integers(1, 150))
+        width = int(draw.integers(height, 8 * height + 1))
+        image = Image.fromarray(draw.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        wide = size * width // height
+        whole = image.resize((wide, size), Image.Resampling.BILINEAR)
+        left = round((wide - size) / 2)
+        expected = whole.crop((left, 0, left + size, size))
+        np.testing.assert_array_equal(square_of(image, size), expected, err_msg=f"{image.size}")
+
+
+def test_a_picture_of_that_very_size_outlives_its_file() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    seen = look(stream.getvalue(), "it", 40)
+    assert type(seen.image) is Image.Image
+    np.testing.assert_array_equal(seen.image, pixels)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from PIL import Image
 
 from alexnet import recipe as recipes
-from alexnet.benchmark.intake import intake_speed
+from alexnet.benchmark.intake import by_rounds, intake_speed
 from alexnet.benchmark.record import Row, Spread
 from alexnet.benchmark.stream import stream_rows
 from alexnet.data import shapes
@@ -26,6 +27,7 @@ from alexnet.training import augmentation, measured
 from alexnet.training.loop import fit
 
 PHOTOGRAPH = (500, 375)  # pixels: ImageNet's most frequent width and height
+BARE = "Pillow alone: decode"
 STORED = 256  # side of the stored pictures of photographs
 _CALLS_OF_A_ROUND = 4
 
@@ -52,7 +54,7 @@ def input_rows(
         )
     with tempfile.TemporaryDirectory() as folder:
         return [
-            decoding(photographs or _photographs(Path(folder) / "made-up", pictures), pictures),
+            *decoding(photographs or _photographs(Path(folder) / "made-up", pictures), pictures),
             cache(root or default_root(), pictures),
             augmenting(recipe, rounds),
             waiting(recipe, device, Path(folder) / "run", steps, root),
@@ -69,18 +71,34 @@ def _photographs(folder: Path, count: int) -> Path:
     return folder
 
 
-def decoding(path: Path, pictures: int) -> Row:
-    """Set taking photographs in, all of it, beside a bare loop of the same library."""
+def decoding(path: Path, pictures: int) -> list[Row]:
+    """Set taking photographs in, all of it, beside two bare loops of the same library.
+
+    What its process takes to start stands apart from the rate at which pictures then follow.
+    """
     found = intake_speed(path, size=STORED, pictures=pictures)
-    return Row(
-        f"taking photographs in, to {STORED}x{STORED}",
-        "pictures/s a core",
-        Spread.of(found.ours_each),
-        "a bare loop of Pillow",
-        found.share,
-        {"mean of files, kB": found.mean_bytes / 1e3},
-        headline=True,
-    )
+
+    def row(what: str, seconds: Sequence[float], beside: str, ratio: float | None) -> Row:
+        return Row(what, "pictures/s a core", Spread.of(found.rates(seconds)), beside, ratio)
+
+    what, fit = f"taking photographs in, to {STORED}x{STORED}", f"{BARE}, resize, crop"
+    steady = row(what, found.steady, fit, by_rounds(found.fitted, found.steady))
+    beside = {"ratio to decode alone": by_rounds(found.decoded, found.steady)}
+    more = {"mean of files, kB": found.mean_bytes / 1e3, **beside}
+    spent, all_ = by_rounds(found.start, found.whole), f"taking {found.pictures:,} photographs in"
+    return [
+        replace(steady, more=more, headline=True),
+        row("the same, with its start", found.whole, fit, by_rounds(found.fitted, found.whole)),
+        row(fit, found.fitted, BARE, by_rounds(found.decoded, found.fitted)),
+        row(BARE, found.decoded, "", None),
+        Row(
+            "starting a process that decodes",
+            "s of a processor",
+            Spread.of(found.start),
+            all_,
+            spent,
+        ),
+    ]
 
 
 def cache(folder: Path, pictures: int) -> Row:

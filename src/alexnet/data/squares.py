@@ -1,24 +1,22 @@
-"""A picture file as the caches keep it: a square of pixels, and what the file was."""
+"""A picture file as the caches keep it: a square of pixels, and what the file was. Without NumPy."""
 
 from __future__ import annotations
 
 import io
-import os
-from dataclasses import dataclass
-from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
 from PIL import Image
 
-from alexnet.data.pictures import decode, fit_square, read_picture, square_of, turned, upright
+from alexnet.data.catalogue import FITS
+from alexnet.data.decoding import decode, turned, upright
+from alexnet.errors import UnknownName
 
 # A JPEG decoded at reduced scale keeps this many pixels for each one that is stored: twice as many
 # as are needed, so that the last resize still averages. tests/data/test_squares.py measures it.
 SPARE = 2
 
 
-@dataclass(frozen=True)
-class Look:
+class Look(NamedTuple):
     """One picture, brought to a square of ``size`` pixels, and the file that it came from."""
 
     image: Image.Image  # RGB, size x size
@@ -36,30 +34,43 @@ def look(data: bytes, name: str, size: int, fit: str = "crop") -> Look:
     """
 
     def see(image: Image.Image, kind: str, stored: tuple[int, int]) -> Look:
-        kind = f"{kind} {image.mode}"
-        square = square_of(upright(image), size, fit)
-        return Look(square, kind, *stored, turned(image) is not None, image.size != stored)
+        kind, turn = f"{kind} {image.mode}", turned(image)
+        square = square_of(upright(image, turn), size, fit)
+        square = square.copy() if square is image else square  # that one is closed in a moment
+        return Look(square, kind, *stored, turn is not None, image.size != stored)
 
     return decode(io.BytesIO(data), name, see, least_side=SPARE * size)
 
 
-def read_square(
-    source: str | os.PathLike[str] | bytes | np.ndarray, size: int, fit: str = "crop"
-) -> np.ndarray:
-    """Read a picture as a data set of photographs has it: ``(size, size, 3)`` uint8 RGB, fresh.
+def square_of(image: Image.Image, size: int, fit: str = "crop") -> Image.Image:
+    """Return what ``pictures.fit_square`` does with an RGB picture, as a picture."""
+    if fit not in FITS:
+        raise UnknownName("data.fit", fit, FITS)
+    return _stretched(image, size) if fit == "stretch" else _cropped(image, size)
 
-    ``pictures.read_picture`` and ``pictures.fit_square``, but for a JPEG of more than four times
-    ``size``, which is decoded at reduced scale. Raises ``BadPicture`` and nothing else.
-    """
-    if isinstance(source, np.ndarray):
-        return fit_square(read_picture(source), size, fit)
-    name = "the picture" if isinstance(source, bytes) else os.fsdecode(source)
-    if isinstance(source, bytes):
-        return np.array(look(source, name, size, fit).image)
-    try:
-        data = Path(name).read_bytes() if Path(name).is_file() else None
-    except OSError:
-        data = None
-    if data is None:
-        return fit_square(read_picture(source), size, fit)  # which says what is wrong
-    return np.array(look(data, name, size, fit).image)
+
+def _stretched(image: Image.Image, size: int) -> Image.Image:
+    if image.height > 8 * image.width and image.height > size:
+        # Pillow goes across first: 10,000,000 x 1 would become gigabytes.
+        image = image.resize((image.width, size), Image.Resampling.BILINEAR)
+    return image.resize((size, size), Image.Resampling.BILINEAR)
+
+
+def _cropped(image: Image.Image, size: int) -> Image.Image:
+    short = min(image.size)
+    # The ends of a strip are cut off before it is scaled: 1 x 10,000,000 would become gigabytes.
+    image = _centre(image, *(min(side, 8 * short) for side in image.size))
+    width, height = (size * side // short for side in image.size)
+    if width == size:
+        return _centre(image.resize((width, height), Image.Resampling.BILINEAR), size, size)
+    # Pillow scales a wide picture across, then down, where no column knows of another: those that
+    # will be cut off need not be scaled down. The pixels are those of one resize.
+    across = image.resize((width, image.height), Image.Resampling.BILINEAR)
+    return _centre(across, size, image.height).resize((size, size), Image.Resampling.BILINEAR)
+
+
+def _centre(image: Image.Image, width: int, height: int) -> Image.Image:
+    if image.size == (width, height):
+        return image
+    left, top = round((image.width - width) / 2), round((image.height - height) / 2)
+    return image.crop((left, top, left + width, top + height))

@@ -514,8 +514,10 @@ def test_the_number_of_workers_changes_nothing(
         assert found.fingerprint == taken_in.fingerprint
 
 
-def test_a_worker_needs_no_torch() -> None:
-    code = "import sys, alexnet.data.photos.worker; assert 'torch' not in sys.modules"
+def test_a_worker_needs_neither_torch_nor_numpy() -> None:
+    code = (
+        "import sys, alexnet.data.photos.worker\nassert not {'torch', 'numpy'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

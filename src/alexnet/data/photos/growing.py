@@ -103,13 +103,12 @@ class Growing:
         back others.
         """
         header, length = array_header((len(kept), *self.shape(part)[1:]), "uint8"), self.size**2 * 3
-        digest = hashlib.sha256(header)
+        digest, pixels = hashlib.sha256(header), bytearray(length)  # one, read into again and again
         with self.path(part).open("r+b", buffering=0) as file:
             file.write(header)
             for to, i in enumerate(kept):
                 file.seek(self.start + int(self.rows[i]) * length)
-                pixels = file.read(length)
-                if zlib.crc32(pixels) != crcs[i]:
+                if file.readinto(pixels) != length or zlib.crc32(pixels) != crcs[i]:
                     raise DataError(f"{part}: the disk gives back other pixels than were written")
                 digest.update(pixels)
                 if to != self.rows[i]:

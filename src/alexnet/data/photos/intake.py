@@ -26,15 +26,16 @@ from alexnet.data.cache import (
     write_flushed,
     write_manifest,
 )
-from alexnet.data.photos import journal, pool, report
+from alexnet.data.photos import journal, noting, pool, report
 from alexnet.data.photos.growing import Growing
 from alexnet.data.photos.journal import Journal
 from alexnet.data.photos.listing import Listing, Supply, digest
-from alexnet.data.photos.records import STORED, UNREADABLE, of_bytes
+from alexnet.data.photos.records import of_notes
+from alexnet.data.photos.states import STORED
 from alexnet.data.progress import counting
 from alexnet.errors import DataError
 
-RULES = 1  # counts up when the same files would give other pixels: pictures.py, squares.py
+RULES = 1  # counts up when the same files would give other pixels: decoding.py, squares.py
 Say = Callable[[str], None]
 
 _PER_TASK, _BYTES_PER_TASK = 16, 8 << 20
@@ -104,9 +105,9 @@ def _decode(cache: Growing, notes: Journal, plan: Plan, say: Say) -> None:
     waiting = notes.waiting()
     missing = [int(i) for i in waiting if entries[i].member is None]
     if missing:
-        record = np.stack([of_bytes(b"", UNREADABLE)] * len(missing))
+        records = of_notes(noting.of_bytes(b"") * len(missing))
         reason = "is listed, but there is no such file"
-        notes.note(missing, record, dict.fromkeys(range(len(missing)), reason))
+        notes.note(missing, records, dict.fromkeys(range(len(missing)), reason))
     there = [int(i) for i in waiting if entries[i].member is not None]
     if not there:
         return

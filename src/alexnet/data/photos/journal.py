@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from alexnet.data.photos.records import RECORD, STORED, UNREADABLE, WAITING
+from alexnet.data.photos.records import RECORD
+from alexnet.data.photos.states import STORED, UNREADABLE, WAITING
 
 RECORDS, FAULTS = "records.bin", "faults.jsonl"
 
@@ -37,10 +38,11 @@ class Journal:
                 file.writelines(json.dumps([i, reason]) + "\n" for i, reason in reasons.items())
         self.faults |= reasons
         self.records[list(at)] = records
+        packed, size = records.tobytes(), RECORD.itemsize
         with self._path.open("r+b", buffering=0) as file:
-            for i, record in zip(at, records, strict=True):
-                file.seek(i * RECORD.itemsize)
-                file.write(record.tobytes())
+            for place, i in enumerate(at):
+                file.seek(i * size)
+                file.write(packed[place * size : (place + 1) * size])
 
     def waiting(self) -> np.ndarray:
         """Return the places of the pictures that are still to be read."""

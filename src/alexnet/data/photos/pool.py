@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from alexnet.data.photos.records import RECORD
+from alexnet.data.photos.records import NOTE, of_notes
 from alexnet.errors import DataError
 
 # glibc keeps the memory of one picture for the next: page faults were a tenth of the time.
@@ -92,14 +92,19 @@ def _in_any_order(tasks: Iterable[Task], submit: Any, most: int) -> Iterator[Ans
         yield from (future.result() for future in done)
 
 
+def process() -> subprocess.Popen[bytes]:
+    """Start one of the processes: it reads what ``worker`` says, and ends with its input."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "alexnet.data.photos.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": _path_of_ours(), **_KEEP_PAGES},
+    )
+
+
 class _Worker:
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "alexnet.data.photos.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": _path_of_ours(), **_KEEP_PAGES},
-        )
+        self._process = process()
         self._settings = settings
 
     def answer(self, task: Task) -> Answer:
@@ -117,8 +122,8 @@ class _Worker:
         except OSError:
             told = {"died": True}
         self._raise_trouble(told, task)
-        records = np.frombuffer(receive.read(len(task.at) * RECORD.itemsize), RECORD)
-        return Answer(task.at, records, {int(k): v for k, v in told["faults"].items()})
+        notes = receive.read(len(task.at) * NOTE.itemsize)
+        return Answer(task.at, of_notes(notes), {int(k): v for k, v in told["faults"].items()})
 
     def _raise_trouble(self, told: Mapping[str, Any], task: Task) -> None:
         if "trouble" in told:

@@ -11,7 +11,7 @@ import numpy as np
 
 from alexnet.data.photos.likeness import alike, confirmed, same_bytes
 from alexnet.data.photos.listing import Listing
-from alexnet.data.photos.records import STORED, UNREADABLE
+from alexnet.data.photos.states import STORED, UNREADABLE
 from alexnet.errors import DataError
 
 MOST_NAMES = 50  # of what was passed over; everything that could not be read is named

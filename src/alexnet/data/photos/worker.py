@@ -7,7 +7,7 @@ none outlives the program that started it. One line of JSON says what to do::
     {"pictures": [[path, offset, bytes, part, row], ...], "here": false}   then, any number of
 
 With ``here`` the bytes of the files follow, else they are read where they lie. The answer is a
-line with the reasons of those that cannot be read, by their place, and a record for each.
+line with the reasons of those that cannot be read, by their place, and a note (``noting``) of each.
 """
 
 from __future__ import annotations
@@ -16,13 +16,11 @@ import io
 import json
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
-import numpy as np
-
-from alexnet.data.photos.noting import of_picture
-from alexnet.data.photos.records import RECORD, UNREADABLE, of_bytes
+from alexnet.data.decoding import HUSH
+from alexnet.data.photos.noting import of_bytes, of_picture
 from alexnet.data.squares import look
 from alexnet.errors import BadPicture
 
@@ -43,10 +41,10 @@ class Decoder:
 
     def answer(
         self, pictures: Sequence[Sequence[Any]], source: BinaryIO | None
-    ) -> tuple[dict[int, str], np.ndarray]:
-        """Return the reasons by place in the task, and (n,) records."""
+    ) -> tuple[dict[int, str], bytes]:
+        """Return the reasons by place in the task, and a note of each picture."""
         faults: dict[int, str] = {}
-        records = np.zeros(len(pictures), RECORD)
+        notes: list[bytes] = []
         for place, (path, offset, count, part, row) in enumerate(pictures):
             data = b""
             try:
@@ -54,11 +52,11 @@ class Decoder:
                 seen = look(data, "it", self._size, self._fit)
                 pixels = seen.image.tobytes()
                 self._store(part, row, pixels)
-                records[place] = of_picture(data, seen, pixels)
+                notes.append(of_picture(data, seen, pixels))
             except BadPicture as error:
-                records[place] = of_bytes(data, UNREADABLE)
+                notes.append(of_bytes(data))
                 faults[place] = _reason(error)
-        return faults, records
+        return faults, b"".join(notes)
 
     def _read(self, path: str, offset: int, count: int) -> bytes:
         """The bytes of one picture; an archive stays open from one to the next."""
@@ -93,15 +91,22 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program that started this one
     tasks, answers = sys.stdin.buffer, sys.stdout.buffer
     try:
-        decoder = Decoder(json.loads(tasks.readline()))
-        for line in tasks:
-            task = json.loads(line)
-            faults, records = decoder.answer(task["pictures"], tasks if task["here"] else None)
-            answers.write(json.dumps({"faults": faults}).encode() + b"\n" + records.tobytes())
-            answers.flush()
+        with (
+            HUSH
+        ):  # once for all: to hush Pillow for each picture takes as long as to check its pixels
+            for faults, notes in _answers(tasks):
+                answers.write(json.dumps({"faults": faults}).encode() + b"\n" + notes)
+                answers.flush()
     except OSError as error:
         answers.write(json.dumps({"trouble": error.strerror or str(error)}).encode() + b"\n")
         answers.flush()
+
+
+def _answers(tasks: BinaryIO) -> Iterator[tuple[dict[int, str], bytes]]:
+    decoder = Decoder(json.loads(tasks.readline()))
+    for line in tasks:
+        task = json.loads(line)
+        yield decoder.answer(task["pictures"], tasks if task["here"] else None)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 import alexnet
 from alexnet import cli
 from alexnet import recipe as recipes
-from alexnet.data import loader
+from alexnet.data import order
 from alexnet.data.sources import open_dataset
 from alexnet.errors import (
     AlexNetError,
@@ -159,7 +159,7 @@ def test_same_losses_as_a_bare_torch_loop(tmp_path, data_root, fit, monkeypatch)
     optimizer = torch.optim.SGD(groups, lr=0.01, momentum=0.9, nesterov=True, fused=True)
     theirs = []
     for epoch in range(5):
-        for some in torch.from_numpy(loader.order(40, 0, epoch)).split(10):
+        for some in torch.from_numpy(order.order(40, 0, epoch)).split(10):
             loss = F.cross_entropy(model(x[some]), labels[some], label_smoothing=0.1)
             optimizer.zero_grad()
             loss.backward()

@@ -176,7 +176,7 @@ def forgetful() -> None:
 
 
 def other_dropout() -> None:
-    from alexnet.data.loader import fold
+    from alexnet.data.order import fold
 
     def other(seed, *parts):
         return fold(seed + (parts[0] == "dropout"), *parts)
@@ -185,7 +185,7 @@ def other_dropout() -> None:
 
 
 def other_shifts() -> None:
-    from alexnet.data.loader import generator
+    from alexnet.data.order import generator
 
     replace("alexnet.training.loop", "generator", with_=partial(generator, 1))
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from alexnet.data.cache import Dataset
-from alexnet.data.loader import fold, source_of
+from alexnet.data.loader import source_of
+from alexnet.data.order import fold
 from alexnet.data.splits import part_in
 from alexnet.prediction import rank
 from alexnet.recipe import Recipe

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from alexnet.data.loader import Source, fold
+from alexnet.data.loader import Source
+from alexnet.data.order import fold
 from alexnet.data.preprocess import Preprocessing
 from alexnet.models.build import AlexNet, build, whiten_first
 from alexnet.models.towers import Tower

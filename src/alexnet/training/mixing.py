@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alexnet.data.loader import fold
+from alexnet.data.order import fold
 from alexnet.errors import RecipeError
 from alexnet.recipe import Recipe
 

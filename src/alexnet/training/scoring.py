@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from alexnet.data.loader import Resident, Source, fold
+from alexnet.data.loader import Resident, Source
+from alexnet.data.order import fold
 from alexnet.evaluation import Scores, evaluate
 from alexnet.models.build import AlexNet
 from alexnet.run.ranks import ALONE

@@ -624,7 +624,7 @@ def test_a_step_is_predicted_for_hardware_that_is_not_here(alexnet):
 def test_results(alexnet, finished):
     Path("results").mkdir()
     shutil.copy(finished / "result.json", "results/a.json")
-    assert alexnet("results", "--json").json.keys() == {"runs", "claims"}
+    assert alexnet("results", "--json").json.keys() == {"runs", "views", "claims"}
     assert "keras-lab: not run yet" in alexnet("results").out
     assert alexnet("results", "--markdown").out.startswith("|")
 

@@ -9,9 +9,7 @@ import torch
 
 from alexnet.data import loader
 from alexnet.data.loader import Resident, Source, in_order, steps_per_epoch, training_batches
-from alexnet.data.order import (
-    balanced_order,
-)
+from alexnet.data.order import balanced_order
 
 CPU = torch.device("cpu")
 

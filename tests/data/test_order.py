@@ -4,15 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from alexnet.data.order import (
-    balanced_order,
-    class_weights,
-    fold,
-    generator,
-    order,
-    shuffled,
-    windowed,
-)
+from alexnet.data.loader import class_weights, generator
+from alexnet.data.order import balanced_order, fold, order, shuffled, windowed
 
 RARE = np.random.default_rng(0).permutation(np.repeat([0, 1, 3], [700, 50, 13]))
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from alexnet import recipe as recipes
-from alexnet.data.order import generator
+from alexnet.data.loader import generator
 from alexnet.data.preprocess import Preprocessing
 from alexnet.training import augmentation
 from alexnet.training.augmentation import Draws

@@ -8,8 +8,7 @@ import torch
 from processes import KILLED, TINY, dies, resume, trace, train
 
 from alexnet import recipe as recipes
-from alexnet.data.loader import read_portion
-from alexnet.data.order import generator
+from alexnet.data.loader import generator, read_portion
 from alexnet.errors import RecipeError
 from alexnet.run import log
 from alexnet.run.device import Device

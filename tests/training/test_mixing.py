@@ -9,8 +9,7 @@ from processes import TINY
 from torch.nn import functional as F
 
 from alexnet import recipe as recipes
-from alexnet.data.loader import read_portion
-from alexnet.data.order import generator
+from alexnet.data.loader import generator, read_portion
 from alexnet.errors import RecipeError
 from alexnet.models import zoo
 from alexnet.run import log

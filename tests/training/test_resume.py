@@ -185,7 +185,7 @@ def other_dropout() -> None:
 
 
 def other_shifts() -> None:
-    from alexnet.data.order import generator
+    from alexnet.data.loader import generator
 
     replace("alexnet.training.loop", "generator", with_=partial(generator, 1))
 

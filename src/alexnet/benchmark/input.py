@@ -17,8 +17,7 @@ from alexnet.benchmark.intake import by_rounds, intake_speed
 from alexnet.benchmark.record import Row, Spread
 from alexnet.benchmark.stream import stream_rows
 from alexnet.data import shapes
-from alexnet.data.loader import Source
-from alexnet.data.order import generator
+from alexnet.data.loader import Source, generator
 from alexnet.data.sources import default_root
 from alexnet.errors import UsageError
 from alexnet.recipe import Recipe

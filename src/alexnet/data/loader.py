@@ -11,9 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet.data.cache import Dataset
-from alexnet.data.order import balanced_order, shuffled
+from alexnet.data.order import balanced_order, fold, shuffled
 from alexnet.data.splits import part_in, select
 from alexnet.data.stream import LARGE, read_rows, tell_of, told
+
+
+def generator(seed: int, *parts: int | str) -> torch.Generator:
+    """Return a CPU generator seeded by ``fold(seed, *parts)``."""
+    return torch.Generator().manual_seed(fold(seed, *parts))
 
 
 @dataclass(frozen=True)
@@ -138,6 +143,16 @@ class Resident:
 
     def tell_of(self, positions: NDArray[np.int64]) -> None:
         """Nothing has to be fetched."""
+
+
+def class_weights(labels: NDArray[np.int64], classes: int) -> Tensor:
+    """Return float32 ``(classes,)``, inverse to how often a class occurs; their mean over pictures is 1.
+
+    A class without pictures has the weight 0.
+    """
+    counts = np.bincount(labels, minlength=classes)
+    inverse = np.divide(len(labels), counts, out=np.zeros(classes), where=counts > 0)
+    return torch.from_numpy((inverse / (counts > 0).sum()).astype(np.float32))
 
 
 def portion(count: int, rank: int, world: int) -> slice:

@@ -9,20 +9,13 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 
 def fold(seed: int, *parts: int | str) -> int:
     """Derive a 63-bit seed from a seed and what it is for, e.g. ``fold(0, "order", epoch)``."""
     text = ":".join(str(part) for part in (seed, *parts))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
-
-
-def generator(seed: int, *parts: int | str) -> torch.Generator:
-    """Return a CPU generator seeded by ``fold(seed, *parts)``."""
-    return torch.Generator().manual_seed(fold(seed, *parts))
 
 
 def order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
@@ -74,13 +67,3 @@ def balanced_order(labels: NDArray[np.int64], seed: int, epoch: int) -> NDArray[
         times, extra = divmod(share + (rank < rest), len(members))
         picked += [np.tile(members, times), draw.permutation(members)[:extra]]
     return draw.permutation(np.concatenate(picked))
-
-
-def class_weights(labels: NDArray[np.int64], classes: int) -> Tensor:
-    """Return float32 ``(classes,)``, inverse to how often a class occurs; their mean over pictures is 1.
-
-    A class without pictures has the weight 0.
-    """
-    counts = np.bincount(labels, minlength=classes)
-    inverse = np.divide(len(labels), counts, out=np.zeros(classes), where=counts > 0)
-    return torch.from_numpy((inverse / (counts > 0).sum()).astype(np.float32))

@@ -13,8 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from alexnet.data.loader import Batch
-from alexnet.data.order import generator
+from alexnet.data.loader import Batch, generator
 from alexnet.data.preprocess import Preprocessing
 from alexnet.recipe import Augment, Recipe
 from alexnet.training import augmentation

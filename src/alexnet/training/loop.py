@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from alexnet.data.ahead import Ahead
-from alexnet.data.loader import Batch, beside, read_portion, training_batches
-from alexnet.data.order import fold, generator
+from alexnet.data.loader import Batch, beside, generator, read_portion, training_batches
+from alexnet.data.order import fold
 from alexnet.evaluation import Scores
 from alexnet.models.build import begin_step
 from alexnet.recipe import Duration, Recipe

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from alexnet import recipe as recipes
 from alexnet.data.cache import Dataset
-from alexnet.data.loader import Source, source_of
-from alexnet.data.order import class_weights
+from alexnet.data.loader import Source, class_weights, source_of
 from alexnet.data.photos import report_text
 from alexnet.data.preprocess import Preprocessing
 from alexnet.data.sources import open_dataset

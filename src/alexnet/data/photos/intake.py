@@ -26,7 +26,7 @@ from alexnet.data.cache import (
     write_flushed,
     write_manifest,
 )
-from alexnet.data.photos import journal, noting, pool, report
+from alexnet.data.photos import journal, pool, report
 from alexnet.data.photos.growing import Growing
 from alexnet.data.photos.journal import Journal
 from alexnet.data.photos.listing import Listing, Supply, digest
@@ -101,6 +101,8 @@ def _work_folder(folder: Path, key: str) -> Path:
 
 
 def _decode(cache: Growing, notes: Journal, plan: Plan, say: Say) -> None:
+    from alexnet.data.photos import noting  # Pillow, which a data set that is there can do without
+
     entries = cache.listing.entries
     waiting = notes.waiting()
     missing = [int(i) for i in waiting if entries[i].member is None]

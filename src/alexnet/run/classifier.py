@@ -106,7 +106,7 @@ def restore(saved: checkpoint.Checkpoint) -> Classifier:
         preprocessing = Preprocessing.from_json(described["preprocessing"], saved.input)
         network = _network(described, len(classes))
         use = str(described["views"]), str(described["data"])
-        test = Split(**described.get("test", {}))  # not in checkpoints of version 0.1
+        test = Split(**described.get("test", {}))  # older checkpoints do not say
     except (KeyError, TypeError, UsageError) as error:
         raise CheckpointError(f"{saved.path / checkpoint.MODEL} does not fit: {error}") from None
     module = unfilled(network, preprocessing.size)
@@ -116,7 +116,7 @@ def restore(saved: checkpoint.Checkpoint) -> Classifier:
 
 def _network(described: dict[str, Any], classes: int) -> Network:
     network = zoo.network(described["network"], classes=classes)
-    head = described.get("head")  # not in checkpoints of version 0.1, nor is head_norm
+    head = described.get("head")  # older checkpoints do not say, nor is head_norm
     if head is None:
         return network
     norm = bool(described.get("head_norm", False))

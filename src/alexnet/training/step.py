@@ -29,10 +29,11 @@ def taken(
     the masks of dropout begun. A CUDA graph, where that was decided.
     """
 
+    freeze = partial(groups.freeze, stage.optimizer, step, **lengths)
+
     def learn(x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         return _learn(stage, x, labels, total, kept, freeze=freeze)
 
-    freeze = partial(groups.freeze, stage.optimizer, step, **lengths)
     draw_ahead(stage, len(labels))
     if stage.captured is None:
         return learn(x, labels)

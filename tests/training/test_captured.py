@@ -46,13 +46,13 @@ STEPS = 10
 LENGTHS = {"steps_per_epoch": 5, "batch": 6}
 
 
-def curve(rule, tape=None, *, masters=False):
+def curve(rule, tape=None, *, masters=False, short=()):
     """Return losses, right answers and weights of ten steps, replayed from ``tape`` where there is one."""
     model = build(SMALL).train()
     apart = Masters(model) if masters else None
     called = apart.working if apart else model
     updates = optim.make(model, Optim(**{"lr": 0.02, "weight_decay": 1e-3} | rule))
-    take = Captured(updates, tape) if tape else None
+    take = Captured(updates, tape, 6) if tape else None
     found = []
     for step in range(STEPS):
 
@@ -67,11 +67,11 @@ def curve(rule, tape=None, *, masters=False):
             forward.update(updates, apart)
             return loss.detach(), (logits.detach().argmax(1) == labels).sum()
 
-        draw = torch.Generator().manual_seed(step)
-        x = torch.randn(6, 3, 9, 9, generator=draw)
-        labels = torch.randint(3, (6,), generator=draw)
+        draw, count = torch.Generator().manual_seed(step), 4 if step in short else 6
+        x = torch.randn(count, 3, 9, 9, generator=draw)
+        labels = torch.randint(3, (count,), generator=draw)
         begin_step(model, seed=0, step=step)
-        draw_masks(model, 6, CPU)
+        draw_masks(model, count, CPU)
         groups.set_rate(updates, 1 - step / STEPS)
         key = groups.over(updates, step, **LENGTHS)
         found.append(take(learn, x, labels, key) if take else learn(x, labels))
@@ -117,6 +117,17 @@ def test_rates_in_tensors_mean_the_same(rule):
     assert [n for n, _ in other] == pytest.approx([n for n, _ in one], rel=1e-4)
 
 
+@pytest.mark.parametrize("short", [(0, 5), (4,), (7, 9)])
+def test_an_epochs_last_batch_is_taken_in_between(short, monkeypatch):
+    tape = Tape()
+    found = curve({"name": "keras-adam"}, tape, short=short)
+    assert (tape.ran, tape.replayed) == (WARM_UP, STEPS - WARM_UP - len(short))
+    monkeypatch.setattr(captured, "WARM_UP", STEPS)
+    never = curve({"name": "keras-adam"}, Tape(), short=short)
+    assert found[0] == never[0]
+    assert all(torch.equal(found[1][name], value) for name, value in never[1].items())
+
+
 def test_control_a_rate_that_is_left_behind_shows(monkeypatch):
     filled = Captured._set_rates
 
@@ -141,7 +152,7 @@ def test_bf16_weights_are_replayed_too(rule, monkeypatch):
 def test_what_asks_for_a_number_cannot_be_recorded():
     model = build(SMALL).train()
     updates = optim.make(model, Optim(**SGD, lr=0.1))
-    take, labels = Captured(updates, Tape()), torch.zeros(2, dtype=torch.int64)
+    take, labels = Captured(updates, Tape(), 2), torch.zeros(2, dtype=torch.int64)
 
     def asks(x, labels):
         return x.sum() * float(x[0]), labels.sum()
@@ -157,7 +168,7 @@ def test_what_asks_for_a_number_cannot_be_recorded():
 def test_what_was_returned_is_not_overwritten():
     model = build(SMALL).train()
     updates = optim.make(model, Optim(**SGD, lr=0.1))
-    take, found = Captured(updates, Tape()), []
+    take, found = Captured(updates, Tape(), 2), []
     for step in range(WARM_UP + 3):
         groups.set_rate(updates, 1.0)
         x = torch.full((2,), float(step))
@@ -186,7 +197,7 @@ def test_a_run_takes_its_steps_from_a_graph(data_root, monkeypatch):
     for warm_up in (STEPS, WARM_UP):
         monkeypatch.setattr(captured, "WARM_UP", warm_up)
         stage = set_up(plan, Device(CPU, "float32"), data_root, log.Console(quiet=True))
-        stage.captured = Captured(stage.optimizer, tape)
+        stage.captured = Captured(stage.optimizer, tape, plan.train.batch)
         stage.computing = replace(stage.computing, compile="cuda-graph")
         batches = list(loop._batches(stage, 0, 0))[: WARM_UP + 3]
         found = [loop.train_step(stage, batch, step) for step, batch in enumerate(batches)]
@@ -201,7 +212,7 @@ def test_a_graph_is_made_where_that_was_decided(monkeypatch, data_root):
     stage = set_up(plan, Device(CPU, "float32"), data_root, log.Console(quiet=True))
     assert stage.captured is None
     how = replace(stage.computing, compile="cuda-graph")
-    assert isinstance(forward.captured(how, stage.optimizer, stage.device), Captured)
+    assert isinstance(forward.captured(how, stage.optimizer, stage.device, 3), Captured)
 
 
 def test_a_step_that_cuda_cannot_capture_says_what_to_do(monkeypatch):

@@ -32,7 +32,7 @@ def counter(monkeypatch):
 @pytest.mark.parametrize("name", PIECES)
 def test_a_network_is_compiled_whole_and_once(name, counter):
     model = build(zoo.network(name), PIECES[name]).train()
-    called = forward.forward(model, 0, "default")
+    called = forward.forward(model, 0, "default", 2)
     x = torch.rand(2, 3, PIECES[name], PIECES[name])
     for step in range(3):
         begin_step(model, seed=0, step=step)
@@ -40,13 +40,16 @@ def test_a_network_is_compiled_whole_and_once(name, counter):
         logits = called(x)
     assert counter.frame_count == 1
     assert torch.equal(logits, model(x))
+    model.eval()
+    assert torch.equal(called(x[:1]), model(x[:1]))  # an epoch's last batch
+    assert counter.frame_count == 1
 
 
 @pytest.mark.filterwarnings("ignore")  # of the pieces
 def test_control_masks_that_are_drawn_within_break_it(counter):
     model = build(zoo.network("alexnet-cifar"), 32).train()
     begin_step(model, seed=0, step=0)
-    forward.forward(model, 0, "default")(torch.rand(2, 3, 32, 32))
+    forward.forward(model, 0, "default", 2)(torch.rand(2, 3, 32, 32))
     assert counter.frame_count > 1
 
 

@@ -51,8 +51,8 @@ class Subject:
         )
         self.computing.settle()
         self.masters = forward.masters(self.computing, self.model)
-        self._forward = forward.forward(self.called, 0, self.computing.compile)
-        self._captured = forward.captured(self.computing, self.updates, device)
+        self._forward = forward.forward(self.called, 0, self.computing.compile, batch)
+        self._captured = forward.captured(self.computing, self.updates, device, batch)
         x = torch.rand(batch, 3, self.model.size, self.model.size, device=device.torch)
         self.pictures = x.contiguous(memory_format=torch.channels_last)
         self.labels = torch.arange(batch, device=device.torch) % self.network.classes

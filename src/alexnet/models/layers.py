@@ -224,7 +224,7 @@ class Dropout(nn.Module):
         self.p, self.classic = p, classic
         self.seed: int | None = None
         self.first, self.total = 0, 0
-        self._ahead: Tensor | None = None  # a mask that was drawn before the forward pass
+        self._ahead: dict[tuple[int, ...], Tensor] = {}  # masks drawn before the forward pass
         self._drawn = False
 
     @property
@@ -244,11 +244,11 @@ class Dropout(nn.Module):
         For a forward pass that is compiled or replayed, in which nothing can be drawn by a seed that
         changes. Inputs of another shape draw their own, as ever.
         """
-        mask = self.mask(shape, device)
-        if self._ahead is None or self._ahead.shape != shape:
-            self._ahead = mask
+        mask, key = self.mask(shape, device), tuple(shape)
+        if key in self._ahead:
+            self._ahead[key].copy_(mask)
         else:
-            self._ahead.copy_(mask)
+            self._ahead[key] = mask
         self._drawn = True
 
     def forward(self, x: Tensor) -> Tensor:
@@ -261,8 +261,8 @@ class Dropout(nn.Module):
         return kept if self.classic else kept.mul_(self.DRAWS / (self.DRAWS - self.dropped))
 
     def _mask_of(self, x: Tensor) -> Tensor:
-        if self._drawn and self._ahead is not None and self._ahead.shape == x.shape:
-            return self._ahead
+        if self._drawn and tuple(x.shape) in self._ahead:
+            return self._ahead[tuple(x.shape)]
         return self.mask(x.shape, x.device)
 
     def mask(self, shape: torch.Size, device: torch.device) -> Tensor:

@@ -85,10 +85,13 @@ def _first(error: Exception) -> str:
 
 
 class Captured:
-    """Takes steps by way of a ``Graph``: the first ``WARM_UP`` as they are, all others as replays."""
+    """Takes steps by way of a ``Graph``: the first ``WARM_UP`` as they are, all others as replays.
 
-    def __init__(self, optimizer: torch.optim.Optimizer, graph: Graph) -> None:
-        self._optimizer, self._graph = optimizer, graph
+    A batch of other than ``batch`` pictures, an epoch's last, is taken as it is, in between.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, graph: Graph, batch: int) -> None:
+        self._optimizer, self._graph, self._batch = optimizer, graph, batch
         self._inputs: tuple[Tensor, Tensor] | None = None
         self._rates: list[Tensor] = []
         self._outputs: Outputs | None = None
@@ -100,9 +103,12 @@ class Captured:
     def __call__(self, step: Step, x: Tensor, labels: Tensor, key: object) -> Outputs:
         """Take ``step`` of ``x`` and ``labels``; returns copies of what it returns.
 
-        All of one shape, always. ``key``: what besides pictures, labels, masks and rates decides what
-        the step does. The groups' rates are numbers here and tensors within the step.
+        Pictures of one shape, always. ``key``: what besides pictures, labels, masks and rates decides
+        what the step does. The groups' rates are numbers here and tensors within the step.
         """
+        if len(labels) != self._batch:
+            self._set_rates(x.device)
+            return step(x, labels)
         if key != self._key:
             self._key, self._left, self._outputs = key, WARM_UP, None
         inputs = self._filled(x, labels)

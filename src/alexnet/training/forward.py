@@ -33,25 +33,18 @@ def decide(
     recipe: Recipe, device: Device, shared: Parallel, parts: dict[str, Source], convolutions: str
 ) -> Computing:
     """Decide how the device computes, and tell torch."""
-    count, plan = len(parts["train"]), recipe.train
+    plan = recipe.train
     data = [parts[name] for name in ("train", "validation") if name in parts]
     found = computing.plan_here(
         device,
         data_bytes=sum(len(part) * part.images[0].nbytes for part in data),
         compiled=plan.compile,
-        static=_static(recipe, count),
+        static=not (plan.sides or recipe.augment.mixup),  # pictures of one size, mixed by no share
         alone=shared.ranks.world == 1 and not shared.two_towers,
         convolutions=convolutions,
     )
     found.settle()
     return found
-
-
-def _static(recipe: Recipe, count: int) -> bool:
-    """Say whether all steps do the same: batches of one shape, pictures mixed by no changing share."""
-    plan = recipe.train
-    whole = plan.drop_last or count % plan.batch == 0
-    return whole and not plan.sides and not recipe.augment.mixup
 
 
 def placed(source: Source, plan: Computing, device: Device) -> Source | Resident:
@@ -64,17 +57,22 @@ def masters(plan: Computing, model: AlexNet | Tower) -> Masters | None:
     return Masters(model) if plan.weights == "masters" and isinstance(model, AlexNet) else None
 
 
-def forward(model: nn.Module, first: int, compiled: str) -> Callable[[Tensor], Tensor]:
-    """Return what the loop calls: ``model`` from its row ``first`` on, compiled as was decided."""
+def forward(model: nn.Module, first: int, compiled: str, batch: int) -> Callable[[Tensor], Tensor]:
+    """Return what the loop calls: ``model`` from its row ``first`` on, compiled as was decided.
+
+    Compiled for ``batch`` pictures; an epoch's last, shorter batch runs as it is.
+    """
     called = partial(model, first=first) if first else model
-    return called if compiled == "no" else _compiled(called)
+    return called if compiled == "no" else _compiled(called, batch)
 
 
-def captured(plan: Computing, optimizer: torch.optim.Optimizer, device: Device) -> Captured | None:
-    """Return what takes steps as CUDA graphs, where that was decided."""
+def captured(
+    plan: Computing, optimizer: torch.optim.Optimizer, device: Device, batch: int
+) -> Captured | None:
+    """Return what takes steps of ``batch`` pictures as CUDA graphs, where that was decided."""
     if plan.compile != "cuda-graph":
         return None
-    return Captured(optimizer, CudaGraph(device.torch))
+    return Captured(optimizer, CudaGraph(device.torch), batch)
 
 
 def update(rule: torch.optim.Optimizer, masters: Masters | None) -> None:
@@ -86,11 +84,13 @@ def update(rule: torch.optim.Optimizer, masters: Masters | None) -> None:
     rule.zero_grad(set_to_none=True)
 
 
-def _compiled(model: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+def _compiled(model: Callable[[Tensor], Tensor], batch: int) -> Callable[[Tensor], Tensor]:
     """Compile a model; a machine that cannot (no C++ compiler, say) is told so at the first step."""
     compiled = torch.compile(model)
 
     def forward(x: Tensor) -> Tensor:
+        if len(x) != batch:
+            return model(x)
         try:
             logits: Tensor = compiled(x)
             return logits

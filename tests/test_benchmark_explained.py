@@ -272,7 +272,7 @@ def test_a_step_is_timed_as_a_run_takes_it(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda model: model)
     decide = subject_module.plan_here
     monkeypatch.setattr(
-        subject_module, "plan_here", lambda *a, **k: replace(decide(*a, **k), compile="cuda-graph")
+        subject_module, "plan_here", lambda *a, **k: replace(decide(*a, **k), graph=True)
     )
     how = {"batch": 2, "size": None, "optimizer": "keras-adam", "compiled": True}
     timed = Subject("alexnet-cifar", CPU, **how)

@@ -157,6 +157,7 @@ class Train(Section):
     average: Probability = 0.0  # decay of the running average of the weights, per step; 0: none
     early_stopping: Annotated[int, Field(ge=0)] = 0  # epochs of no better val_loss; 0: never
     compile: bool = False
+    graph: bool = True  # on a CUDA device, a step is one graph where it can be
     convolutions: Literal["auto", "winograd", "direct"] = "auto"  # run/computing.py says which
     drop_last: bool = False  # leave out the last, smaller batch of an epoch
     # First and last side of the training pictures (training/sides.py); (): input.size throughout.

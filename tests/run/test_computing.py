@@ -28,9 +28,10 @@ def test_a_gpu_with_room_holds_the_pictures():
         copies="none",
         read_every=32,
         weights="masters",
-        compile="cuda-graph",
+        compile="default",
         tf32=True,
         cudnn_benchmark=True,
+        graph=True,
     )
 
 
@@ -41,8 +42,38 @@ def test_a_gpu_without_room_is_sent_them_from_pinned_memory():
 
 
 def test_batches_of_several_shapes_are_no_cuda_graph():
-    assert of("cuda", free_bytes=GB, compiled=True, static=False).compile == "default"
-    assert of("cuda", free_bytes=GB).compile == "no"
+    assert not of("cuda", free_bytes=GB, static=False).graph
+    assert not of(
+        "cuda", free_bytes=GB, alone=False
+    ).graph  # ranks wait for each other within a step
+    assert of("cuda", free_bytes=GB).graph
+    assert not of("cuda", free_bytes=GB, graph=False).graph
+    assert not of("cpu").graph
+
+
+def test_masks_are_drawn_ahead_of_what_is_compiled_or_replayed():
+    assert of("cuda", free_bytes=GB).drawn_ahead
+    assert of("cpu", compiled=True).drawn_ahead
+    assert not of("cpu").drawn_ahead
+    assert not of("cuda", free_bytes=GB, graph=False).drawn_ahead
+
+
+def test_a_gpu_runs_fused_what_torch_does_not_compile(monkeypatch):
+    told = []
+    monkeypatch.setattr(computing.fused, "use", lambda model, device: told.append(device.type))
+    assert computing.settle_fused(None, Device(torch.device("cuda"), "bf16")) == "one pass"
+    assert computing.settle_fused(None, Device(torch.device("cpu"), "float32")) == "apart"
+    compiled = computing.settle_fused(None, Device(torch.device("cuda"), "bf16"), compiled=True)
+    assert (compiled, told) == ("apart", ["cuda"])
+
+
+def test_a_gpu_without_triton_says_so(monkeypatch):
+    def use(model, device):
+        raise computing.fused.Unavailable("triton is not installed")
+
+    monkeypatch.setattr(computing.fused, "use", use)
+    found = computing.settle_fused(None, Device(torch.device("cuda"), "bf16"))
+    assert found == "apart (triton is not installed)"
 
 
 def test_a_cpu_reads_from_its_map_and_changes_nothing():

@@ -198,7 +198,7 @@ def test_a_run_takes_its_steps_from_a_graph(data_root, monkeypatch):
         monkeypatch.setattr(captured, "WARM_UP", warm_up)
         stage = set_up(plan, Device(CPU, "float32"), data_root, log.Console(quiet=True))
         stage.captured = Captured(stage.optimizer, tape, plan.train.batch)
-        stage.computing = replace(stage.computing, compile="cuda-graph")
+        stage.computing = replace(stage.computing, graph=True)
         batches = list(loop._batches(stage, 0, 0))[: WARM_UP + 3]
         found = [loop.train_step(stage, batch, step) for step, batch in enumerate(batches)]
         losses.append([float(loss) for loss, _ in found])
@@ -211,7 +211,7 @@ def test_a_graph_is_made_where_that_was_decided(monkeypatch, data_root):
     plan = recipes.override(recipes.load("cifar10-quick"), CHANGES)
     stage = set_up(plan, Device(CPU, "float32"), data_root, log.Console(quiet=True))
     assert stage.captured is None
-    how = replace(stage.computing, compile="cuda-graph")
+    how = replace(stage.computing, graph=True)
     assert isinstance(forward.captured(how, stage.optimizer, stage.device, 3), Captured)
 
 

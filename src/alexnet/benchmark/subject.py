@@ -10,7 +10,7 @@ from alexnet.errors import UsageError
 from alexnet.models import zoo
 from alexnet.models.build import build, draw_masks
 from alexnet.recipe import check
-from alexnet.run.computing import plan_here, settle_convolutions
+from alexnet.run.computing import plan_here, settle_convolutions, settle_fused
 from alexnet.run.device import Device
 from alexnet.training import forward, groups, optim
 from alexnet.training.captured import WARM_UP
@@ -32,10 +32,11 @@ class Subject:
         optimizer: str,
         convolutions: str = "auto",
         compiled: bool = False,
+        apart: bool = False,
     ) -> None:
         """Build it; ``convolutions`` and ``compiled`` as the recipe's keys.
 
-        Raises ``UsageError`` for a batch below 1, ``RecipeError`` for an unknown rule.
+        ``apart``: layer by layer, so that each can be timed. Raises ``UsageError`` for a batch below 1, ``RecipeError`` for an unknown rule.
         """
         if batch < 1:
             raise UsageError(f"batch must be at least 1, got {batch}")
@@ -46,8 +47,16 @@ class Subject:
         self.rule = check(tree, origin="bench").optim
         self.updates = optim.make(self.model, self.rule)
         how = settle_convolutions(self.model, device, asked=convolutions, compiled=compiled)
+        fused = settle_fused(self.model, device, compiled=compiled or apart)
         self.computing = plan_here(
-            device, data_bytes=0, compiled=compiled, static=True, alone=True, convolutions=how
+            device,
+            data_bytes=0,
+            compiled=compiled,
+            static=True,
+            alone=True,
+            convolutions=how,
+            graph=not apart,
+            fused=fused,
         )
         self.computing.settle()
         self.masters = forward.masters(self.computing, self.model)
@@ -79,7 +88,7 @@ class Subject:
 
     def step(self) -> None:
         """Take one step: forward, backward, update; as one CUDA graph where a run would."""
-        if self.computing.compile != "no":
+        if self.computing.drawn_ahead:
             draw_masks(self.model, self.batch, self.device.torch)
         if self._captured is None:
             self._learn(self.pictures, self.labels)

@@ -69,7 +69,9 @@ def explain(
     for_other = _both(rates)
     subject = None
     if parts or not for_other:
-        subject = Subject(network, device, **what, convolutions=convolutions, compiled=compiled)
+        subject = Subject(
+            network, device, **what, convolutions=convolutions, compiled=compiled, apart=parts
+        )
     measured, own = (None, for_other) if for_other or not subject else _time(subject, rounds)
     taken = take_apart(subject, rounds) if parts and subject else None
     if not predicts or own is None:

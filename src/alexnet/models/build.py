@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +31,9 @@ from alexnet.models.packing import unpack
 from alexnet.models.rows import Row, Shape
 from alexnet.models.table import Network
 
+if TYPE_CHECKING:
+    from alexnet.models.fused.units import Unit
+
 
 class AlexNet(nn.Module):
     """A network of the family, built from its table for one picture size.
@@ -44,6 +49,7 @@ class AlexNet(nn.Module):
         self.frozen: frozenset[str] = frozenset()
         self.reads = wiring.sources(network.rows)
         self.held = wiring.held(network.rows)  # what is read again further down
+        self.units: dict[str, Unit] = {}  # rows that run as one (fused.use), by the first of them
         self.shapes: dict[str, Shape] = {}
         for step in table.trace(network, self.size):
             self.add_module(step.row.name, LAYERS[type(step.row)](step.row, step.inputs))
@@ -58,10 +64,15 @@ class AlexNet(nn.Module):
         there on: one map, or several as ``packing`` lays them side by side.
         """
         x, kept = pictures, self._entering(pictures, first)
-        for (name, layer), read in list(zip(self.named_children(), self.reads, strict=True))[
-            first:
-        ]:
-            x = layer(*[kept.get(source, x) for source in read])
+        rows = iter(list(zip(self.named_children(), self.reads, strict=True))[first:])
+        for (name, layer), read in rows:
+            entering = [kept.get(source, x) for source in read]
+            unit = self.units.get(name)
+            if unit is not None and unit.fits(self, entering[0]):
+                x, name = unit(self, entering[0]), unit.rows[-1]
+                list(islice(rows, len(unit.rows) - 1))  # these have run
+            else:
+                x = layer(*entering)
             if name in self.held:
                 kept[name] = x
         return x

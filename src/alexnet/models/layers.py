@@ -17,6 +17,8 @@ from alexnet.models import kernels
 class BiasedBatchNorm2d(nn.BatchNorm2d):
     """Batch norm whose running variance has no Bessel correction, as in Keras 3."""
 
+    biased = True
+
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``(N, C, H, W)``; in training, also move the running statistics."""
         if not self.training:
@@ -87,6 +89,7 @@ class LocalResponseNorm(nn.Module):
     """``x / (k + alpha/size * sum of squares over neighbouring channels) ** beta``, tower by tower."""
 
     minimal = False  # by a kernel of one pass, where it can be: kernels.use
+    fused = False  # likewise on a GPU: fused.use
 
     def __init__(self, size: int, alpha: float, beta: float, k: float, towers: int) -> None:
         super().__init__()
@@ -97,8 +100,16 @@ class LocalResponseNorm(nn.Module):
         if self.minimal and kernels.normalises(x, self.beta):
             how = {"size": self.size, "towers": self.towers}
             return kernels.normalise(x, **how, alpha=self.alpha, k=self.k)
+        if self.fused:
+            return self._fused(x)
         y: Tensor = _ResponseNorm.apply(x, self)  # type: ignore[no-untyped-call]
         return y
+
+    def _fused(self, x: Tensor) -> Tensor:
+        from alexnet.models.fused.response_norm import normalise
+
+        how = {"size": self.size, "towers": self.towers}
+        return normalise(x, **how, alpha=self.alpha, beta=self.beta, k=self.k)
 
 
 class _ResponseNorm(torch.autograd.Function):

@@ -1,7 +1,7 @@
 """How a run computes on its device: decided once, by a pure function, and written into the record.
 
 Nothing falls back quietly: where a data set does not fit on a GPU, or several processes leave no
-room for bf16 weights, the record says so. Nothing of the part for GPUs has been timed on one yet.
+room for bf16 weights, the record says so.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from alexnet.errors import UnknownName, UsageError
-from alexnet.models import kernels
+from alexnet.models import fused, kernels
 from alexnet.run.device import Device, fast_bf16
 
 CONVOLUTIONS = ("auto", "winograd", "direct")
@@ -28,8 +28,10 @@ class Computing:
 
     ``copies``: how a batch travels there: ``none``, ``pinned`` (on a stream of its own, meanwhile) or
     ``plain``. ``weights``: ``float32``, ``autocast`` (cast in every step) or ``masters`` (bf16 beside
-    the float32 ones). ``compile``: ``no``, ``default`` (the network, by torch's compiler) or
-    ``cuda-graph``: besides, forward, backward and update are one graph (``training.captured``).
+    the float32 ones). ``compile``: ``no`` or ``default`` (the network, by torch's compiler).
+    ``graph``: forward, backward and update are one CUDA graph (``training.captured``).
+    ``fused``: what stands behind convolutions is ``one pass`` (``models.fused``) or ``apart``, with
+    the reason in brackets where the machine cannot.
     ``tf32``: what is left in float32 is multiplied with 10 bits of mantissa. ``cudnn_benchmark``: cuDNN
     times its kernels and takes the fastest, so that two processes may differ in the last bits.
     ``convolutions``: ``winograd`` (``models.kernels``), or ``direct`` with the reason in brackets
@@ -44,6 +46,13 @@ class Computing:
     tf32: bool
     cudnn_benchmark: bool
     convolutions: str = "direct"
+    graph: bool = False
+    fused: str = "apart"
+
+    @property
+    def drawn_ahead(self) -> bool:
+        """Say whether dropout's masks are drawn before the forward pass, which is compiled or replayed."""
+        return self.graph or self.compile != "no"
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, for the record."""
@@ -66,27 +75,31 @@ def plan(
     alone: bool,
     bf16_units: bool,
     convolutions: str = "direct",
+    graph: bool = True,
+    fused: str = "apart",
 ) -> Computing:
     """Decide how a device computes; nothing is asked of the device itself.
 
     ``data_bytes``: of the pictures as stored; ``free_bytes``: of the device's memory, None where it
     has none of its own. ``compiled``: the recipe asks for it. ``static``: every step does the same to
     batches of one shape, as CUDA graphs need. ``alone``: one process trains the whole network. ``bf16_units``: the
-    hardware multiplies bf16 fast. ``convolutions``: what ``settle_convolutions`` found.
+    hardware multiplies bf16 fast. ``convolutions``, ``fused``: what ``settle_convolutions`` and
+    ``settle_fused`` found. ``graph``: the recipe allows it.
     """
     cuda, bf16 = device.torch.type == "cuda", device.precision == "bf16"
     resident = free_bytes is not None and data_bytes * ROOM <= free_bytes
-    mode = "cuda-graph" if cuda and static and alone else "default"
     narrow = "masters" if alone and bf16_units else "autocast"
     return Computing(
         resident=resident,
         copies="none" if resident or device.torch.type == "cpu" else "pinned" if cuda else "plain",
         read_every=device.read_every,
         weights=narrow if bf16 else "float32",
-        compile=mode if compiled else "no",
+        compile="default" if compiled else "no",
         tf32=cuda and bf16,  # who asks for float32 gets all 24 bits of it
         cudnn_benchmark=cuda,
         convolutions=convolutions,
+        graph=cuda and static and alone and graph,
+        fused=fused,
     )
 
 
@@ -98,6 +111,8 @@ def plan_here(
     static: bool,
     alone: bool,
     convolutions: str = "direct",
+    graph: bool = True,
+    fused: str = "apart",
 ) -> Computing:
     """Decide for this machine (``plan``), with its free memory and its units."""
     return plan(
@@ -109,6 +124,8 @@ def plan_here(
         alone=alone,
         bf16_units=fast_bf16(device.torch),
         convolutions=convolutions,
+        graph=graph,
+        fused=fused,
     )
 
 
@@ -137,6 +154,20 @@ def settle_convolutions(
             ) from None
         return f"direct ({error})"
     return "winograd"
+
+
+def settle_fused(model: nn.Module, device: Device, *, compiled: bool = False) -> str:
+    """Fuse what stands behind a model's convolutions on a CUDA device; returns it for the record.
+
+    Not where torch's compiler is asked to: it does so itself.
+    """
+    if device.torch.type != "cuda" or compiled:
+        return "apart"
+    try:
+        fused.use(model, device.torch)
+    except fused.Unavailable as error:
+        return f"apart ({error})"
+    return "one pass"
 
 
 @contextmanager

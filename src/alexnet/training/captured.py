@@ -5,7 +5,7 @@ launched. Here the step's own code runs a few times, is recorded once, and then 
 no Python: what changes from step to step lies in memory that stays where it is (pictures, labels,
 rates; ``models.layers.Dropout.draw``'s masks), and all else is part of a key whose change records anew.
 
-CUDA's side is ``CudaGraph`` alone. It was written from torch's documentation and has never run.
+CUDA's side is ``CudaGraph`` alone.
 """
 
 from __future__ import annotations
@@ -68,8 +68,7 @@ class CudaGraph:
                 found = work()
         except RuntimeError as error:
             raise UsageError(
-                f"train.compile = true: the step cannot be captured as a CUDA graph ({_first(error)}); "
-                "set train.compile=false"
+                f"the step cannot be captured as a CUDA graph ({_first(error)}); set train.graph=false"
             ) from None
         self._graph = graph
         return found

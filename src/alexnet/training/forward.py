@@ -30,9 +30,14 @@ def convolutions(recipe: Recipe, device: Device, model: AlexNet | Tower) -> str:
 
 
 def decide(
-    recipe: Recipe, device: Device, shared: Parallel, parts: dict[str, Source], convolutions: str
+    recipe: Recipe,
+    device: Device,
+    shared: Parallel,
+    parts: dict[str, Source],
+    convolutions: str,
+    model: AlexNet | Tower,
 ) -> Computing:
-    """Decide how the device computes, and tell torch."""
+    """Decide how the device computes, and tell torch and the model."""
     plan = recipe.train
     data = [parts[name] for name in ("train", "validation") if name in parts]
     found = computing.plan_here(
@@ -42,6 +47,8 @@ def decide(
         static=not (plan.sides or recipe.augment.mixup),  # pictures of one size, mixed by no share
         alone=shared.ranks.world == 1 and not shared.two_towers,
         convolutions=convolutions,
+        graph=plan.graph,
+        fused=computing.settle_fused(model, device, compiled=plan.compile),
     )
     found.settle()
     return found
@@ -70,7 +77,7 @@ def captured(
     plan: Computing, optimizer: torch.optim.Optimizer, device: Device, batch: int
 ) -> Captured | None:
     """Return what takes steps of ``batch`` pictures as CUDA graphs, where that was decided."""
-    if plan.compile != "cuda-graph":
+    if not plan.graph:
         return None
     return Captured(optimizer, CudaGraph(device.torch), batch)
 

@@ -154,7 +154,7 @@ def _cast(data: Material, learns: Learner, device: Device, memory: Memory) -> St
     """Put together what reads, what learns and what decides how, once all is known to fit."""
     recipe, model, parts = data.recipe, learns.model, data.parts
     length, total = _steps(data, learns)
-    how = forward.decide(recipe, device, learns.shared, parts, learns.convolutions)
+    how = forward.decide(recipe, device, learns.shared, parts, learns.convolutions, model)
     masters = forward.masters(how, model)
     averaged = copy.deepcopy(model) if recipe.train.average else None
     called = learns.shared.forward(masters.working if masters else model)

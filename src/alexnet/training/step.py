@@ -42,8 +42,8 @@ def taken(
 
 
 def draw_ahead(stage: Stage, count: int) -> None:
-    """Draw dropout's masks for ``count`` pictures before a forward pass that is compiled."""
-    if stage.computing.compile != "no" and isinstance(stage.model, AlexNet):
+    """Draw dropout's masks for ``count`` pictures before a forward pass compiled or replayed."""
+    if stage.computing.drawn_ahead and isinstance(stage.model, AlexNet):
         draw_masks(stage.model, count, stage.device.torch)
 
 

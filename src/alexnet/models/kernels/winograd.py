@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from alexnet.models import folding
 from alexnet.models.kernels.native import Shape, Unavailable, ready
 
 TILES = {
@@ -94,7 +95,7 @@ def times_fewer(
     lanes = lanes or ready().width
     if channels * stride**2 % lanes or filters % lanes:
         return 1.0
-    blocks = _blocks(side, stride)
+    blocks = folding.blocks(side, stride)
     kept = side**2 / (blocks * stride) ** 2  # a strided filter is folded and grows by zeros
     found = kept * gain(blocks, *outputs)
     return found if found >= WORTH else 1.0
@@ -127,7 +128,7 @@ def folds(layer: nn.Conv2d, x: Tensor) -> bool:
     stride, side = layer.stride[0], layer.kernel_size[0]
     if x.device.type != "cpu" or x.dtype != torch.float32 or x.requires_grad or layer.groups > 1:
         return False
-    if stride == 1 or _blocks(side, stride) not in TILES or torch.is_autocast_enabled("cpu"):
+    if stride == 1 or folding.blocks(side, stride) not in TILES or torch.is_autocast_enabled("cpu"):
         return False
     padding, parts = int(layer.padding[0]), (layer.in_channels, layer.out_channels)
     height, width = ((extent + 2 * padding - side) // stride + 1 for extent in x.shape[2:])
@@ -138,35 +139,8 @@ def convolve_folded(
     x: Tensor, weight: Tensor, bias: Tensor | None, padding: int, stride: int
 ) -> Tensor:
     """Return ``(N, O, H', W')``, channels last, for ``(N, C, H, W)`` and ``(O, C, k, k)``."""
-    outputs, channels, side = weight.shape[:3]
-    blocks = _blocks(side, stride)
-    grown = blocks * stride - side
-    filters = F.pad(weight, (0, grown, 0, grown))
-    filters = filters.reshape(outputs, channels, blocks, stride, blocks, stride)
-    filters = filters.permute(0, 3, 5, 1, 2, 4).flatten(
-        1, 3
-    )  # (O, values of a square, blocks, blocks)
-    return convolve(_folded(x, padding, stride, side, blocks), filters, bias, 0, 1)
-
-
-def _folded(x: Tensor, padding: int, stride: int, side: int, blocks: int) -> Tensor:
-    """Return ``(N, stride * stride * C, h, w)`` of ``(N, C, H, W)``: squares of pixels as channels."""
-    n, channels = x.shape[:2]
-    h, w = ((extent + 2 * padding - side) // stride + blocks for extent in x.shape[2:])
-    room = x.new_zeros(n, h * stride, w * stride, channels)
-    high, wide = (
-        min(extent, whole - padding)
-        for extent, whole in zip(x.shape[2:], room.shape[1:3], strict=True)
-    )
-    room[:, padding : padding + high, padding : padding + wide] = x.permute(0, 2, 3, 1)[
-        :, :high, :wide
-    ]
-    squares = room.view(n, h, stride, w, stride, channels).transpose(2, 3)
-    return squares.reshape(n, h, w, -1).permute(0, 3, 1, 2)
-
-
-def _blocks(side: int, stride: int) -> int:
-    return -(-side // stride)
+    folded = folding.fold(x, padding, stride, weight.shape[2])
+    return convolve(folded, folding.fold_filters(weight, stride), bias, 0, 1)
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int, groups: int) -> Tensor:

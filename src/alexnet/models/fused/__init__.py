@@ -1,0 +1,67 @@
+"""On a GPU: what stands behind a convolution in one pass each way, and norms in one, in Triton.
+
+Triton comes with torch's builds for CUDA. It is imported when it is asked for, and not before.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.util import find_spec
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from alexnet.models.kernels import Unavailable
+
+__all__ = ["Unavailable", "leave", "use"]
+
+CLOSE = 1e-3  # of float32 numbers of about 1: a hundred times their rounding
+
+
+def use(model: nn.Module, device: torch.device) -> None:
+    """Have a network run fused on ``device`` while it trains. Raises ``Unavailable``."""
+    check(device)
+    from alexnet.models.fused.units import plan
+
+    if hasattr(model, "units"):
+        model.units = plan(model)  # type: ignore[arg-type, assignment]
+    _tell(model, fused=True)
+
+
+def leave(model: nn.Module) -> None:
+    """Have all of a network computed by torch again."""
+    if hasattr(model, "units"):
+        model.units = {}  # type: ignore[assignment]
+    _tell(model, fused=False)
+
+
+def _tell(model: nn.Module, *, fused: bool) -> None:
+    for layer in model.modules():
+        if hasattr(layer, "fused"):
+            setattr(layer, "fused", fused)  # noqa: B010 - of a class that imports this room
+
+
+@cache
+def check(device: torch.device) -> None:
+    """Compare with torch's own layers, once a process. Raises ``Unavailable``."""
+    if find_spec("triton") is None:
+        raise Unavailable("triton is not installed")
+    from alexnet.models.fused import epilogue
+
+    what = epilogue.Epilogue(relu=True, norm=True, pool=(3, 2))
+    draw = torch.Generator(device).manual_seed(0)
+    z = torch.randn(2, 16, 7, 7, generator=draw, device=device)
+    bias = torch.randn(16, generator=draw, device=device)
+    found = []
+    for fused in (True, False):
+        x, norm = z.clone().requires_grad_(), nn.BatchNorm2d(16).to(device)
+        if fused:
+            y = epilogue.apply(x, bias, norm, what)
+        else:
+            y = F.max_pool2d(norm(F.relu(x + bias.view(-1, 1, 1))), 3, 2)
+        y.square().sum().backward()  # type: ignore[no-untyped-call]
+        found.append((y.detach(), x.grad))
+    pairs = zip(*found, strict=True)
+    if not all(torch.allclose(a, b, rtol=CLOSE, atol=CLOSE) for a, b in pairs):
+        raise Unavailable("its kernels compute something else on this device")

@@ -1,0 +1,250 @@
+"""Kernels for a GPU, run by Triton's interpreter: the numbers of torch's own layers, each way."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+pytest.importorskip("triton", reason="triton has no build for this system")
+
+from alexnet.models import fused, rows, zoo
+from alexnet.models.build import build
+from alexnet.models.folding import convolve
+from alexnet.models.fused import epilogue, response_norm
+from alexnet.models.fused.epilogue import Epilogue
+from alexnet.models.fused.units import plan
+from alexnet.models.layers import BiasedBatchNorm2d, LocalResponseNorm
+from alexnet.models.table import Network
+from alexnet.training.masters import Masters
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def few_values_at_a_time(monkeypatch):
+    """So that small maps take several programs, and each several turns."""
+    monkeypatch.setattr(epilogue, "TILE", 512)
+    monkeypatch.setattr(epilogue, "PROGRAMS", 6)
+    monkeypatch.setattr(epilogue, "PARTS", 2)
+
+
+def plainly(z, bias, norm, what):
+    y = z if bias is None else z + bias.view(1, -1, 1, 1)
+    y = F.relu(y) if what.relu else y
+    y = y if norm is None else norm(y)
+    y = {None: lambda y: y, "relu": F.relu, "gelu": F.gelu}[what.activation](y)
+    return y if what.pool == (1, 1) else F.max_pool2d(y, *what.pool)
+
+
+def each_way(function, z, bias, norm, what):
+    """Return what comes out, what flows back to all that is learned, and the moved statistics."""
+    norm = copy.deepcopy(norm)
+    z = z.clone(memory_format=torch.preserve_format).requires_grad_()
+    bias = None if bias is None else bias.clone().requires_grad_()
+    y = function(z, bias, norm, what)
+    y.backward(torch.randn(y.shape, generator=torch.Generator().manual_seed(1)))
+    learned = [
+        z,
+        *([bias] if bias is not None else []),
+        *([] if norm is None else norm.parameters()),
+    ]
+    state = [] if norm is None else list(norm.buffers())
+    return [y.detach(), *(p.grad for p in learned if p.requires_grad), *state]
+
+
+CASES = [
+    # as in keras-lab, torch-lrn and caffenet, owt, airbench, and a norm whose scale is fixed
+    (Epilogue(relu=True, norm=True, pool=(3, 2)), 24, BiasedBatchNorm2d, True),
+    (Epilogue(relu=True, norm=True), 48, BiasedBatchNorm2d, True),
+    (Epilogue(relu=True, pool=(3, 2)), 20, None, True),
+    (Epilogue(relu=True), 32, None, True),
+    (Epilogue(pool=(2, 2)), 16, None, False),
+    (Epilogue(norm=True, activation="gelu"), 16, nn.BatchNorm2d, False),
+    (Epilogue(norm=True, activation="relu", pool=(3, 3)), 16, nn.BatchNorm2d, False),
+    (Epilogue(norm=True, activation="gelu", pool=(2, 1)), 7, nn.BatchNorm2d, True),
+]
+
+
+@pytest.mark.parametrize("fixed", [False, True], ids=["scaled", "fixed"])
+@pytest.mark.parametrize(("what", "channels", "kind", "biased"), CASES)
+def test_one_pass_is_the_layers_one_after_the_other(what, channels, kind, biased, fixed):
+    draw = torch.Generator().manual_seed(0)
+    z = torch.randn(3, channels, 9, 11, generator=draw).contiguous(
+        memory_format=torch.channels_last
+    )
+    bias = torch.randn(channels, generator=draw) if biased else None
+    norm = None if kind is None else kind(channels, eps=1e-3, momentum=0.2)
+    if norm is not None:
+        with torch.no_grad():
+            norm.bias.normal_(generator=draw)
+            norm.weight.fill_(1.0) if fixed else norm.weight.normal_(generator=draw)
+        norm.weight.requires_grad_(not fixed)
+    expected, found = (each_way(of, z, bias, norm, what) for of in (plainly, epilogue.apply))
+    for one, other in zip(expected, found, strict=True):
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_a_map_that_is_laid_out_otherwise_is_laid_out_first():
+    what = CASES[0][0]
+    z, bias = torch.randn(2, 16, 7, 7), torch.randn(16)
+    norm = BiasedBatchNorm2d(16)
+    expected, found = (each_way(of, z, bias, norm, what) for of in (plainly, epilogue.apply))
+    assert all(
+        torch.allclose(a, b, rtol=1e-4, atol=1e-4) for a, b in zip(expected, found, strict=True)
+    )
+
+
+def test_what_is_not_a_number_is_not_hidden():
+    z = torch.zeros(1, 16, 4, 4)
+    z[0, 3, 1, 1] = float("nan")
+    y = epilogue.apply(z, torch.zeros(16), None, Epilogue(relu=True, pool=(2, 2)))
+    assert y.isnan().sum() == 1
+
+
+def test_maps_of_bf16_are_normalised_by_sums_of_float32():
+    z = torch.randn(2, 16, 9, 9).bfloat16()
+    norm, wide = nn.BatchNorm2d(16), nn.BatchNorm2d(16)
+    y = epilogue.apply(z, None, norm, Epilogue(norm=True))
+    assert y.dtype is torch.bfloat16
+    assert torch.allclose(y.float(), wide(z.float()), rtol=1e-2, atol=1e-2)
+    assert torch.allclose(norm.running_var, wide.running_var, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("size", "towers"), [(5, 1), (5, 2), (4, 1), (3, 2)])
+def test_response_norm_in_one_pass(size, towers):
+    norm = LocalResponseNorm(size, alpha=0.3, beta=0.75, k=2.0, towers=towers)
+    x, g = torch.randn(2, 24, 5, 3), torch.randn(2, 24, 5, 3)
+    found = []
+    for fused_ in (False, True):
+        norm.fused = fused_
+        inputs = x.clone().requires_grad_()
+        y = norm(inputs)
+        y.backward(g)
+        found.append((y.detach(), inputs.grad))
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(*found, strict=True))
+    assert response_norm.TILE
+
+
+@pytest.mark.parametrize(
+    ("side", "stride", "padding", "width"), [(11, 4, 0, 35), (7, 2, 3, 20), (3, 2, 1, 9)]
+)
+def test_folded_convolutions_are_the_strided_ones(side, stride, padding, width):
+    x, weight = torch.randn(2, 3, width, width), torch.randn(8, 3, side, side)
+    expected = F.conv2d(x, weight, stride=stride, padding=padding)
+    assert torch.allclose(convolve(x, weight, padding, stride), expected, atol=1e-4)
+
+
+def test_rows_that_run_as_one():
+    def found(name):
+        model = build(zoo.network(name))
+        return [unit.rows for unit in plan(model).values()]
+
+    assert found("keras-lab") == [
+        ("conv1", "relu1", "norm1", "pool1"),
+        ("conv2", "relu2", "norm2", "pool2"),
+        ("conv3", "relu3"),
+        ("conv4", "relu4"),
+        ("conv5", "relu5", "norm5", "pool5"),
+    ]
+    assert found("alexnet-2012")[:3] == [("conv1", "relu1"), ("pool1",), ("conv2", "relu2")]
+    assert found("cifar-eight")[:3] == [("conv1", "relu1"), ("conv2", "pool2"), ("norm2", "relu2")]
+    assert found("alexnet-2012-source")[0] == ("pool1",)  # a response norm stands before it
+
+
+@pytest.mark.parametrize("name", sorted(zoo.NETWORKS))
+def test_units_end_where_something_is_read_again_and_lose_no_row(name):
+    model = build(zoo.network(name))
+    names = [row.name for row in model.network.rows]
+    for unit in plan(model).values():
+        start = names.index(unit.rows[0])
+        assert tuple(names[start : start + len(unit.rows)]) == unit.rows
+        assert not set(unit.rows[:-1]) & model.held
+
+
+def trained(model, x, labels, *, fused_):
+    """Return the loss, all gradients by name and the buffers of one step."""
+    model = copy.deepcopy(model).train()
+    if fused_:
+        fused.use(model, CPU)
+        assert model.units
+    loss = F.cross_entropy(model(x), labels)
+    loss.backward()
+    gradients = {n: p.grad for n, p in model.named_parameters() if p.requires_grad}
+    return loss.detach(), gradients, dict(model.named_buffers())
+
+
+SMALL = {
+    "as keras-lab": (
+        rows.Conv("conv1", channels=8, kernel=7, stride=4),
+        rows.ReLU("relu1"),
+        rows.BatchNorm("norm1", unbiased=False),
+        rows.MaxPool("pool1", kernel=3, stride=2),
+        rows.Conv("conv2", channels=16, kernel=3, padding=1, groups=2),
+        rows.ReLU("relu2"),
+    ),
+    "as alexnet-2012": (
+        rows.Conv("conv1", channels=8, kernel=7, stride=4, ceil=True),
+        rows.ReLU("relu1"),
+        rows.LRN("norm1", size=5, alpha=1e-2, k=2.0, towers=2),
+        rows.MaxPool("pool1", kernel=3, stride=2),
+    ),
+    "as cifar-eight": (
+        rows.Conv("conv1", channels=16, kernel=2, bias=False, whitening=True),
+        rows.ReLU("relu1"),
+        rows.Conv("conv2", channels=8, kernel=3, padding=1, bias=False),
+        rows.MaxPool("pool2", kernel=2, stride=2),
+        rows.BatchNorm("norm2", scale=False),
+        rows.ReLU("relu2"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_network_learns_the_same(name):
+    table = (*SMALL[name], rows.Flatten("flatten"), rows.Dense("fc", units=5))
+    model = build(Network("small", table, size=31, init="torch", summary="", source=""))
+    x = torch.rand(4, 3, 31, 31)
+    one, other = (trained(model, x, torch.tensor([1, 2, 3, 4]), fused_=f) for f in (False, True))
+    assert float(other[0]) == pytest.approx(float(one[0]), rel=1e-4)
+    for mine, its in zip(one[1:], other[1:], strict=True):
+        for key, value in mine.items():
+            spread = float(value.float().std()) if value.numel() > 1 else 1.0
+            assert torch.allclose(value, its[key], rtol=1e-2, atol=1e-2 * spread + 1e-6), key
+
+
+def test_a_network_in_evaluation_runs_as_ever():
+    model = build(zoo.network("cifar-eight")).eval()
+    x = torch.rand(2, 3, 32, 32)
+    before = model(x)
+    fused.use(model, CPU)
+    assert torch.equal(model(x), before)
+    fused.leave(model)
+    assert not model.units
+
+
+def test_working_weights_run_as_one_too():
+    """The bf16 copies that a step computes with (``Masters``) are told with the network."""
+    model = build(zoo.network("cifar-eight")).train()
+    fused.use(model, CPU)
+    assert Masters(model).working.units == model.units
+
+
+def test_where_triton_is_not_installed_it_is_said(monkeypatch):
+    fused.check.cache_clear()
+    monkeypatch.setattr(fused, "find_spec", lambda name: None)
+    with pytest.raises(fused.Unavailable, match="triton is not installed"):
+        fused.use(build(zoo.network("cifar-eight")), CPU)
+    fused.check.cache_clear()
+
+
+def test_kernels_that_compute_something_else_are_not_used(monkeypatch):
+    fused.check.cache_clear()
+    apply = epilogue.apply
+    monkeypatch.setattr(epilogue, "apply", lambda *of: apply(*of) * 1.01)
+    with pytest.raises(fused.Unavailable, match="something else"):
+        fused.use(build(zoo.network("cifar-eight")), CPU)
+    fused.check.cache_clear()

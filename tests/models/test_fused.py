@@ -13,11 +13,12 @@ pytest.importorskip("triton", reason="triton has no build for this system")
 
 from alexnet.models import fused, rows, zoo
 from alexnet.models.build import build
-from alexnet.models.folding import convolve
 from alexnet.models.fused import epilogue, response_norm
 from alexnet.models.fused.epilogue import Epilogue
+from alexnet.models.fused.folding import convolve
 from alexnet.models.fused.units import plan
-from alexnet.models.layers import BiasedBatchNorm2d, LocalResponseNorm
+from alexnet.models.layers import BiasedBatchNorm2d
+from alexnet.models.response_norms import LocalResponseNorm
 from alexnet.models.table import Network
 from alexnet.training.masters import Masters
 
@@ -135,7 +136,8 @@ def test_response_norm_in_one_pass(size, towers):
 def test_folded_convolutions_are_the_strided_ones(side, stride, padding, width):
     x, weight = torch.randn(2, 3, width, width), torch.randn(8, 3, side, side)
     expected = F.conv2d(x, weight, stride=stride, padding=padding)
-    assert torch.allclose(convolve(x, weight, padding, stride), expected, atol=1e-4)
+    for pictures in (x, x.contiguous(memory_format=torch.channels_last)):
+        assert torch.allclose(convolve(pictures, weight, padding, stride), expected, atol=1e-4)
 
 
 def test_rows_that_run_as_one():

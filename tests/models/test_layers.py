@@ -9,10 +9,9 @@ from alexnet.models import zoo
 from alexnet.models.build import AlexNet, build
 from alexnet.models.layers import (
     LocallyConnected2d,
-    LocalResponseNorm,
-    MapResponseNorm,
     PaperConv2d,
 )
+from alexnet.models.response_norms import LocalResponseNorm, MapResponseNorm
 from alexnet.models.rows import AvgPool, Local
 from alexnet.models.table import Network
 

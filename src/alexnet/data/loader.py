@@ -96,9 +96,12 @@ class Source:
         return replace(self, chosen=self.chosen[:count])
 
 
+PINNED = 1 << 16  # bytes: the driver takes as much along with the call, and pinning takes longer
+
+
 def moved(tensor: Tensor, device: torch.device) -> Tensor:
-    """Copy to a device; to a CUDA device from pinned memory, so that nobody waits for the copy."""
-    if device.type != "cuda":
+    """Copy to a device; to a CUDA device so that nobody waits for the copy, large ones from pinned memory."""
+    if device.type != "cuda" or tensor.nbytes < PINNED:
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
 

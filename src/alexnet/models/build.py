@@ -22,12 +22,11 @@ from alexnet.models.layers import (
     Conv2d,
     Dropout,
     LocallyConnected2d,
-    LocalResponseNorm,
-    MapResponseNorm,
     PaperConv2d,
     Sum,
 )
 from alexnet.models.packing import unpack
+from alexnet.models.response_norms import LocalResponseNorm, MapResponseNorm
 from alexnet.models.rows import Row, Shape
 from alexnet.models.table import Network
 
@@ -223,7 +222,9 @@ def begin_step(
     ``first`` and ``total`` say which rows of the whole batch this process holds (default: all).
     Nothing else is drawn in a forward pass.
     """
-    for name, layer in model.named_modules():
+    for name, layer in (
+        model.named_children() if isinstance(model, AlexNet) else model.named_modules()
+    ):
         if isinstance(layer, Dropout):
             digest = hashlib.sha256(f"{seed}:{step}:{name}".encode()).digest()
             layer.begin(int.from_bytes(digest[:8], "little") >> 1, first, total)

@@ -6,7 +6,6 @@ pixels: the same sums, a fifth of zeros more, and as many channels as processors
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -45,9 +44,3 @@ def fold_filters(weight: Tensor, stride: int) -> Tensor:
     filters = F.pad(weight, (0, grown, 0, grown))
     filters = filters.reshape(outputs, channels, squares, stride, squares, stride)
     return filters.permute(0, 3, 5, 1, 2, 4).flatten(1, 3)
-
-
-def convolve(x: Tensor, weight: Tensor, padding: int, stride: int) -> Tensor:
-    """Return ``(N, O, H', W')``, channels last, by torch's own convolution of the folded two."""
-    filters = fold_filters(weight, stride).contiguous(memory_format=torch.channels_last)
-    return F.conv2d(fold(x.to(weight.dtype), padding, stride, weight.shape[2]), filters)

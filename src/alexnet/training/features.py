@@ -259,9 +259,11 @@ def chosen_views(features: Tensor, which: Tensor | None) -> Tensor:
 
     ``which``: ``(N,)``, bool (the mirror image where true) or int64.
     """
-    device = features.device
-    rows = torch.arange(len(features), device=device)
-    x = features[rows, 0 if which is None else moved(which, device).long()]
+    if which is None:
+        x = features[:, 0]
+    else:
+        rows = torch.arange(len(features), device=features.device)
+        x = features[rows, moved(which, features.device).long()]
     return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
 

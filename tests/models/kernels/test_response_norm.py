@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from alexnet.models import kernels
-from alexnet.models.layers import LocalResponseNorm
+from alexnet.models.response_norms import LocalResponseNorm
 
 
 def written_out(x, layer):

@@ -19,7 +19,8 @@ from alexnet.models.fused import epilogue_kernels as kernels
 ACTIVATIONS = {None: 0, "relu": 1, "gelu": 2}
 TILE = 2048  # values that a program works on at a time: sixteen a thread
 PROGRAMS = 1056  # for which sums are kept apart: eight for each multiprocessor of a large GPU
-PARTS = 64  # of those sums read at a time
+PARTS = 128  # of those sums read at a time
+FEW = 16  # channels whose sums a program adds up: few, so that many programs do
 LARGEST = 2**31 - 1  # an index is of 32 bits
 
 
@@ -69,18 +70,18 @@ class _Epilogue(torch.autograd.Function):
         z = z.contiguous(memory_format=torch.channels_last)
         mean, rstd = (None, None) if norm is None else _statistics(z, bias, norm, what)
         known = (bias, mean, rstd, gamma, beta)
-        y, taps = _forward(z, known, what)
-        ctx.save_for_backward(z, taps, *known)
+        y, taps, peaks = _forward(z, known, what)
+        ctx.save_for_backward(z, taps, peaks, *known)
         ctx.what = what
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        z, taps, *known = ctx.saved_tensors
+        z, taps, peaks, *known = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         bias, _, _, gamma, _ = known
-        sums = _slopes(gradient, taps, z, tuple(known), ctx.what) if ctx.what.norm else None
+        sums = _slopes(gradient, peaks, z, tuple(known), ctx.what) if ctx.what.norm else None
         dz, of_bias = _backward(gradient, taps, z, tuple(known), sums, ctx.what)
         of_norm = (
             (None, None) if sums is None else (sums[1] if gamma is not None else None, sums[0])
@@ -96,7 +97,7 @@ def _statistics(
 ) -> tuple[Tensor, Tensor]:
     """Return mean and inverse deviation of each channel, float32; move the running ones."""
     n, channels, height, width = z.shape
-    rows, wide = n * height * width, _wide(channels)
+    rows = n * height * width
     grid = _grid(rows, channels)
     partial = z.new_empty((grid[0], 2, channels), dtype=torch.float32)
     flags: dict[str, Any] = {"RELU": what.relu, "BIAS": bias is not None}
@@ -105,12 +106,12 @@ def _statistics(
     )
     mean, rstd = (z.new_empty(channels, dtype=torch.float32) for _ in "mr")
     bessel = 1.0 if _biased(norm) or rows == 1 else rows / (rows - 1)
-    kernels.statistics[(-(-channels // wide),)](
+    kernels.statistics[(-(-channels // FEW),)](
         *(partial, mean, rstd, norm.running_mean, norm.running_var),
         *(grid[0], rows, channels, norm.eps, norm.momentum, bessel),
         TURNS=-(-grid[0] // PARTS),
         BP=PARTS,
-        BC=wide,
+        BC=FEW,
     )
     return mean, rstd
 
@@ -120,34 +121,38 @@ def _biased(norm: nn.BatchNorm2d) -> bool:
     return bool(getattr(norm, "biased", False))
 
 
-def _forward(z: Tensor, known: Known, what: Epilogue) -> tuple[Tensor, Tensor | None]:
+def _forward(
+    z: Tensor, known: Known, what: Epilogue
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Return what comes out and, of a pool, the tap of each maximum and its normalised value."""
     n, channels, height, width = z.shape
     size = (n, channels, *what.sides(height, width))
     y = torch.empty(size, dtype=z.dtype, device=z.device, memory_format=torch.channels_last)
     taps = torch.empty_like(y, dtype=torch.uint8) if what.pool[0] > 1 else None
+    peaks = torch.empty_like(y) if taps is not None and what.norm else None
     rows, tile = y.numel() // channels, _tile(channels)
     grid = (-(-rows // tile["BM"]), -(-channels // tile["BC"]))
-    tensors = (z, *(_or(tensor, z) for tensor in known), y, _or(taps, y))
+    tensors = (z, *(_or(tensor, z) for tensor in known), y, _or(taps, y), _or(peaks, y))
     kernels.forward[grid](
         *tensors, rows, channels, **_window(z, what), **_flags(known, what), NORM=what.norm, **tile
     )
-    return y, taps
+    return y, taps, peaks
 
 
 def _slopes(
-    gradient: Tensor, taps: Tensor | None, z: Tensor, known: Known, what: Epilogue
+    gradient: Tensor, peaks: Tensor | None, z: Tensor, known: Known, what: Epilogue
 ) -> Tensor:
     """Return the gradients of the norm's shift and scale, float32 ``(2, C)``."""
     channels = z.shape[1]
     rows = gradient.numel() // channels
     grid = _grid(rows, channels)
     partial = z.new_empty((grid[0], 2, channels), dtype=torch.float32)
-    tensors = (gradient, _or(taps, z), z, *(_or(tensor, z) for tensor in known), partial)
+    tensors = (gradient, _or(peaks, z), z, *(_or(tensor, z) for tensor in known), partial)
     kernels.slopes[grid](
         *tensors,
         rows,
         channels,
-        **_window(z, what),
+        K=what.pool[0],
         **_flags(known, what),
         **_share(rows, channels),
     )
@@ -184,9 +189,9 @@ def _backward(
 def _totals(partial: Tensor, dtype: torch.dtype) -> Tensor:
     """Sum ``(programs, rows, C)`` over the programs."""
     programs, rows, channels = partial.shape
-    out, wide = partial.new_empty((rows, channels), dtype=dtype), _wide(channels)
-    how = {"ROWS": rows, "TURNS": -(-programs // PARTS), "BP": PARTS, "BC": wide}
-    kernels.totals[(-(-channels // wide), rows)](partial, out, programs, channels, **how)
+    out = partial.new_empty((rows, channels), dtype=dtype)
+    how = {"ROWS": rows, "TURNS": -(-programs // PARTS), "BP": PARTS, "BC": FEW}
+    kernels.totals[(-(-channels // FEW), rows)](partial, out, programs, channels, **how)
     return out
 
 

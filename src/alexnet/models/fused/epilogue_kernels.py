@@ -123,48 +123,53 @@ def totals(partial, out, programs, C, ROWS: tl.constexpr, TURNS: tl.constexpr, B
 
 @triton.jit
 def forward(
-    z, bias, mean, rstd, gamma, beta, y, taps, rows, C,
+    z, bias, mean, rstd, gamma, beta, y, taps, peaks, rows, C,
     H: tl.constexpr, W: tl.constexpr, OH: tl.constexpr, OW: tl.constexpr,
     K: tl.constexpr, S: tl.constexpr,
     RELU: tl.constexpr, BIAS: tl.constexpr, NORM: tl.constexpr, GAMMA: tl.constexpr, ACT: tl.constexpr,
     BM: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
-    """Write ``y`` ``(rows, C)`` and, where a window has several taps, which one was the largest."""
+    """Write ``y`` ``(rows, C)``; of windows also which tap was the largest, and its normalised value."""
     m = tl.program_id(0) * BM + tl.arange(0, BM)
     c = tl.program_id(1) * BC + tl.arange(0, BC)
     inside = c < C
     there = (m < rows)[:, None] & inside[None, :]
     shift = _vector(bias, c, inside, 0.0, BIAS)
     centre = _vector(mean, c, inside, 0.0, NORM)
-    scale = _vector(rstd, c, inside, 1.0, NORM) * _vector(gamma, c, inside, 1.0, GAMMA)
+    inverse = _vector(rstd, c, inside, 1.0, NORM)
+    factor = _vector(gamma, c, inside, 1.0, GAMMA)
     moved = _vector(beta, c, inside, 0.0, NORM)
     n = m // (OH * OW)
     i = (m // OW) % OH
     j = m % OW
     corner = (n * H + i * S) * W + j * S
     best = tl.full([BM, BC], float("-inf"), tl.float32)
+    peak = tl.zeros([BM, BC], tl.float32)
     chosen = tl.zeros([BM, BC], tl.int32)
     for tap in tl.static_range(K * K):
         at = (corner + (tap // K) * W + tap % K)[:, None] * C + c[None, :]
-        v = _before(tl.load(z + at, mask=there, other=0.0), shift[None, :], RELU)
+        x = _before(tl.load(z + at, mask=there, other=0.0), shift[None, :], RELU)
+        v = x
         if NORM:
-            v = (v - centre[None, :]) * scale[None, :] + moved[None, :]
+            x = (x - centre[None, :]) * inverse[None, :]
+            v = x * factor[None, :] + moved[None, :]
         v = _active(v, ACT)
         larger = (v > best) | (v != v)
         best = tl.where(larger, v, best)
+        peak = tl.where(larger, x, peak)
         chosen = tl.where(larger, tap, chosen)
     to = m[:, None] * C + c[None, :]
     tl.store(y + to, best.to(y.dtype.element_ty), mask=there)
     if K > 1:
         tl.store(taps + to, chosen.to(tl.uint8), mask=there)
+        if NORM:
+            tl.store(peaks + to, peak.to(peaks.dtype.element_ty), mask=there)
 
 
 @triton.jit
 def slopes(
-    dy, taps, z, bias, mean, rstd, gamma, beta, partial, rows, C,
-    H: tl.constexpr, W: tl.constexpr, OH: tl.constexpr, OW: tl.constexpr,
-    K: tl.constexpr, S: tl.constexpr,
-    RELU: tl.constexpr, BIAS: tl.constexpr, GAMMA: tl.constexpr, ACT: tl.constexpr,
+    dy, peaks, z, bias, mean, rstd, gamma, beta, partial, rows, C,
+    K: tl.constexpr, RELU: tl.constexpr, BIAS: tl.constexpr, GAMMA: tl.constexpr, ACT: tl.constexpr,
     TURNS: tl.constexpr, BM: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
     """Sum the norm's gradient and its product with the normalised map: ``(programs, 2, C)``.
@@ -187,11 +192,10 @@ def slopes(
         at = m[:, None] * C + c[None, :]
         g = tl.load(dy + at, mask=there, other=0.0).to(tl.float32)
         if K > 1:
-            tap = tl.load(taps + at, mask=there, other=0).to(tl.int32)
-            corner = ((m // (OH * OW)) * H + ((m // OW) % OH) * S) * W + (m % OW) * S
-            at = (corner[:, None] + (tap // K) * W + tap % K) * C + c[None, :]
-        u = _before(tl.load(z + at, mask=there, other=0.0), shift[None, :], RELU)
-        x = (u - centre[None, :]) * inverse[None, :]
+            x = tl.load(peaks + at, mask=there, other=0.0).to(tl.float32)
+        else:
+            x = _before(tl.load(z + at, mask=there, other=0.0), shift[None, :], RELU)
+            x = (x - centre[None, :]) * inverse[None, :]
         if ACT > 0:
             g = g * _slope(x * factor[None, :] + moved[None, :], ACT)
         g = tl.where(there, g, 0.0)
@@ -245,7 +249,9 @@ def backward(
                     of = row[:, None] * C + c[None, :]
                     tap = tl.load(taps + of, mask=window, other=255).to(tl.int32)
                     mine = tap == (down * K + right)[:, None]
-                    g += tl.load(dy + of, mask=window & mine, other=0.0).to(tl.float32)
+                    # All of it, chosen afterwards: a mask that is one along the channels loads wide.
+                    slope = tl.load(dy + of, mask=window, other=0.0).to(tl.float32)
+                    g += tl.where(mine, slope, 0.0)
         if NORM:
             x = (u - centre[None, :]) * inverse[None, :]
             if ACT > 0:

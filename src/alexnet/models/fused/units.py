@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from alexnet.models import folding
-from alexnet.models.fused import epilogue
+from alexnet.models.fused import epilogue, folding
 from alexnet.models.fused.epilogue import LARGEST, Epilogue
 
 if TYPE_CHECKING:

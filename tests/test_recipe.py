@@ -263,6 +263,12 @@ def test_every_key_can_be_written_and_is_listed():
     assert written == set(recipe.keys())
 
 
+def test_how_often_a_run_is_saved_is_no_change_of_it():
+    lab = recipe.load("keras-lab")
+    assert recipe.changes(recipe.override(lab, {"checkpoint.every": "5 epochs"})) == {}
+    assert recipe.changes(recipe.override(lab, {"train.epochs": 5})) != {}
+
+
 def test_what_is_only_told_of_a_published_run_changes_none():
     """Of a run begun before a published time was known, the end still gives a verdict."""
     lab = recipe.load("keras-lab")

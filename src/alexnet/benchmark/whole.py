@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import statistics
-import time
 from dataclasses import dataclass
 from typing import Any
 
 from alexnet.benchmark.parts import Parts, parts_text, take_apart
 from alexnet.benchmark.predict import Prediction, predict, prediction_text
+from alexnet.benchmark.step import timed
 from alexnet.benchmark.subject import Subject
 from alexnet.errors import UsageError
 from alexnet.models import zoo
@@ -98,13 +98,7 @@ def _time(subject: Subject, rounds: int) -> tuple[float, tuple[float, float]]:
     subject.warm_up()
     device = subject.device
     rates = [(device.matrix_rate(), device.memory_rate())]
-    seconds = []
-    for _ in range(rounds):
-        device.synchronise()
-        start = time.perf_counter()
-        subject.step()
-        device.synchronise()
-        seconds.append(time.perf_counter() - start)
+    seconds = [timed(subject.step, device) for _ in range(rounds)]
     rates += [(device.matrix_rate(), device.memory_rate())]
     matrix, memory = (statistics.fmean(each) for each in zip(*rates, strict=True))
     return statistics.median(seconds), (matrix, memory)

@@ -6,8 +6,8 @@ import os
 
 # Before torch starts its threads, here and in every process that a test starts.
 os.environ["OMP_NUM_THREADS"] = "1"
-# Triton's kernels run without a GPU, by its interpreter.
-os.environ["TRITON_INTERPRET"] = "1"
+# Before triton is imported: kernels run in its interpreter. TRITON_INTERPRET=0 tests them on a GPU.
+os.environ.setdefault("TRITON_INTERPRET", "1")
 
 from collections.abc import Iterator
 from pathlib import Path

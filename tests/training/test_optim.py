@@ -7,7 +7,7 @@ from torch import nn
 
 from alexnet.errors import CheckpointError
 from alexnet.recipe import Duration, Group, Optim
-from alexnet.training import groups, optim
+from alexnet.training import groups, muon, optim
 
 
 class Small(nn.Module):
@@ -236,7 +236,7 @@ def test_orthogonalise_keeps_the_singular_vectors():
     for shape in ((6, 20), (20, 6)):
         matrix = torch.randn(shape)
         left, _, right = torch.linalg.svd(matrix, full_matrices=False)
-        inner = left.T @ optim.orthogonalise(matrix, rounds=5).float() @ right.T
+        inner = left.T @ muon.orthogonalise(matrix, rounds=5).float() @ right.T
         off = inner - torch.diag(inner.diagonal())
         assert off.abs().max() < 0.05  # bf16
         assert inner.diagonal().min() > 0.6

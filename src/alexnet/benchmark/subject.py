@@ -12,7 +12,7 @@ from alexnet.models.build import build, draw_masks
 from alexnet.recipe import check
 from alexnet.run.computing import plan_here, settle_convolutions, settle_fused
 from alexnet.run.device import Device
-from alexnet.training import forward, groups, optim
+from alexnet.training import forward, fused_update, groups, optim
 from alexnet.training.captured import WARM_UP
 
 
@@ -57,6 +57,7 @@ class Subject:
             convolutions=how,
             graph=not apart,
             fused=fused,
+            update=fused_update.way(device.torch, optimizer),
         )
         self.computing.settle()
         self.masters = forward.masters(self.computing, self.model)

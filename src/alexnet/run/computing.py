@@ -35,7 +35,8 @@ class Computing:
     ``tf32``: what is left in float32 is multiplied with 10 bits of mantissa. ``cudnn_benchmark``: cuDNN
     times its kernels and takes the fastest, so that two processes may differ in the last bits.
     ``convolutions``: ``winograd`` (``models.kernels``), or ``direct`` with the reason in brackets
-    where the machine cannot.
+    where the machine cannot. ``update``: how ``masters`` are moved: ``one pass`` (large tensors, by
+    ``training.fused_update``) or ``torch``, with the reason where a GPU does without.
     """
 
     resident: bool
@@ -48,6 +49,7 @@ class Computing:
     convolutions: str = "direct"
     graph: bool = False
     fused: str = "apart"
+    update: str = "torch"
 
     @property
     def drawn_ahead(self) -> bool:
@@ -77,6 +79,7 @@ def plan(
     convolutions: str = "direct",
     graph: bool = True,
     fused: str = "apart",
+    update: str = "torch",
 ) -> Computing:
     """Decide how a device computes; nothing is asked of the device itself.
 
@@ -85,6 +88,7 @@ def plan(
     batches of one shape, as CUDA graphs need. ``alone``: one process trains the whole network. ``bf16_units``: the
     hardware multiplies bf16 fast. ``convolutions``, ``fused``: what ``settle_convolutions`` and
     ``settle_fused`` found. ``graph``: the recipe allows it.
+    ``update``: what ``training.fused_update.way`` said, for weights beside masters.
     """
     cuda, bf16 = device.torch.type == "cuda", device.precision == "bf16"
     resident = free_bytes is not None and data_bytes * ROOM <= free_bytes
@@ -100,6 +104,7 @@ def plan(
         convolutions=convolutions,
         graph=cuda and static and alone and graph,
         fused=fused,
+        update=update if bf16 and narrow == "masters" else "torch",
     )
 
 
@@ -113,6 +118,7 @@ def plan_here(
     convolutions: str = "direct",
     graph: bool = True,
     fused: str = "apart",
+    update: str = "torch",
 ) -> Computing:
     """Decide for this machine (``plan``), with its free memory and its units."""
     return plan(
@@ -126,6 +132,7 @@ def plan_here(
         convolutions=convolutions,
         graph=graph,
         fused=fused,
+        update=update,
     )
 
 

@@ -16,6 +16,7 @@ from alexnet.recipe import Recipe
 from alexnet.run import computing
 from alexnet.run.computing import Computing
 from alexnet.run.device import Device
+from alexnet.training import fused_update
 from alexnet.training.captured import Captured, CudaGraph
 from alexnet.training.masters import Masters
 from alexnet.training.parallel import Parallel
@@ -49,6 +50,7 @@ def decide(
         convolutions=convolutions,
         graph=plan.graph,
         fused=computing.settle_fused(model, device, compiled=plan.compile),
+        update=fused_update.way(device.torch, recipe.optim.name),
     )
     found.settle()
     return found
@@ -61,7 +63,9 @@ def placed(source: Source, plan: Computing, device: Device) -> Source | Resident
 
 def masters(plan: Computing, model: AlexNet | Tower) -> Masters | None:
     """Return the bf16 weights beside a model's own, where that was decided."""
-    return Masters(model) if plan.weights == "masters" and isinstance(model, AlexNet) else None
+    if plan.weights != "masters" or not isinstance(model, AlexNet):
+        return None
+    return Masters(model, one_pass=plan.update == fused_update.ONE_PASS)
 
 
 def forward(model: nn.Module, first: int, compiled: str, batch: int) -> Callable[[Tensor], Tensor]:

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from alexnet.errors import CheckpointError
 from alexnet.recipe import Optim
-from alexnet.run.device import fast_bf16
 from alexnet.training.groups import Groups, grouped
+from alexnet.training.muon import Muon
 from alexnet.training.rmsprop import rmsprop
 
 Optimizer = torch.optim.Optimizer
@@ -71,6 +71,8 @@ class KerasAdam(torch.optim.Adam):
             return self._step_by_tensors()
         for group in self.param_groups:
             taken = self._count(group, any(p.grad is not None for p in group["params"]))
+            if not taken:
+                continue  # nothing of it was ever moved
             group["eps"] = group["keras_eps"] / math.sqrt(1 - group["betas"][1] ** taken)
         return super().step(closure)
 
@@ -108,60 +110,6 @@ class KerasAdam(torch.optim.Adam):
                 amsgrad=False,
                 maximize=False,
             )
-
-
-class Muon(Optimizer):
-    """Orthogonalised momentum for hidden kernels (Jordan et al. 2024), Adam for all else.
-
-    A kernel ``(out, in, k, k)`` is read as a matrix ``(out, in*k*k)`` and moved along the nearest
-    semi-orthogonal matrix to its nesterov momentum. Before that it is scaled to the norm of an
-    orthogonal matrix, ``sqrt(out)``: with a batch norm behind it, only its direction matters, and
-    the rate then means the same from the first step to the last.
-    """
-
-    def __init__(self, params: Groups, momentum: float, adam: dict[str, Any]) -> None:
-        super().__init__(params, {"momentum": momentum})
-        self._adam = torch.optim.Adam([g for g in self.param_groups if not g["orthogonal"]], **adam)
-        # One memory and the same groups: Adam's rate is set, its state saved, with the rest.
-        self._adam.state = self.state
-
-    @torch.no_grad()
-    def step(self, closure: object = None) -> None:  # type: ignore[override]
-        """Update every parameter that has a gradient."""
-        for group in self.param_groups:
-            if group["orthogonal"]:
-                for p in (p for p in group["params"] if p.grad is not None):
-                    self._move(p, group["lr"], group["momentum"])
-        self._adam.step()
-
-    def _move(self, p: Tensor, lr: float | Tensor, momentum: float) -> None:
-        assert p.grad is not None
-        memory = _memory(self, p, "momentum").mul_(momentum).add_(p.grad)
-        towards = orthogonalise(p.grad.add(memory, alpha=momentum).flatten(1))
-        p.mul_(math.sqrt(len(p)) / p.norm())
-        towards = towards.reshape(p.shape).to(p.dtype)
-        if isinstance(lr, Tensor):
-            p.addcmul_(towards, lr, value=-1)
-        else:
-            p.add_(towards, alpha=-lr)
-
-
-def orthogonalise(matrix: Tensor, rounds: int = 3) -> Tensor:
-    """Push the singular values of ``(rows, columns)`` towards 1 by a quintic Newton-Schulz iteration.
-
-    Returns bf16 where the hardware multiplies that fast, else float32: without such units torch's
-    bf16 product is a plain loop, a hundred times slower. The coefficients are Jordan's (2024), chosen
-    for the steepest slope at zero, and so are the three rounds.
-    """
-    a, b, c = 3.4445, -4.7750, 2.0315
-    x = matrix.to(torch.bfloat16 if fast_bf16(matrix.device) else torch.float32)
-    x = x / (x.norm() + 1e-7)
-    tall = x.shape[0] > x.shape[1]
-    x = x.T if tall else x
-    for _ in range(rounds):
-        square = x @ x.T
-        x = torch.addmm(x, torch.addmm(square, square, square, beta=b, alpha=c), x, beta=a)
-    return x.T if tall else x
 
 
 def _decayed(params: list[Tensor], decay: float) -> list[Tensor]:

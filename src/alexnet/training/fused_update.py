@@ -1,0 +1,143 @@
+"""An update of large weights on a GPU in one pass: widen the gradient, apply the rule, round to bf16.
+
+With torch a rule reads float32 gradients that a pass before it widened, and a pass after it rounds the
+masters: 12 bytes a weight that travel for nothing, and 2 more of the gradient. Here each large tensor
+is one launch of a Triton kernel (``update_kernels``); the small ones are left to torch, which moves many in
+one launch. Numbers are torch's to float32 rounding: products and
+sums may be contracted, and torch's own multiply some of them in float64. The rule's memory is what torch
+would have made, under the same names, so that either goes on where the other stopped.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from alexnet.training import optim
+from alexnet.training.layout import lying_as
+
+Group = dict[str, Any]
+Pairs = Sequence[
+    tuple[Tensor, Tensor]
+]  # float32 masters with bf16 working weights, whose gradients are there
+
+ONE_PASS = "one pass"
+RULES = ("sgd", "adam", "keras-adam", "keras-sgd", "2012")
+LARGE = 1 << 18  # weights: with fewer, a launch takes longer than the bytes that it saves
+LARGEST = 1 << 31  # an index is of 32 bits
+BLOCK = 1024  # weights that a program moves, four a thread: 16 bytes of float32 at a time
+
+
+def way(device: torch.device, rule: str) -> str:
+    """Say how weights beside masters are to be updated: ``one pass``, or ``torch`` with the reason.
+
+    ``rule``: its name in a recipe. In one pass on CUDA devices, where Triton is installed.
+    """
+    if device.type != "cuda":
+        return "torch"
+    if rule not in RULES:
+        return f"torch (no kernel for {rule})"
+    if importlib.util.find_spec("triton") is None:
+        return "torch (triton is not installed)"
+    return ONE_PASS
+
+
+def suits(weights: Tensor) -> bool:
+    """Say whether a tensor is worth a launch of its own."""
+    return LARGE <= weights.numel() < LARGEST
+
+
+@torch.no_grad()
+def step(rule: torch.optim.Optimizer, group: Group, pairs: Pairs) -> None:
+    """Move tensors of one of a rule's groups by their gradients, and round them.
+
+    Each pair: the float32 weights, and the bf16 ones, of the same shape and memory format, which hold a gradient.
+    Nothing is asked of the device. Raises ``KeyError`` for a rule that has no kernel.
+    """
+    with torch.cuda.device_of(pairs[0][0]):  # type: ignore[no-untyped-call]
+        LAUNCHES[type(rule)](rule, group, pairs)
+
+
+def _sgd(rule: torch.optim.Optimizer, group: Group, pairs: Pairs) -> None:
+    momentum = float(group["momentum"])
+    flags = {"MOMENTUM": momentum != 0, "NESTEROV": bool(group["nesterov"])}
+    for wide, narrow in pairs:
+        # Of zeros: torch's first step leaves the gradient in it, and so does this one.
+        velocity = _memory(rule, wide, "momentum_buffer") if momentum else wide
+        numbers = (momentum, float(group["weight_decay"]))
+        _launch("sgd", group, (wide, narrow, velocity), numbers, flags)
+
+
+def _keras_sgd(rule: torch.optim.Optimizer, group: Group, pairs: Pairs) -> None:
+    flags = {"NESTEROV": bool(group["nesterov"])}
+    numbers = (float(group["momentum"]), float(group["weight_decay"]))
+    for wide, narrow in pairs:
+        tensors = (wide, narrow, _memory(rule, wide, "velocity"))
+        _launch("keras_sgd", group, tensors, numbers, flags)
+
+
+def _adam(rule: torch.optim.Optimizer, group: Group, pairs: Pairs) -> None:
+    keras = isinstance(rule, optim.KerasAdam)
+    eps, decay = float(group["keras_eps" if keras else "eps"]), float(group["weight_decay"])
+    betas = [number for beta in group["betas"] for number in (beta, 1 - beta, math.log(beta))]
+    steps = [_steps(rule, wide) for wide, _ in pairs]
+    torch._foreach_add_(steps, 1)
+    for (wide, narrow), taken in zip(pairs, steps, strict=True):
+        memory = [_memory(rule, wide, key) for key in ("exp_avg", "exp_avg_sq")]
+        _launch(
+            "adam", group, (wide, narrow, *memory), (taken, *betas, eps, decay), {"KERAS": keras}
+        )
+
+
+Launch = Callable[[torch.optim.Optimizer, Group, Pairs], None]
+LAUNCHES: dict[type, Launch] = {
+    torch.optim.SGD: _sgd,
+    torch.optim.Adam: _adam,
+    optim.KerasAdam: _adam,
+    optim.KerasSGD: _keras_sgd,
+}
+
+
+def _launch(
+    name: str,
+    group: Group,
+    tensors: tuple[Tensor, ...],
+    numbers: tuple[float | Tensor, ...],
+    flags: dict[str, bool],
+) -> None:
+    """Launch a kernel over weights, working weights and memory as they lie, all in one order."""
+    from alexnet.training import update_kernels
+
+    wide, narrow, *memory = tensors
+    assert narrow.grad is not None
+    gradient, count = lying_as(narrow.grad, narrow), wide.numel()
+    lr = group["lr"] if isinstance(group["lr"], Tensor) else float(group["lr"])
+    getattr(update_kernels, name)[(-(-count // BLOCK),)](
+        *(wide, gradient, *memory, narrow, count, lr, *numbers),
+        **flags,
+        TENSOR=isinstance(lr, Tensor),
+        BLOCK=BLOCK,
+        num_warps=BLOCK // 128,
+    )
+
+
+def _memory(rule: torch.optim.Optimizer, weights: Tensor, key: str) -> Tensor:
+    state = rule.state[weights]
+    if state.get(key) is None:
+        state[key] = torch.zeros_like(weights, memory_format=torch.preserve_format)
+    memory: Tensor = state[key]
+    return memory
+
+
+def _steps(rule: torch.optim.Optimizer, weights: Tensor) -> Tensor:
+    """Return a tensor's count of steps; first among its memory, as torch's Adam puts it."""
+    state = rule.state[weights]
+    if "step" not in state:
+        state["step"] = torch.zeros((), dtype=torch.float32, device=weights.device)
+    steps: Tensor = state["step"]
+    return steps

@@ -41,6 +41,14 @@ def test_a_gpu_without_room_is_sent_them_from_pinned_memory():
     assert (found.resident, found.copies) == (False, "pinned")
 
 
+def test_the_way_of_updating_is_that_of_weights_beside_masters():
+    assert of("cuda", update="one pass").update == "one pass"
+    assert of("cuda", update="torch (triton is not installed)").update.endswith("installed)")
+    assert of("cuda", "float32", update="one pass").update == "torch"
+    assert of("cuda", alone=False, update="one pass").update == "torch"
+    assert of("cuda").update == "torch"
+
+
 def test_batches_of_several_shapes_are_no_cuda_graph():
     assert not of("cuda", free_bytes=GB, static=False).graph
     assert not of(

@@ -9,20 +9,23 @@ import numpy as np
 import pytest
 import torch
 from interpreted import needs_triton
+from processes import TINY
 from tape import ASKING, Tape
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from alexnet import recipe as recipes
 from alexnet.benchmark.subject import Subject
 from alexnet.models import rows
 from alexnet.models.build import build
 from alexnet.models.table import Network
 from alexnet.recipe import Duration, Group, Optim
-from alexnet.run import computing
+from alexnet.run import computing, log
 from alexnet.run.device import Device
-from alexnet.training import captured, forward, fused_update, groups, optim
+from alexnet.training import captured, forward, fused_update, groups, loop, optim
 from alexnet.training.captured import Captured
 from alexnet.training.masters import Masters
+from alexnet.training.stage import set_up
 
 needs_triton()
 
@@ -233,6 +236,49 @@ def test_what_is_said_of_devices_and_rules(monkeypatch):
     assert fused_update.way(cuda, "muon") == "torch (no kernel for muon)"
     monkeypatch.setattr(fused_update.importlib.util, "find_spec", lambda name: None)
     assert fused_update.way(cuda, "sgd") == "torch (triton is not installed)"
+
+
+@pytest.mark.parametrize("replayed", [True, False])
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+def test_kernels_are_compiled_beforehand_and_nothing_is_moved(rule, replayed, monkeypatch):
+    from alexnet.training import update_kernels
+
+    monkeypatch.setattr(captured, "WARM_UP", STEPS)  # a tape cannot replay the interpreter
+    flags = []
+
+    class Compiled:
+        def __init__(self, kernel):
+            self.kernel = kernel
+
+        def __getitem__(self, grid):
+            def launched(*tensors, **given):
+                flags.append((self.kernel.__name__, *sorted(given.items())))
+                self.kernel[grid](*tensors, **given)
+
+            return launched
+
+    for name in ("sgd", "keras_sgd", "adam"):
+        monkeypatch.setattr(update_kernels, name, Compiled(getattr(update_kernels, name)))
+    trained = Trained(rule, one_pass=True)
+    before = {name: value.clone() for name, value in trained.found.items()}
+    trained.masters.rehearse(trained.rule, replayed=replayed)
+    assert [*trained.found] == [*before]
+    assert all(torch.equal(trained.found[name], value) for name, value in before.items())
+    assert len(trained.rule.state) == 0
+    compiled = {*flags}
+    trained.replayed(Tape()) if replayed else trained.steps(range(2))
+    assert compiled == {*flags}
+
+
+def test_a_run_rehearses_its_update(data_root, monkeypatch):
+    monkeypatch.setattr(computing, "fast_bf16", lambda device: True)
+    asked = []
+    monkeypatch.setattr(Masters, "rehearse", lambda self, rule, *, replayed: asked.append(replayed))
+    keys = TINY | {"train.batch": 2, "train.precision": "bf16"}
+    plan = recipes.override(recipes.load("cifar10-quick"), keys)
+    stage = set_up(plan, Device(CPU, "bf16"), data_root, log.Console(quiet=True))
+    loop.rehearse(stage)
+    assert asked == [False]
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "muon"])

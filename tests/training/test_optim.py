@@ -106,6 +106,18 @@ def test_a_group_whose_time_is_over_stays_as_it_is(name):
     assert moved[6:] == [before.keys() - {"conv1.weight", "conv1.bias"}] * 2
 
 
+def test_a_group_that_never_began_is_no_fault_of_adam():
+    """Epsilon at step 0 would be divided by nought."""
+    model = Small()
+    before = model.fc8.weight.detach().clone()
+    rule = optim.make(model, Optim(name="keras-adam", group=(Group(match="fc8.*", lr_factor=2.0),)))
+    for _ in range(2):
+        model.conv1.weight.grad = torch.ones_like(model.conv1.weight)
+        rule.step()
+    assert torch.equal(model.fc8.weight, before)
+    assert float(rule.state[model.conv1.weight]["step"]) == 2
+
+
 def test_a_group_drops_by_itself_besides_the_schedule():
     """As layers-145 ran: conv1 from .0001 to .00001 at epoch 67, the rest at 79; here 2, 3 and 4."""
     drops = (Duration(2, "epochs"), Duration(3, "epochs"))

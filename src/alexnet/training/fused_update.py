@@ -63,6 +63,20 @@ def step(rule: torch.optim.Optimizer, group: Group, pairs: Pairs) -> None:
         LAUNCHES[type(rule)](rule, group, pairs)
 
 
+def rehearse(rule: torch.optim.Optimizer, device: torch.device, *, replayed: bool) -> None:
+    """Compile what ``step`` will launch, on weights of no network: before a clock runs.
+
+    ``replayed``: rates will be tensors. Rule and groups stay as they are.
+    """
+    for group in rule.param_groups:
+        wide = torch.zeros(BLOCK, device=device)
+        narrow = wide.to(torch.bfloat16)
+        narrow.grad = torch.zeros_like(narrow)
+        rate = torch.zeros((), device=device) if replayed else group["lr"]
+        step(rule, {**group, "lr": rate}, [(wide, narrow)])
+        rule.state.pop(wide, None)
+
+
 def _sgd(rule: torch.optim.Optimizer, group: Group, pairs: Pairs) -> None:
     momentum = float(group["momentum"])
     flags = {"MOMENTUM": momentum != 0, "NESTEROV": bool(group["nesterov"])}

@@ -76,6 +76,11 @@ class Masters:
             _round(self._together)
         rule.zero_grad(set_to_none=True)
 
+    def rehearse(self, rule: torch.optim.Optimizer, *, replayed: bool) -> None:
+        """Compile what ``update`` will need; ``replayed``: in a step whose rates are tensors."""
+        for narrow in [*self._alone.values()][:1]:
+            fused_update.rehearse(rule, narrow.device, replayed=replayed)
+
     def _in_pieces(self, rule: torch.optim.Optimizer) -> bool:
         """A GPU would pay for each piece with a launch, and has no cache of that kind to gain by it."""
         return type(rule) is torch.optim.SGD and self._on_cpu and not self._alone

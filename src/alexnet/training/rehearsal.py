@@ -26,6 +26,8 @@ def seconds(stage: Stage, x: Tensor, labels: Tensor) -> float:
     On a copy of the network; where it is compiled, on itself, so that it is compiled once.
     """
     found = []
+    if stage.masters is not None:
+        stage.masters.rehearse(stage.optimizer, replayed=stage.captured is not None)
     with _compiled(stage) if stage.computing.compile != "no" else _copied(stage) as called:
         for _ in range(3):  # the first maps memory and chooses kernels
             start = time.perf_counter()

@@ -230,12 +230,34 @@ def test_a_gradient_may_be_of_float32():
 
 
 def test_what_is_said_of_devices_and_rules(monkeypatch):
-    cuda = torch.device("cuda")
-    assert fused_update.way(torch.device("cpu"), "sgd") == "torch"
-    assert fused_update.way(cuda, "sgd") == "one pass"
-    assert fused_update.way(cuda, "muon") == "torch (no kernel for muon)"
+    cuda, sgd = torch.device("cuda"), Optim(name="sgd")
+    monkeypatch.setattr(fused_update, "agrees", lambda device, plan: True)
+    assert fused_update.way(CPU, sgd) == "torch"
+    assert fused_update.way(cuda, sgd) == "one pass"
+    assert fused_update.way(cuda, Optim(name="muon")) == "torch (no kernel for muon)"
+    monkeypatch.setattr(fused_update, "agrees", lambda device, plan: False)
+    assert "computes something else" in fused_update.way(cuda, sgd)
+
+    def no_compiler(device, plan):
+        raise RuntimeError("Failed to find C compiler.\nPlease specify one")
+
+    monkeypatch.setattr(fused_update, "agrees", no_compiler)
+    assert fused_update.way(cuda, sgd) == "torch (triton: Failed to find C compiler.)"
     monkeypatch.setattr(fused_update.importlib.util, "find_spec", lambda name: None)
-    assert fused_update.way(cuda, "sgd") == "torch (triton is not installed)"
+    assert fused_update.way(cuda, sgd) == "torch (triton is not installed)"
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+def test_a_kernel_is_tried_before_it_is_used(rule, monkeypatch):
+    plan = Optim(**{"weight_decay": 0.1} | rule)
+    assert fused_update.agrees(CPU, plan)
+    launch = fused_update._launch
+
+    def wrongly(name, group, *others):
+        launch(name, group | {"lr": group["lr"] * 1.001}, *others)
+
+    monkeypatch.setattr(fused_update, "_launch", wrongly)
+    assert not fused_update.agrees(CPU, plan)
 
 
 @pytest.mark.parametrize("replayed", [True, False])
@@ -284,6 +306,7 @@ def test_a_run_rehearses_its_update(data_root, monkeypatch):
 @pytest.mark.parametrize("optimizer", ["adam", "muon"])
 def test_what_was_decided_is_done_and_recorded(monkeypatch, optimizer):
     real = fused_update.way
+    monkeypatch.setattr(fused_update, "agrees", lambda device, plan: True)
     monkeypatch.setattr(fused_update, "way", lambda device, rule: real(torch.device("cuda"), rule))
     monkeypatch.setattr(computing, "fast_bf16", lambda device: True)
     subject = Subject("alexnet-cifar", Device(CPU, "bf16"), batch=2, size=None, optimizer=optimizer)

@@ -57,7 +57,7 @@ class Subject:
             convolutions=how,
             graph=not apart,
             fused=fused,
-            update=fused_update.way(device.torch, optimizer),
+            update=fused_update.way(device.torch, self.rule),
         )
         self.computing.settle()
         self.masters = forward.masters(self.computing, self.model)

@@ -50,7 +50,7 @@ def decide(
         convolutions=convolutions,
         graph=plan.graph,
         fused=computing.settle_fused(model, device, compiled=plan.compile),
-        update=fused_update.way(device.torch, recipe.optim.name),
+        update=fused_update.way(device.torch, recipe.optim),
     )
     found.settle()
     return found

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from alexnet.recipe import Optim
 from alexnet.training import optim
 from alexnet.training.layout import lying_as
 
@@ -33,18 +34,39 @@ LARGEST = 1 << 31  # an index is of 32 bits
 BLOCK = 1024  # weights that a program moves, four a thread: 16 bytes of float32 at a time
 
 
-def way(device: torch.device, rule: str) -> str:
+def way(device: torch.device, plan: Optim) -> str:
     """Say how weights beside masters are to be updated: ``one pass``, or ``torch`` with the reason.
 
-    ``rule``: its name in a recipe. In one pass on CUDA devices, where Triton is installed.
+    In one pass on CUDA devices, where Triton is there and its kernels move weights as torch's rule does.
     """
     if device.type != "cuda":
         return "torch"
-    if rule not in RULES:
-        return f"torch (no kernel for {rule})"
+    if plan.name not in RULES:
+        return f"torch (no kernel for {plan.name})"
     if importlib.util.find_spec("triton") is None:
         return "torch (triton is not installed)"
-    return ONE_PASS
+    try:
+        right = agrees(device, plan)
+    except Exception as error:  # of Triton, a compiler, a linker or a driver: each has its own
+        return f"torch (triton: {str(error).strip().partition(chr(10))[0]})"
+    return ONE_PASS if right else "torch (its kernel computes something else on this device)"
+
+
+@torch.no_grad()
+def agrees(device: torch.device, plan: Optim) -> bool:
+    """Say whether two steps by a rule's kernel are two of torch's, on numbers of about 1."""
+    values = torch.linspace(-1, 1, BLOCK + 100, device=device)
+    ours, theirs = values.clone(), values.clone()
+    narrow = ours.to(torch.bfloat16)
+    group = {"lr": 0.01, "weight_decay": plan.weight_decay}
+    rules = [optim.RULES[plan.name]([group | {"params": [of]}], plan) for of in (ours, theirs)]
+    for angle in (1, 2):
+        narrow.grad = torch.cos(angle * values).to(torch.bfloat16)
+        theirs.grad = narrow.grad.float()
+        step(rules[0], rules[0].param_groups[0], [(ours, narrow)])
+        rules[1].step()
+    near = torch.allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+    return near and torch.equal(narrow, ours.to(torch.bfloat16))
 
 
 def suits(weights: Tensor) -> bool:

@@ -475,7 +475,6 @@ def test_choosing_needs_a_validation_split(needs):
         ({"schedule.name": "drops", "schedule.at": "2 epochs"}, "schedule.at = '2 epochs'"),
         ({"optim.name": "2012", "optim.nesterov": True}, "plain momentum"),
         ({"optim.group": [{"match": "*", "until": "soon"}]}, "optim.group.0.until = 'soon'"),
-        ({"optim.group": [{"match": "*", "falls": True}]}, "falls = true needs until"),
     ],
 )
 def test_what_does_not_go_together(changes, said):

@@ -214,8 +214,6 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _rules_agree(self) -> Recipe:
-        if any(group.falls and not group.until for group in self.optim.group):
-            raise ValueError("optim.group: falls = true needs until, where the rate reaches zero")
         if self.optim.name == "2012" and self.optim.nesterov:
             raise ValueError("the rule of 2012 has plain momentum; leave out optim.nesterov")
         if bool(self.schedule.at) != (self.schedule.name == "drops"):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from alexnet.errors import CheckpointError
+from alexnet.errors import CheckpointError, RecipeError
 from alexnet.recipe import Duration, Group, Optim
 from alexnet.training import groups, optim
 
@@ -295,6 +295,12 @@ def test_a_group_that_falls_leaves_the_schedule_for_a_line_to_its_end():
     line = [0.2 * (1 - step / 10) for step in range(10)] + [0.0, 0.0]
     np.testing.assert_allclose([lr for lr, _ in seen], line, atol=1e-12)
     assert {lr for _, lr in seen} == {0.1}
+
+
+def test_a_fall_without_an_end_is_refused():
+    plan = Optim(group=(Group(match="conv1.*", falls=True),))
+    with pytest.raises(RecipeError, match=r"match = 'conv1\.\*' has falls = true and no until"):
+        optim.make(Small(), plan)
 
 
 def test_decay_falls_on_kernels_alone_and_groups_overrule():

@@ -23,7 +23,7 @@ def grouped(model: nn.Module, optim: Optim) -> Groups:
     Each group carries ``peak_lr`` (what the schedule's factor multiplies), ``weight_decay``, ``until``
     (when it is frozen, or None), ``falls`` (whether its rate goes straight to zero by then) and
     ``drops`` (when its rate falls besides the schedule). Raises ``RecipeError`` for a pattern that fits
-    nothing.
+    nothing and for a fall without an end.
     """
     names = [name for name, _ in model.named_parameters()]
     for group in optim.group:
@@ -31,6 +31,11 @@ def grouped(model: nn.Module, optim: Optim) -> Groups:
             raise RecipeError(
                 f"optim.group match = {group.match!r} fits none of the network's tensors; "
                 f"they are {', '.join(names)}"
+            )
+        if group.falls and not group.until:
+            raise RecipeError(
+                f"optim.group match = {group.match!r} has falls = true and no until, where its rate would "
+                "reach zero; set e.g. until = '3 epochs'"
             )
     found: dict[Kind, Groups] = {}
     *_, (head, _) = model.named_children()

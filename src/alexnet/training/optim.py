@@ -146,18 +146,6 @@ class Muon(Optimizer):
             p.add_(towards, alpha=-lr)
 
 
-class MuonSGD(Muon):
-    """Muon with SGD for all else, its momentum ``aux_momentum`` nesterov's (airbench94_muon.py)."""
-
-    def __init__(self, params: Groups, momentum: float, aux_momentum: float) -> None:
-        own = [p if p["orthogonal"] else {**p, "momentum": aux_momentum} for p in params]
-        super().__init__(own, momentum, {"fused": True})
-        rest = [group for group in self.param_groups if not group["orthogonal"]]
-        sgd = torch.optim.SGD(rest, momentum=aux_momentum, nesterov=aux_momentum > 0, fused=True)
-        sgd.state = self.state
-        self._adam = sgd  # type: ignore[assignment]
-
-
 def orthogonalise(matrix: Tensor, rounds: int = 3) -> Tensor:
     """Push the singular values of ``(rows, columns)`` towards 1 by a quintic Newton-Schulz iteration.
 
@@ -188,6 +176,18 @@ def _memory(optimizer: Optimizer, parameter: Tensor, key: str) -> Tensor:
         state[key] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
     memory: Tensor = state[key]
     return memory
+
+
+class MuonSGD(Muon):
+    """Muon with SGD for all else, its momentum ``aux_momentum`` nesterov's (airbench94_muon.py)."""
+
+    def __init__(self, params: Groups, momentum: float, aux_momentum: float) -> None:
+        own = [p if p["orthogonal"] else {**p, "momentum": aux_momentum} for p in params]
+        super().__init__(own, momentum, {"fused": True})
+        rest = [group for group in self.param_groups if not group["orthogonal"]]
+        sgd = torch.optim.SGD(rest, momentum=aux_momentum, nesterov=aux_momentum > 0, fused=True)
+        sgd.state = self.state
+        self._adam = sgd  # type: ignore[assignment]
 
 
 def _sgd(params: Groups, optim: Optim) -> Optimizer:

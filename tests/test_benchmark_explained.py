@@ -58,6 +58,15 @@ def test_a_norm_passes_eight_times_and_a_relu_five():
     """Norm: x, x, y forward; dy, x, dy, x, dx backward. ReLU: x, y; dy, y, dx."""
     assert counted(rows.BatchNorm("n"), (6, 5, 5), batch=3).bytes == 3 * 150 * 8 * 4
     assert counted(rows.ReLU("r"), (6, 5, 5), batch=3, width=2).bytes == 3 * 150 * 5 * 2
+    assert counted(rows.GELU("g"), (6, 5, 5), batch=3, width=2).bytes == 3 * 150 * 5 * 2
+
+
+def test_filters_that_are_not_learned_multiply_once_though_their_bias_is():
+    """4 filters of 2x2 over 3 maps at 4x4 places, two operations each; three times where they learn."""
+    fixed = rows.Conv("c", channels=4, kernel=2, whitening=True)
+    operations = 2 * (4 * 3 * 4) * 16
+    assert counted(fixed, (3, 5, 5)).flops == operations
+    assert counted(replace(fixed, whitening=False), (3, 5, 5)).flops == 3 * operations
 
 
 def test_a_pool_writes_values_and_their_places():

@@ -25,6 +25,16 @@ def counts(drawing: str) -> int:
     return sum(int(n.replace(",", "")) for n in re.findall(r"([\d,]+) params", drawing))
 
 
+def test_a_gelu_is_named_where_a_relu_would_be():
+    network = zoo.network("cifar-eight-gelu")
+    assert blocks(network)[0].after == ("GELU",)
+    assert blocks(network)[1].after == ("max pool 2x2 / 2", "batch norm", "GELU")
+    text = show("cifar-eight-gelu").text
+    assert "conv1 (Conv2D, GELU)" in text
+    assert "norm7 (BatchNormalization, GELU)" in text
+    assert "gelu1" not in text
+
+
 @pytest.mark.parametrize("name", zoo.NETWORKS)
 def test_every_network_fits_a_terminal_and_its_boxes_add_up(name):
     network = zoo.network(name)

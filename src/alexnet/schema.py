@@ -101,6 +101,7 @@ class Group(Section):
     lr_factor: NotNegative = 1.0
     weight_decay: NotNegative | None = None  # None: the section's, for kernels; none for the rest
     until: ADuration | None = None  # from then on these tensors stay as they are; None: never
+    falls: bool = False  # in a straight line to zero at ``until``, in place of the schedule
     drops: tuple[ADuration, ...] = ()  # their rate is multiplied by schedule.factor then, besides
 
 
@@ -124,7 +125,9 @@ class Optim(Section):
     rho: Probability = 0.9  # rmsprop: what is kept of the mean square, which it has for momentum
     centered: bool = False  # rmsprop: divide by the deviation of the gradient, not by its size
     weight_decay: NotNegative = 0.0
-    aux_lr: NotNegative = 0.01  # muon: the rate of Adam, for what is not a hidden kernel
+    aux: Literal["adam", "sgd"] = "adam"  # muon: the rule for what is not a hidden kernel
+    aux_lr: NotNegative = 0.01  # muon: that rule's rate
+    aux_momentum: Probability = 0.85  # muon with aux = "sgd": nesterov, as Muon's own
     group: tuple[Group, ...] = ()  # the first whose ``match`` fits a tensor's name rules it
 
 

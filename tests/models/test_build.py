@@ -88,6 +88,51 @@ def test_initialisations_have_their_deviation(init, deviation, bias):
     assert layer.bias.std().item() == pytest.approx(bias, rel=0.25)
 
 
+@pytest.mark.parametrize("inputs", [24, 64, 96])
+def test_the_first_filters_pass_their_inputs_on(inputs):
+    """The written-out rule: filter i of the first ``inputs`` is 1 at the centre of map i, else 0."""
+    net = nn.Sequential()
+    net.add_module("conv2", layer := nn.Conv2d(inputs, 64, 3, padding=1, bias=False))
+    initialise(net, "dirac", torch.Generator().manual_seed(0))
+    for i in range(min(inputs, 64)):
+        expected = torch.zeros(inputs, 3, 3)
+        expected[i, 1, 1] = 1
+        assert torch.equal(layer.weight[i], expected)
+    x = torch.randn(2, inputs, 5, 5)
+    torch.testing.assert_close(layer(x)[:, : min(inputs, 64)], x[:, :64])
+    bound = 1 / math.sqrt(9 * inputs)
+    rest = layer.weight[inputs:]
+    assert inputs >= 64 or 0.9 * bound < rest.abs().max() <= bound
+
+
+def test_a_head_beside_identities_starts_as_one_of_deviation_1_whose_logits_are_divided():
+    net = nn.Sequential()
+    net.add_module("fc8", layer := nn.Linear(256, 10, bias=False))
+    initialise(net, "dirac", torch.Generator().manual_seed(0))
+    assert (256 * layer.weight).std().item() == pytest.approx(1.0)
+
+
+def test_a_whitening_layer_learns_its_bias_alone():
+    """Its gradient is the sum over places of what flows back, as autograd has it of a plain layer."""
+    model = build(zoo.network("cifar-eight-gelu")).train()
+    assert [n for n, p in model.conv1.named_parameters() if p.requires_grad] == ["bias"]
+    assert model.conv1.bias.abs().max() <= 1 / math.sqrt(12)  # torch's own start
+    seen = []
+    model.conv1.register_full_backward_hook(lambda layer, given, left: seen.append(left[0]))
+    x = torch.randn(4, 3, 32, 32, requires_grad=True)
+    model(x).square().sum().backward()
+    assert model.conv1.weight.grad is None
+    torch.testing.assert_close(model.conv1.bias.grad, seen[0].sum((0, 2, 3)), rtol=1e-4, atol=1e-6)
+
+
+def test_gelu_is_x_times_the_normal_distribution():
+    model = build(zoo.network("cifar-eight-gelu")).eval()
+    found = model.activations(torch.randn(1, 3, 32, 32), ["conv1", "gelu1"])
+    x = found["conv1"].double()
+    expected = x * (1 + torch.erf(x / math.sqrt(2))) / 2
+    torch.testing.assert_close(found["gelu1"].double(), expected, atol=1e-6, rtol=1e-5)
+
+
 def test_unknown_initialisation_is_refused():
     with pytest.raises(UnknownName, match="unknown initialisation 'glorot'; known: 2012"):
         initialise(nn.Linear(2, 2), "glorot", torch.Generator())

@@ -23,6 +23,7 @@ CASES = [
     ("owt", 63),
     ("keras-lab", 67),
     ("alexnet-bn", 64),
+    ("cifar-eight-gelu", 32),
 ]
 
 

@@ -194,6 +194,16 @@ SMALL = {
         rows.LRN("norm1", size=5, alpha=1e-2, k=2.0, towers=2),
         rows.MaxPool("pool1", kernel=3, stride=2),
     ),
+    "as cifar-eight-gelu": (
+        rows.Conv("conv1", channels=24, kernel=2, whitening=True),
+        rows.GELU("gelu1"),
+        rows.Conv("conv2", channels=8, kernel=3, padding=1, bias=False),
+        rows.MaxPool("pool2", kernel=2, stride=2),
+        rows.BatchNorm("norm2", momentum=0.4, scale=False),
+        rows.GELU("gelu2"),
+        rows.Conv("conv3", channels=8, kernel=3, padding=1, bias=False),
+        rows.MaxPool("pool3", kernel=7, stride=7),
+    ),
     "as cifar-eight": (
         rows.Conv("conv1", channels=16, kernel=2, bias=False, whitening=True),
         rows.ReLU("relu1"),

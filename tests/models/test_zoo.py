@@ -23,12 +23,15 @@ EXPECTED = {
     "alexnet-2012-source": (60_965_224, 0, 724_406_816),
     "alexnet-bn": None,
     "alexnet-cifar": None,
+    "alexnet-cifar-wide": None,
+    "alexnet-cifar-wide-global": None,
     "alexnet-small": (1_327_784, 0, 33_235_296),
     "alexnet-small-no-lrn": (1_327_784, 0, 33_235_296),
     "alexnet-small-pool2": (1_327_784, 0, 33_235_296),
     "bvlc-alexnet": (60_965_224, 0, 724_406_816),
     "caffenet": (60_965_224, 0, 724_406_816),
     "cifar-eight": None,
+    "cifar-eight-gelu": None,
     "cuda-convnet-11pct": (2_112_970, 0, 19_512_576),
     "cuda-convnet-13pct": (1_116_490, 0, 18_517_248),
     "cuda-convnet-18pct": (89_578, 0, 12_298_240),
@@ -57,6 +60,9 @@ SIDES = {
     ("alexnet-2012-source", 132): [32, 16, 16, 8, 8, 8, 8, 4],
     ("keras-bn5", 128): [30, 14, 14, 6, 6, 6, 6, 2],
     ("cifar-eight", 32): [31, 31, 15, 15, 15, 7, 7, 7, 3, 3, 1],
+    ("cifar-eight-gelu", 32): [31, 31, 15, 15, 15, 7, 7, 7, 3, 3, 1],
+    ("alexnet-cifar-wide", 32): [32, 32, 15, 15, 15, 7, 7, 3],
+    ("alexnet-cifar-wide-global", 32): [32, 32, 15, 15, 15, 7, 7, 1],
     ("cuda-convnet-80sec", 32): [32, 16, 16, 8, 8, 4],
     ("cuda-convnet-13pct", 24): [24, 12, 12, 6, 6, 6],
     ("alexnet-bn", 160): [80, 39, 39, 19, 19, 19, 19, 9],
@@ -178,7 +184,33 @@ def test_cifar_eight_by_hand():
     assert len(learned) == 8
 
 
-@pytest.mark.parametrize("name", ["alexnet-cifar", "alexnet-bn"])
+def test_cifar_eight_gelu_by_hand():
+    """As above from 24 first filters, whose biases are learned: the program's 1,971,352 values."""
+    kernels = [a * b * 9 for a, b in pairwise([24, 64, 64, 256, 256, 256, 256])]
+    work = [k * s * s for k, s in zip(kernels, [31, 15, 15, 7, 7, 3], strict=True)]
+    first = 24 * 12 * 31 * 31
+    total = table.totals(table.trace(zoo.network("cifar-eight-gelu")))
+    assert total.multiply_adds == first + sum(work) + 2560
+    assert total.training_multiply_adds == first + 3 * (sum(work) + 2560)
+    assert total.trainable == 24 + sum(kernels) + 2560 + 2 * (64 + 256 + 256)
+    assert total.buffers == 24 * 12 + 3 * 2 * (64 + 256 + 256)
+
+
+@pytest.mark.parametrize(
+    ("name", "side"), [("alexnet-cifar-wide", 3), ("alexnet-cifar-wide-global", 1)]
+)
+def test_alexnet_cifar_wide_by_hand(name, side):
+    """Filters over the patch of what they read, at every place; the dense layers see 512 maps."""
+    work = [64_512 * 2048, 1_179_648 * 225, 2_359_296 * 225, 2_359_296 * 49]
+    matrices = 512 * side**2 * 1024 + 1024 * 512 + 512 * 10
+    norms = 256 + 512 + 512 + 512 + 1024 + 512
+    total = table.totals(table.trace(zoo.network(name)))
+    assert total.multiply_adds == 56 * 27 * 1024 + sum(work) + matrices < 1.3e9
+    assert total.trainable == 56 + 129_024 + 1_179_648 + 2 * 2_359_296 + matrices + norms
+    assert total.buffers == 56 * 27 + 3 * norms
+
+
+@pytest.mark.parametrize("name", ["alexnet-cifar", "alexnet-bn", "alexnet-cifar-wide"])
 def test_it_keeps_the_shape_of_alexnet(name):
     rows = zoo.network(name).rows
     assert sum(isinstance(r, Conv) for r in rows) == 5

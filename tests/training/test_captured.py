@@ -89,6 +89,7 @@ RULES = [
     {"name": "keras-sgd", "momentum": 0.9, "nesterov": True},
     {"name": "2012", "momentum": 0.9},
     {"name": "muon", "momentum": 0.6, "aux_lr": 0.01},
+    {"name": "muon", "momentum": 0.6, "aux": "sgd", "aux_lr": 0.01} | HALFWAY,
     {"name": "rmsprop"},
 ]
 

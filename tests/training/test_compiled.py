@@ -16,7 +16,7 @@ from alexnet.training import forward, loop
 from alexnet.training.stage import set_up
 
 CPU = Device(torch.device("cpu"), "float32")
-PIECES = {"alexnet-cifar": 32, "cifar-eight": 32, "keras-lab": 67}
+PIECES = {"alexnet-cifar": 32, "cifar-eight": 32, "cifar-eight-gelu": 32, "keras-lab": 67}
 
 
 @pytest.fixture

@@ -55,9 +55,12 @@ def plan(**keys):
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
-@pytest.mark.parametrize("name", sorted(optim.RULES))
-def test_what_a_rule_remembers_is_known_before_its_first_step(name, momentum):
-    rule = Optim(name=name, lr=0.01, momentum=momentum, centered=True)
+@pytest.mark.parametrize(
+    ("name", "aux"), [*((name, "adam") for name in sorted(optim.RULES)), ("muon", "sgd")]
+)
+def test_what_a_rule_remembers_is_known_before_its_first_step(name, aux, momentum):
+    keys = {"aux": aux, "aux_momentum": momentum}
+    rule = Optim(name=name, lr=0.01, momentum=momentum, centered=True, **keys)
     model = build(zoo.network("alexnet-cifar"))
     optimizer = optim.make(model, rule)
     for p in model.parameters():

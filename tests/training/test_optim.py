@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from alexnet.errors import CheckpointError
+from alexnet.errors import CheckpointError, RecipeError
 from alexnet.recipe import Duration, Group, Optim
 from alexnet.training import groups, muon, optim
 
@@ -271,6 +271,50 @@ def test_muon_gives_the_rest_to_adam_at_its_own_rate():
     torch.testing.assert_close(model.norm1.bias, twin.norm1.bias)
 
 
+@pytest.mark.parametrize("momentum", [0.0, 0.7])
+def test_muon_gives_the_rest_to_sgd_at_its_own_rate_and_momentum(momentum):
+    """Nesterov's ``v = m*v + g; w -= lr*(g + m*v)`` (without momentum, ``w -= lr*g``), in NumPy."""
+    model, aux = Small(), {"aux": "sgd", "aux_lr": 0.02, "aux_momentum": momentum}
+    bare, both = Small(), Optim(name="muon", lr=0.1, momentum=0.6)
+    bare.load_state_dict(model.state_dict())
+    rule, alone = optim.make(model, both.model_copy(update=aux)), optim.make(bare, both)
+    w, v = model.norm1.bias.detach().double().numpy().copy(), np.zeros(4)
+    for _ in range(3):
+        for ours, theirs in zip(model.parameters(), bare.parameters(), strict=True):
+            ours.grad = torch.randn_like(ours)
+            theirs.grad = ours.grad.clone()
+        g = model.norm1.bias.grad.double().numpy()
+        v = momentum * v + g
+        w = w - 0.01 * (g + momentum * v)
+        for each in (rule, alone):
+            groups.set_rate(each, 0.5)
+            each.step()
+    np.testing.assert_allclose(model.norm1.bias.detach().numpy(), w, rtol=1e-5, atol=1e-6)
+    assert torch.equal(model.conv1.weight, bare.conv1.weight)  # Muon's part is Muon's
+    kept = {key.rpartition("/")[2] for key in optim.memory_of(rule, model)}
+    assert kept == ({"momentum", "momentum_buffer"} if momentum else {"momentum"})
+
+
+def test_a_group_that_falls_leaves_the_schedule_for_a_line_to_its_end():
+    plan = Optim(lr=0.2, group=(Group(match="conv1.*", until=Duration(2, "epochs"), falls=True),))
+    rule = optim.make(Small(), plan)
+    own, rest = sorted(rule.param_groups, key=lambda g: not g["falls"])[:2]
+    seen = []
+    for step in range(12):
+        groups.set_rate(rule, 0.5)
+        groups.drop(rule, step, 0.1, steps_per_epoch=5, batch=4)
+        seen.append((own["lr"], rest["lr"]))
+    line = [0.2 * (1 - step / 10) for step in range(10)] + [0.0, 0.0]
+    np.testing.assert_allclose([lr for lr, _ in seen], line, atol=1e-12)
+    assert {lr for _, lr in seen} == {0.1}
+
+
+def test_a_fall_without_an_end_is_refused():
+    plan = Optim(group=(Group(match="conv1.*", falls=True),))
+    with pytest.raises(RecipeError, match=r"match = 'conv1\.\*' has falls = true and no until"):
+        optim.make(Small(), plan)
+
+
 def test_decay_falls_on_kernels_alone_and_groups_overrule():
     plan = Optim(
         name="keras-sgd",
@@ -303,14 +347,16 @@ def test_what_is_not_trained_is_in_no_group():
     assert len(members) == 5
 
 
-@pytest.mark.parametrize("name", sorted(optim.RULES))
-def test_memory_saved_and_restored_goes_on_to_the_same_bits(name):
+@pytest.mark.parametrize(
+    ("name", "aux"), [*((name, "adam") for name in sorted(optim.RULES)), ("muon", "sgd")]
+)
+def test_memory_saved_and_restored_goes_on_to_the_same_bits(name, aux):
     def step(model, rule, draw):
         for p in model.parameters():
             p.grad = torch.randn(p.shape, generator=draw)
         rule.step()
 
-    plan = Optim(name=name, lr=0.01)
+    plan = Optim(name=name, lr=0.01, aux=aux)
     torch.manual_seed(0)
     model = Small()
     rule = optim.make(model, plan)

@@ -71,7 +71,14 @@ RMSPROP = {
     "augment.mixup": 0.4,
     "checkpoint.every": "3 steps",
 }
+EIGHT = {  # the update of cifar10-94: SGD beside Muon, and a tensor that is left alone in the end
+    "optim.aux": "sgd",
+    "optim.aux_lr": 1.0,
+    "optim.group": [{"match": "norm1.bias", "until": "5 steps", "falls": True}],
+    "checkpoint.every": "3 steps",
+}
 PLANS = {"muon": MUON, "adam": ADAM, "bf16": BF16, "measured": MEASURED, "rmsprop": RMSPROP}
+PLANS["eight"] = EIGHT
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +119,8 @@ STEP, SAVE = "training.loop.train_step", "run.checkpoint."
         pytest.param("measured", dies(STEP, 2), id="measured, before any checkpoint"),
         pytest.param("measured", dies(STEP, 6), id="measured, inside an epoch"),
         pytest.param("rmsprop", dies(STEP, 6), id="rmsprop, inside an epoch"),
+        pytest.param("eight", dies(STEP, 5), id="eight, before a group's end"),
+        pytest.param("eight", dies(STEP, 8), id="eight, behind a group's end"),
     ],
 )
 def test_killed_and_resumed_is_never_killed(tmp_path, data_root, unbroken, plan, death):

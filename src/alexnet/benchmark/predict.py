@@ -37,6 +37,7 @@ KINDS = {  # of work, by the kind of row
     "LRN": "norm",
     "MapNorm": "norm",
     "ReLU": "ReLU",
+    "GELU": "GELU",
     "MaxPooling2D": "pool",
     "AveragePooling2D": "pool",
     "AdaptiveAveragePooling2D": "pool",
@@ -150,7 +151,7 @@ def predict(
 
 def cost(step: Traced, batch: int, width: int) -> Cost:
     """Count a row's operations and bytes for ``batch`` pictures whose values have ``width`` bytes."""
-    flops = 2.0 * batch * step.multiply_adds * (3 if step.parameters else 1)
+    flops = 2.0 * batch * step.multiply_adds * step.passes
     enter, leave, other = _PASSES.get(type(step.row), _once)(step.row)
     values = enter * math.prod(step.inputs) + leave * math.prod(step.outputs)
     moved = batch * (values * width + other * math.prod(step.outputs))
@@ -193,6 +194,7 @@ _PASSES: dict[type[rows.Row], Callable[[rows.Row], Passes]] = {
     rows.Dense: lambda row: (3.0, 3.0, 0.0),
     rows.BatchNorm: lambda row: (0.0, NORM, 0.0),
     rows.ReLU: lambda row: (0.0, RELU, 0.0),
+    rows.GELU: lambda row: (0.0, RELU, 0.0),  # not in place, but as often read and written
     # Forward: what enters is read, a maximum and its place written; backward the same way round.
     rows.MaxPool: lambda row: (2.0, 2.0, 2.0 * INDEX),
     rows.AvgPool: lambda row: (2.0, 2.0, 0.0),

@@ -129,7 +129,9 @@ def _conv(row: Row, shape: Shape) -> nn.Module:
     assert isinstance(row, rows.Conv)
     sizes = (shape[0], row.channels, row.kernel, row.stride, row.padding)
     if row.groups == 1 and not row.ceil:
-        return Conv2d(*sizes, bias=row.bias).requires_grad_(not row.whitening)
+        whole = Conv2d(*sizes, bias=row.bias)
+        whole.weight.requires_grad_(not row.whitening)
+        return whole
     layer = PaperConv2d(*sizes, groups=row.groups, bias=row.bias)
     covered = (row.out(shape)[1] - 1) * row.stride + row.kernel
     layer.overhang = max(0, covered - shape[1] - 2 * row.padding) if row.ceil else 0
@@ -198,6 +200,7 @@ LAYERS: dict[type[Row], Callable[[Row, Shape], nn.Module]] = {
     rows.LRN: _lrn,
     rows.MapNorm: _map_norm,
     rows.ReLU: lambda row, shape: nn.ReLU(inplace=True),
+    rows.GELU: lambda row, shape: nn.GELU(),
     rows.Flatten: lambda row, shape: nn.Flatten(),
     rows.Dense: _dense,
     rows.Dropout: _dropout,

@@ -18,6 +18,7 @@ READS_INPUT = (
     rows.BatchNorm,
     rows.LRN,
     rows.MapNorm,
+    rows.GELU,
     rows.Dense,
 )
 

@@ -71,6 +71,20 @@ def _he(row: str, weight: Tensor, bias: Tensor | None, generator: torch.Generato
         bias.zero_()
 
 
+def _dirac(row: str, weight: Tensor, bias: Tensor | None, generator: torch.Generator) -> None:
+    """torch's default, but the first of a convolution's filters pass its inputs on unchanged.
+
+    As many as it has inputs, of one tower. A dense kernel is scaled to a deviation of ``1 / inputs``:
+    what airbench's head does, whose weights of deviation 1 give logits that are divided by ``inputs``
+    (Jordan 2024, section 3.3; airbench94_muon.py). Rates of that head are ``inputs**2`` times ours.
+    """
+    _torch(row, weight, bias, generator)
+    if weight.ndim == 4:
+        nn.init.dirac_(weight[: weight.shape[1]])
+    else:
+        weight.div_(weight.std() * weight.shape[1])
+
+
 def _gaussian(deviations: Mapping[str, float], bias_value: float) -> Rule:
     """N(0, .01) but for the rows in ``deviations``; some biases start above zero.
 
@@ -97,6 +111,7 @@ INITIALISATIONS: dict[str, Rule] = {
     "caffenet": _gaussian(_HIDDEN, 1.0),  # bvlc_reference_caffenet/train_val.prototxt
     "cuda-convnet": _gaussian(_LOCAL, 0.0),  # example-layers/*.cfg, initW
     "cuda-convnet-80sec": _gaussian({"conv1": 1e-4, "fc64": 0.1, "fc10": 0.1}, 0.0),
+    "dirac": _dirac,
     "he": _he,
     "keras": _keras,
     "paper": _gaussian({}, 1.0),  # paper, section 5

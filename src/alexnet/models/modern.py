@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from alexnet.models.rows import (
+    GELU,
     AdaptiveAvgPool,
     BatchNorm,
     Conv,
@@ -22,6 +23,10 @@ SQUARE = 3  # side of the map that the dense layers see, whatever the picture's
 DENSE = (512, 512)
 DROPOUT = 0.3
 EIGHT = (64, 256, 256)  # filters of the three pairs of convolutions of cifar-eight
+WIDE = (56, 256, 512, 512, 512)  # filters of conv1 to conv5 of alexnet-cifar-wide
+WIDE_DENSE = (1024, 512)
+WIDE_DROPOUT = 0.1
+ACTIVATIONS: dict[str, type[ReLU | GELU]] = {"relu": ReLU, "gelu": GELU}
 
 
 def alexnet_bn() -> Network:
@@ -98,15 +103,89 @@ def cifar_eight() -> Network:
     )
 
 
-def _pair(n: int, width: int) -> tuple[Row, ...]:
-    return (
-        Conv(f"conv{n}", channels=width, kernel=3, padding=1, bias=False),
-        MaxPool(f"pool{n}", kernel=2, stride=2),
-        *_normed(n),
-        Conv(f"conv{n + 1}", channels=width, kernel=3, padding=1, bias=False),
-        *_normed(n + 1),
+def cifar_eight_gelu() -> Network:
+    """Build ``cifar-eight`` as published: GELU, 24 whitening filters with a learned bias, identities.
+
+    The program divides its logits by 256; here the head starts 256 times as small (``init.py``).
+    """
+    rows = (
+        Conv("conv1", channels=24, kernel=2, whitening=True),
+        GELU("gelu1"),
+        *(row for n, width in enumerate(EIGHT) for row in _pair(2 * n + 2, width, "gelu")),
+        MaxPool("pool8", kernel=3, stride=3),
+        Flatten("flatten"),
+        Dense("fc8", units=10, bias=False),
+    )
+    return Network(
+        name="cifar-eight-gelu",
+        rows=rows,
+        size=32,
+        init="dirac",
+        summary="seven convolutions and one dense layer for 32x32, as the speed records have them",
+        source="Jordan 2024, arXiv 2404.00498, and airbench94_muon.py",
     )
 
 
-def _normed(n: int) -> tuple[Row, ...]:
-    return (BatchNorm(f"norm{n}", momentum=0.4, scale=False), ReLU(f"relu{n}"))
+def _pair(n: int, width: int, activation: str = "relu") -> tuple[Row, ...]:
+    return (
+        Conv(f"conv{n}", channels=width, kernel=3, padding=1, bias=False),
+        MaxPool(f"pool{n}", kernel=2, stride=2),
+        *_normed(n, activation),
+        Conv(f"conv{n + 1}", channels=width, kernel=3, padding=1, bias=False),
+        *_normed(n + 1, activation),
+    )
+
+
+def _normed(n: int, activation: str) -> tuple[Row, ...]:
+    # A short run needs running statistics that follow quickly.
+    return BatchNorm(f"norm{n}", momentum=0.4, scale=False), ACTIVATIONS[activation](
+        f"{activation}{n}"
+    )
+
+
+def alexnet_cifar_wide() -> Network:
+    """Build AlexNet's shape for 32x32 with the most that one large GPU does in a minute or two.
+
+    Whitening filters with a learned bias, all 54 that a 3x3 patch has and two random ones; then four
+    convolutions wide enough that the dense layers see 512 maps. The first two share a resolution:
+    of 32 pixels there are few to pool away.
+    """
+    return _wide("alexnet-cifar-wide", MaxPool("pool5", kernel=3, stride=2), "overlapping pools")
+
+
+def alexnet_cifar_wide_global() -> Network:
+    """Build the same with the maximum over each whole map before the dense layers."""
+    pool = MaxPool("pool5", kernel=7, stride=7)
+    return _wide("alexnet-cifar-wide-global", pool, "a global last pool")
+
+
+def _wide(name: str, last: MaxPool, told: str) -> Network:
+    rows = (
+        Conv("conv1", channels=WIDE[0], kernel=3, padding=1, whitening=True),
+        GELU("gelu1"),
+        *(row for n, width in enumerate(WIDE[1:], start=2) for row in _wide_block(n, width, last)),
+        Flatten("flatten"),
+        *(row for n, units in enumerate(WIDE_DENSE, start=6) for row in _wide_dense(n, units)),
+        Dense("fc8", units=10, bias=False),
+    )
+    summary = f"five wide convolutions and three dense layers for 32x32, {told}"
+    return Network(name, rows, 32, "dirac", summary, "this package; pieces after Jordan (2024)")
+
+
+def _wide_block(n: int, width: int, last: MaxPool) -> tuple[Row, ...]:
+    conv = Conv(f"conv{n}", channels=width, kernel=3, padding=1, bias=False)
+    pools = {
+        2: MaxPool("pool2", kernel=3, stride=2),
+        4: MaxPool("pool4", kernel=3, stride=2),
+        5: last,
+    }
+    return (conv, *((pools[n],) if n in pools else ()), *_wide_normed(n))
+
+
+def _wide_dense(n: int, units: int) -> tuple[Row, ...]:
+    dense = Dense(f"fc{n}", units=units, bias=False)
+    return (dense, *_wide_normed(n), Dropout(f"drop{n}", p=WIDE_DROPOUT))
+
+
+def _wide_normed(n: int) -> tuple[Row, ...]:
+    return BatchNorm(f"norm{n}", scale=False), GELU(f"gelu{n}")

@@ -94,7 +94,7 @@ class Conv(Window):
 
     ``groups`` = 2 is the two towers of 2012: each half of the filters sees one half of the maps.
     ``whitening``: the filters are not learned but computed once from the training pictures, so that
-    what leaves is decorrelated and of equal variance (``build.whiten``).
+    what leaves is decorrelated and of equal variance (``build.whiten``); a bias is learned all the same.
     """
 
     channels: int = field(kw_only=True)
@@ -113,11 +113,12 @@ class Conv(Window):
 
     def parameters(self, shape: Shape) -> int:
         """Return filters x (input maps / groups) x kernel^2, and a bias for each filter."""
-        return 0 if self.whitening else self._weights(shape) + self.channels * self.bias
+        filters = 0 if self.whitening else self._weights(shape)
+        return filters + self.channels * self.bias
 
     def buffers(self, shape: Shape) -> int:
         """Return the filters that are not learned."""
-        return self._weights(shape) + self.channels * self.bias if self.whitening else 0
+        return self._weights(shape) if self.whitening else 0
 
     def multiply_adds(self, shape: Shape) -> int:
         """Return weights x output positions."""
@@ -245,6 +246,12 @@ class ReLU(Row):
     """``max(x, 0)`` (paper, section 3.1)."""
 
     kind = "ReLU"
+
+
+class GELU(Row):
+    """``x`` times the probability that a standard normal value is below it (Hendrycks & Gimpel 2016)."""
+
+    kind = "GELU"
 
 
 class Flatten(Row):

@@ -21,7 +21,7 @@ from alexnet.models.table import Network, Traced, trace
 Exchange = Literal["", "share", "copy", "border"]
 
 # Each channel for itself: the same on half of the channels.
-_APART = {"ReLU", "MaxPooling2D", "AveragePooling2D", "AdaptiveAveragePooling2D", "MapNorm"}
+_APART = {"ReLU", "GELU", "MaxPooling2D", "AveragePooling2D", "AdaptiveAveragePooling2D", "MapNorm"}
 _APART |= {"Flatten", "BatchNormalization"}
 
 

@@ -90,6 +90,12 @@ class Traced:
     reads: tuple[str, ...]  # the rows whose outputs enter, as ``wiring.sources`` names them
     beside: tuple[Shape, ...]  # of a sum: the shapes that enter besides ``inputs``
 
+    @property
+    def passes(self) -> int:
+        """Return how often training multiplies by the row's kernel: three times, once by a fixed one."""
+        fixed = isinstance(self.row, Conv) and self.row.whitening
+        return 3 if self.parameters and not fixed else 1
+
 
 def trace(network: Network, size: int | None = None) -> list[Traced]:
     """Walk the table for a square picture of side ``size`` (default: the network's own).
@@ -216,5 +222,5 @@ def totals(steps: list[Traced]) -> Totals:
         sum(s.parameters for s in steps),
         sum(s.buffers for s in steps),
         sum(s.multiply_adds for s in steps),
-        sum(s.multiply_adds * (3 if s.parameters else 1) for s in steps),
+        sum(s.multiply_adds * s.passes for s in steps),
     )

@@ -89,6 +89,5 @@ def training_multiply_adds(steps: Iterable[Traced], frozen: frozenset[str], firs
     One where nothing is learned, none for the ``first`` rows, which ran once before.
     """
     return sum(
-        s.multiply_adds * (3 if s.parameters and s.row.name not in frozen else 1)
-        for s in list(steps)[first:]
+        s.multiply_adds * (1 if s.row.name in frozen else s.passes) for s in list(steps)[first:]
     )

@@ -130,6 +130,7 @@ def _dropout(row: Row, towers: int) -> str:
 
 WORDS: dict[type[Row], Callable[[Row, int], str]] = {
     rows.ReLU: lambda row, towers: "ReLU",
+    rows.GELU: lambda row, towers: "GELU",
     rows.BatchNorm: lambda row, towers: "batch norm",
     rows.MaxPool: lambda row, towers: f"max pool {_kernel(row)}",
     rows.AvgPool: lambda row, towers: f"mean pool {_kernel(row)}",

@@ -86,11 +86,12 @@ def _text(network: Network, card: dict[str, Any], size: int | None, *, sums: boo
 def with_activations(
     layers: Sequence[dict[str, Any]], again: frozenset[str]
 ) -> list[dict[str, Any]]:
-    """Name each ReLU of a card's layers with the layer that it follows, unless it is read ``again``."""
+    """Name each ReLU or GELU of a card's layers with the layer that it follows, unless it is read ``again``."""
     shown: list[dict[str, Any]] = []
     for layer in layers:
-        if layer["type"] == "ReLU" and shown and not again & {layer["name"], *layer["reads"]}:
-            shown[-1] = {**shown[-1], "type": f"{shown[-1]['type']}, ReLU"}
+        follows = layer["type"] in ("ReLU", "GELU") and not again & {layer["name"], *layer["reads"]}
+        if follows and shown:
+            shown[-1] = {**shown[-1], "type": f"{shown[-1]['type']}, {layer['type']}"}
         else:
             shown.append(layer)
     return shown

@@ -14,7 +14,7 @@ from alexnet.models import rows, table
 from alexnet.models.table import Network
 
 # Rows that a summary may name for themselves or not at all, and that change no count or shape.
-SILENT = ("Activation", "ReLU", "Softmax", "InputLayer")
+SILENT = ("Activation", "ReLU", "GELU", "Softmax", "InputLayer")
 # Our kinds of row by the names that Keras has for them, where it has another.
 _KERAS = {"AdaptiveAvgPool": "AdaptiveAveragePooling2D"}
 _LAYER = re.compile(
@@ -145,7 +145,7 @@ def summary_of(network: Network, size: int | None = None) -> Summary:
             step.parameters + step.buffers,
         )
         for step in steps
-        if not isinstance(step.row, rows.ReLU)
+        if not isinstance(step.row, rows.ReLU | rows.GELU)
     )
     counts = {
         "total": total.parameters,

@@ -150,8 +150,10 @@ def _values(plan: Optim, *, orthogonal: bool) -> int:
         return 1 + plan.centered
     if plan.name == "sgd":
         return int(plan.momentum > 0)
-    adam = plan.name in ("adam", "keras-adam") or (plan.name == "muon" and not orthogonal)
-    return 2 if adam else 1
+    aside = plan.name == "muon" and not orthogonal
+    if aside and plan.aux == "sgd":
+        return int(plan.aux_momentum > 0)
+    return 2 if aside or plan.name in ("adam", "keras-adam") else 1
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:

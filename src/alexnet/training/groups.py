@@ -13,16 +13,17 @@ from alexnet.recipe import Duration, Optim
 
 Optimizer = torch.optim.Optimizer
 Groups = list[dict[str, Any]]
-# Peak rate, decay, orthogonal, until, drops.
-Kind = tuple[float, float, bool, Duration | None, tuple[Duration, ...]]
+# Peak rate, decay, orthogonal, until, falls, drops.
+Kind = tuple[float, float, bool, Duration | None, bool, tuple[Duration, ...]]
 
 
 def grouped(model: nn.Module, optim: Optim) -> Groups:
     """Sort parameters into groups of equal rate and decay.
 
     Each group carries ``peak_lr`` (what the schedule's factor multiplies), ``weight_decay``, ``until``
-    (when it is frozen, or None) and ``drops`` (when its rate falls besides the schedule). Raises
-    ``RecipeError`` for a pattern that fits nothing.
+    (when it is frozen, or None), ``falls`` (whether its rate goes straight to zero by then) and
+    ``drops`` (when its rate falls besides the schedule). Raises ``RecipeError`` for a pattern that fits
+    nothing and for a fall without an end.
     """
     names = [name for name, _ in model.named_parameters()]
     for group in optim.group:
@@ -30,6 +31,11 @@ def grouped(model: nn.Module, optim: Optim) -> Groups:
             raise RecipeError(
                 f"optim.group match = {group.match!r} fits none of the network's tensors; "
                 f"they are {', '.join(names)}"
+            )
+        if group.falls and not group.until:
+            raise RecipeError(
+                f"optim.group match = {group.match!r} has falls = true and no until, where its rate would "
+                "reach zero; set e.g. until = '3 epochs'"
             )
     found: dict[Kind, Groups] = {}
     *_, (head, _) = model.named_children()
@@ -46,9 +52,10 @@ def grouped(model: nn.Module, optim: Optim) -> Groups:
             "weight_decay": decay,
             "orthogonal": orthogonal,
             "until": until,
+            "falls": falls,
             "drops": drops,
         }
-        for (lr, decay, orthogonal, until, drops), members in found.items()
+        for (lr, decay, orthogonal, until, falls, drops), members in found.items()
     ]
 
 
@@ -62,8 +69,9 @@ def _kind(name: str, parameter: Tensor, optim: Optim, head: str) -> Kind:
         if fnmatchcase(name, group.match):
             own = group.weight_decay
             decay = decay if own is None else own
-            return lr * group.lr_factor, decay, orthogonal, group.until, group.drops
-    return lr, decay, orthogonal, None, ()
+            own_times = (group.until, group.falls, group.drops)
+            return lr * group.lr_factor, decay, orthogonal, *own_times
+    return lr, decay, orthogonal, None, False, ()
 
 
 @torch.no_grad()
@@ -90,8 +98,14 @@ def set_rate(optimizer: Optimizer, factor: float) -> None:
 def drop(
     optimizer: Optimizer, step: int, factor: float, *, steps_per_epoch: int, batch: int
 ) -> None:
-    """Multiply by ``factor`` the rates, just set, of groups once for each of their own drops that is past."""
+    """Give groups with times of their own the rates, just set by the schedule, that these ask for.
+
+    Times ``factor`` for each of a group's drops that is past; one that ``falls`` leaves the schedule.
+    """
     for group in optimizer.param_groups:
+        if group["falls"]:
+            end = group["until"].steps(steps_per_epoch=steps_per_epoch, batch=batch)
+            group["lr"] = group["peak_lr"] * max(0.0, 1 - step / max(1, end))
         times = [at.steps(steps_per_epoch=steps_per_epoch, batch=batch) for at in group["drops"]]
         group["lr"] *= factor ** sum(step >= time for time in times)
 

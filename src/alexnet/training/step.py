@@ -6,7 +6,7 @@ Tensors in, tensors out: no number is read on the way, so that it may run as one
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -35,10 +35,32 @@ def taken(
         return _learn(stage, x, labels, total, kept, freeze=freeze)
 
     draw_ahead(stage, len(labels))
+    over = groups.over(stage.optimizer, step, **lengths)
+    if any(over):
+        spare(stage)
     if stage.captured is None:
         return learn(x, labels)
-    over = groups.over(stage.optimizer, step, **lengths)
     return stage.captured(learn, x, labels, key=(over, total, kept))
+
+
+def spare(stage: Stage) -> None:
+    """Compute no gradients for groups whose time is over, nor for what lies before them alone.
+
+    Not where several processes add theirs up, which have to be the same ones throughout, where the
+    reported loss counts the weights that learn, or where nothing would be left to learn.
+    """
+    rules = stage.optimizer.param_groups
+    if stage.parallel.ranks.world > 1 or stage.recipe.evaluation.penalty or _all_over(rules):
+        return
+    done = {id(p) for group in rules if group["over"] for p in group["params"] if p.requires_grad}
+    networks = [stage.model, *([stage.masters.working] if stage.masters else [])]
+    names = [name for name, p in stage.model.named_parameters() if id(p) in done]
+    for parameter in (network.get_parameter(name) for network in networks for name in names):
+        parameter.requires_grad_(False)
+
+
+def _all_over(rules: list[dict[str, Any]]) -> bool:
+    return all(group["over"] for group in rules)
 
 
 def draw_ahead(stage: Stage, count: int) -> None:

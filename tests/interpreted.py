@@ -1,6 +1,7 @@
 """Triton's kernels without a GPU, in its interpreter: tests/conftest.py asks for it.
 
-The interpreter of triton 3.6 cuts bits off where a GPU rounds float32 to the nearest bf16; mended here.
+The interpreter of triton 3.6 cuts bits off where a GPU rounds float32 to the nearest bf16, and counts to no
+number that is an argument where NumPy is new; both are mended here.
 """
 
 from __future__ import annotations
@@ -18,6 +19,21 @@ def needs_triton() -> None:
     if os.environ["TRITON_INTERPRET"] != "1":
         pytest.skip("TRITON_INTERPRET=0: kernels are compiled for a GPU", allow_module_level=True)
     _mend_rounding()
+    _mend_counting()
+
+
+def _mend_counting() -> None:
+    from triton.runtime import interpreter
+
+    patch = interpreter._patch_lang_tensor
+
+    def patched(tensor, scope):
+        patch(tensor, scope)
+        scope.set_attr(tensor, "__index__", lambda self: self.handle.data.item())
+
+    patched.mended = True
+    if not hasattr(patch, "mended"):
+        interpreter._patch_lang_tensor = patched
 
 
 def _mend_rounding() -> None:

@@ -1,15 +1,18 @@
 """Kernels for a GPU, run by Triton's interpreter: the numbers of torch's own layers, each way."""
 
+# ruff: noqa: E402 - what follows needs triton
+
 from __future__ import annotations
 
 import copy
 
 import pytest
 import torch
+from interpreted import needs_triton
 from torch import nn
 from torch.nn import functional as F
 
-pytest.importorskip("triton", reason="triton has no build for this system")
+needs_triton()
 
 from alexnet.models import fused, rows, zoo
 from alexnet.models.build import build

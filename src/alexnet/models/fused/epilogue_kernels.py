@@ -61,7 +61,7 @@ def _before(z, bias, RELU: tl.constexpr):
 
 
 @triton.jit
-def moments(z, bias, partial, M, C, RELU: tl.constexpr, BIAS: tl.constexpr, TURNS: tl.constexpr, BM: tl.constexpr, BC: tl.constexpr):  # fmt: skip
+def moments(z, bias, partial, M, C, RELU: tl.constexpr, BIAS: tl.constexpr, TURNS, BM: tl.constexpr, BC: tl.constexpr):  # fmt: skip
     """Sum ``u`` and its square over this program's rows: ``partial`` ``(programs, 2, C)``."""
     p, programs = tl.program_id(0), tl.num_programs(0)
     c = tl.program_id(1) * BC + tl.arange(0, BC)
@@ -81,7 +81,7 @@ def moments(z, bias, partial, M, C, RELU: tl.constexpr, BIAS: tl.constexpr, TURN
 
 
 @triton.jit
-def _total(partial, c, inside, row, rows, programs, C, TURNS: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr):  # fmt: skip
+def _total(partial, c, inside, row, rows, programs, C, TURNS, BP: tl.constexpr, BC: tl.constexpr):  # fmt: skip
     """Sum one of ``rows`` numbers a channel over all programs."""
     found = tl.zeros([BP, BC], tl.float32)
     for turn in range(TURNS):
@@ -95,7 +95,7 @@ def _total(partial, c, inside, row, rows, programs, C, TURNS: tl.constexpr, BP: 
 @triton.jit
 def statistics(
     partial, mean, rstd, running_mean, running_var, programs, M, C, eps, momentum, bessel,
-    TURNS: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr,
+    TURNS, BP: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
     """Make mean and 1/sqrt(variance + eps) of ``moments``, and move the running statistics."""
     c = tl.program_id(0) * BC + tl.arange(0, BC)
@@ -112,7 +112,7 @@ def statistics(
 
 
 @triton.jit
-def totals(partial, out, programs, C, ROWS: tl.constexpr, TURNS: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr):  # fmt: skip
+def totals(partial, out, programs, C, ROWS: tl.constexpr, TURNS, BP: tl.constexpr, BC: tl.constexpr):  # fmt: skip
     """Sum ``partial`` ``(programs, ROWS, C)`` over the programs: ``out`` ``(ROWS, C)``."""
     c = tl.program_id(0) * BC + tl.arange(0, BC)
     inside = c < C
@@ -170,7 +170,7 @@ def forward(
 def slopes(
     dy, peaks, z, bias, mean, rstd, gamma, beta, partial, rows, C,
     K: tl.constexpr, RELU: tl.constexpr, BIAS: tl.constexpr, GAMMA: tl.constexpr, ACT: tl.constexpr,
-    TURNS: tl.constexpr, BM: tl.constexpr, BC: tl.constexpr,
+    TURNS, BM: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
     """Sum the norm's gradient and its product with the normalised map: ``(programs, 2, C)``.
 
@@ -211,7 +211,7 @@ def backward(
     H: tl.constexpr, W: tl.constexpr, OH: tl.constexpr, OW: tl.constexpr,
     K: tl.constexpr, S: tl.constexpr,
     RELU: tl.constexpr, BIAS: tl.constexpr, NORM: tl.constexpr, GAMMA: tl.constexpr, ACT: tl.constexpr,
-    TURNS: tl.constexpr, BM: tl.constexpr, BC: tl.constexpr,
+    TURNS, BM: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
     """Write ``dz`` ``(M, C)`` and, of a bias, this program's part of its gradient ``(programs, C)``."""
     p, programs = tl.program_id(0), tl.num_programs(0)

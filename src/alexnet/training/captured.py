@@ -11,6 +11,7 @@ CUDA's side is ``CudaGraph`` alone.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Protocol
 
 import torch
@@ -45,8 +46,7 @@ class CudaGraph:
     """CUDA's graphs, as torch captures them, on a stream of their own."""
 
     def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._device, self._stream = device, _stream(device)
         self._graph: torch.cuda.CUDAGraph | None = None
 
     def aside(self, work: Work) -> Outputs:
@@ -77,6 +77,12 @@ class CudaGraph:
         """Launch the graph on the current stream."""
         assert self._graph is not None
         self._graph.replay()
+
+
+@cache
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    """Return the stream that all graphs of a device are captured on: each has 64 MiB of its own."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call, no-any-return]
 
 
 def _first(error: Exception) -> str:

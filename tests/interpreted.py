@@ -15,7 +15,7 @@ import torch
 
 def needs_triton() -> None:
     """Skip the module that calls this where triton is not installed or would need a GPU."""
-    pytest.importorskip("triton", reason="triton, of the extra dev, is for Linux")
+    pytest.importorskip("triton", reason="triton, of the extra kernels, is not installed")
     if os.environ["TRITON_INTERPRET"] != "1":
         pytest.skip("TRITON_INTERPRET=0: kernels are compiled for a GPU", allow_module_level=True)
     _mend_rounding()

@@ -10,6 +10,7 @@ from PIL import Image
 from alexnet.benchmark.record import Row, Spread, keep, record
 from alexnet.errors import DataError
 from alexnet.reporting import benchmarks
+from alexnet.reporting.keeping import annotate
 from alexnet.run.device import Device
 
 ROOT = Path(__file__).parents[1]
@@ -61,6 +62,16 @@ def test_a_step_of_before_is_read_too():
 def test_the_records_of_the_project_can_be_read():
     records = benchmarks.collect(ROOT / "benchmarks")
     assert all("`alexnet bench " in part for part in benchmarks.page(records).split("\n## ")[1:])
+
+
+def test_a_remark_on_a_record_stands_below_its_tables(folder):
+    annotate(folder / "step-a.json", "beside another run")
+    records = benchmarks.collect(folder)
+    assert benchmarks.page(records).count("Beside another run.") == 1
+    table = benchmarks.headlines(records)
+    assert "| step | quick | 1.00 s [1] |" in table
+    assert "| start | quick | 1.00 s |" in table
+    assert table.endswith("\n\n[1] Beside another run.")
 
 
 def test_an_empty_folder_is_named(tmp_path):

@@ -624,9 +624,39 @@ def test_a_step_is_predicted_for_hardware_that_is_not_here(alexnet):
 def test_results(alexnet, finished):
     Path("results").mkdir()
     shutil.copy(finished / "result.json", "results/a.json")
-    assert alexnet("results", "--json").json.keys() == {"runs", "views", "claims"}
+    assert alexnet("results", "--json").json.keys() == {"runs", "unfinished", "views", "claims"}
     assert "keras-lab: not run yet" in alexnet("results").out
     assert alexnet("results", "--markdown").out.startswith("|")
+
+
+def test_a_remark_on_a_run_that_goes_on_is_in_its_record(alexnet, unfinished):
+    assert alexnet("note", unfinished, "trained beside another").status == 0
+    result = alexnet("resume", unfinished, "--json", "--quiet").json
+    assert result["note"] == "trained beside another"
+    assert "  note: trained beside another\n" in alexnet("show", unfinished).out
+    assert alexnet("record", unfinished, "results/a.json").status == 0
+    assert json.loads(Path("results/a.json").read_text(encoding="utf-8")) == result
+    assert "[1] Trained beside another." in alexnet("results").out
+    assert alexnet("note", unfinished, "").status == 0
+    assert "note:" not in alexnet("show", unfinished).out
+    assert alexnet("note", "results/a.json", "").status == 0
+    assert alexnet("results", "--json").json["runs"][0]["note"] == ""
+
+
+def test_a_run_that_did_not_end_is_recorded_as_what_it_is(alexnet, unfinished, finished):
+    assert alexnet("record", finished, "results/a.json").status == 0
+    why = ("--why", "the machine was wanted back")
+    assert alexnet("record", unfinished, "results/unfinished/b.json", *why).status == 0
+    kept = json.loads(Path("results/unfinished/b.json").read_text(encoding="utf-8"))
+    begun = json.loads((unfinished / "environment.json").read_text(encoding="utf-8"))
+    assert kept["stopped"] == {"epoch": 1, "epochs": 1, "step": 2, "steps": 2, "why": why[1]}
+    assert kept["commit"] == begun["commit"]
+    assert (
+        kept["environment"].keys()
+        == json.loads(Path("results/a.json").read_text(encoding="utf-8"))["environment"].keys()
+    )
+    (row,) = alexnet("results", "--json").json["unfinished"]
+    assert (row["epochs"], row["why"]) == ("1 of 1", why[1])
 
 
 def test_report(alexnet, finished):

@@ -24,6 +24,7 @@ VERDICT = {
 
 def test_the_faults_of_a_recipe_a_line_each(monkeypatch):
     monkeypatch.setattr("alexnet.reporting.published.packaged", list)  # nothing was recorded
+    monkeypatch.setattr("alexnet.reporting.published.packaged_unfinished", list)
     said = show("tf-sgd").text
     assert "Corrects faults of the published program, which tf-sgd-as-published keeps:" in said
     lines = [line for line in said.splitlines() if "effect not measured yet" in line]

@@ -15,7 +15,9 @@ from alexnet.reporting.claims import Claim, claims
 from alexnet.reporting.effects import all_together, effect_of
 from alexnet.reporting.recorded import Recorded, packaged, read_records, summaries
 from alexnet.reporting.results import collect, full_rows, verdict, view_rows
+from alexnet.reporting.results_page import page
 from alexnet.reporting.text import markdown_table
+from alexnet.reporting.unfinished import packaged_unfinished, read_unfinished
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
@@ -247,21 +249,22 @@ def test_the_commands_that_would_measure_give_the_recipe_they_mean(name):
 
 def test_what_is_packaged_is_what_was_recorded():
     assert packaged() == summaries(read_records(ROOT / "results"))
+    assert packaged_unfinished() == read_unfinished(ROOT / "results")
 
 
 def test_results_md_is_what_the_records_say():
     from update_results import longest, results_text
 
-    records = read_records(ROOT / "results")
+    drawn = longest(read_records(ROOT / "results"))
     text = (ROOT / "RESULTS.md").read_text(encoding="utf-8")
-    assert results_text(records) == text, "run python tools/update_results.py"
-    assert all((ROOT / "docs" / "pictures" / f"{name}.png").is_file() for name in longest(records))
+    assert results_text(page(ROOT / "results"), drawn) == text, "run python tools/update_results.py"
+    assert all((ROOT / "docs" / "pictures" / f"{name}.png").is_file() for name in drawn)
 
 
 def test_the_readme_carries_the_table_of_the_recorded_runs():
     from update_results import with_table
 
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert with_table(readme, markdown_table(collect(ROOT / "results"))) == readme, (
+    assert with_table(readme, page(ROOT / "results").brief) == readme, (
         "README.md is behind results/; run python tools/update_results.py"
     )

@@ -1,8 +1,8 @@
 """Write what the records under results/ say: ``python tools/update_results.py``.
 
-README.md gets the short table between its two ``results`` comments, RESULTS.md is written whole,
-``recorded.json`` in the package holds the figures that ``alexnet show`` tells, and docs/pictures the
-curves of every published program that has one. Nobody types a figure.
+README.md gets the short tables between its two ``results`` comments, RESULTS.md is written whole,
+``recorded.json`` and ``unfinished.json`` in the package hold what ``alexnet show`` tells, and
+docs/pictures the curves of every published program that has one. Nobody types a figure.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from alexnet import recipe as recipes
+from alexnet.reporting import unfinished
 from alexnet.reporting.claims import Claim
 from alexnet.reporting.curves import plot_curves
 from alexnet.reporting.recorded import PACKAGED, read_records, summaries, to_json
-from alexnet.reporting.results import short_rows
-from alexnet.reporting.results_page import page_of
+from alexnet.reporting.results_page import Page, page_of
 from alexnet.reporting.run_pictures import published
-from alexnet.reporting.text import markdown_table
 
 ROOT = Path(__file__).parents[1]
 START, END = "<!-- results -->\n", "<!-- /results -->"
@@ -27,7 +26,7 @@ HEAD = """# Results
 
 Written by `python tools/update_results.py` from the records under [results/](results), never by hand;
 `alexnet results` prints the same. Each record holds its recipe, command, seed, commit, versions,
-hardware, curve and confusion matrix.
+hardware, curve and confusion matrix; that of a run that did not end has no score of the test pictures.
 
 *Measured*: the share of the test pictures that was named right, the mean over n seeds, ± their
 standard deviation. *95 % interval*: Wilson's, of that mean over one test part. *Difference*: in
@@ -44,10 +43,9 @@ def with_table(text: str, table: str) -> str:
     return f"{before}{START}{table}\n{END}{after}"
 
 
-def results_text(records: Sequence[dict[str, Any]]) -> str:
+def results_text(page: Page, drawn: Mapping[str, Any]) -> str:
     """Return the text of RESULTS.md."""
-    drawn = longest(records)
-    body = page_of(records).sections(lambda claim: picture_of(claim, drawn))
+    body = page.sections(lambda claim: picture_of(claim, drawn))
     return f"{HEAD}\n\n## Every recorded run\n\n{body}\n"
 
 
@@ -70,13 +68,18 @@ def longest(records: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]
 def main() -> None:
     """Write all of it."""
     records = read_records(ROOT / "results")
-    readme = ROOT / "README.md"
-    table = markdown_table(short_rows(records))
-    readme.write_text(with_table(readme.read_text(encoding="utf-8"), table), encoding="utf-8")
-    (ROOT / "RESULTS.md").write_text(results_text(records), encoding="utf-8")
-    packaged = ROOT / "src/alexnet/reporting" / PACKAGED
-    packaged.write_text(to_json(summaries(records)), encoding="utf-8")
-    for name, record in longest(records).items():
+    begun = unfinished.read_unfinished(ROOT / "results")
+    page, drawn = page_of(records, begun), longest(records)
+    old = (ROOT / "README.md").read_text(encoding="utf-8")
+    package = ROOT / "src/alexnet/reporting"
+    for path, text in {
+        ROOT / "README.md": with_table(old, page.brief),
+        ROOT / "RESULTS.md": results_text(page, drawn),
+        package / PACKAGED: to_json(summaries(records)),
+        package / unfinished.PACKAGED: unfinished.to_json(begun),
+    }.items():
+        path.write_text(text, encoding="utf-8")
+    for name, record in drawn.items():
         theirs = published(recipes.load(name))
         path = ROOT / PICTURES / f"{name}.png"
         plot_curves(record["history"], path, published=theirs, title=name)

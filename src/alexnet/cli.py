@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from alexnet import __version__, benching, looking, studying
+from alexnet import __version__, benching, looking, recording, studying
 from alexnet.calling import Argument, BadParameter, Exit, Option, Program
 from alexnet.options import DeviceName, Json, Root
 from alexnet.terminal import run, say, typed, write
@@ -209,7 +209,8 @@ def predict(
 
 for command in (
     *(studying.study, looking.embed, looking.sample),
-    *(looking.results, looking.report, looking.env),
+    *(looking.results, recording.record, recording.note),
+    *(looking.report, looking.env),
 ):
     app.command()(command)
 app.add(benching.bench)

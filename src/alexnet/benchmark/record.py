@@ -9,6 +9,7 @@
       rows                           n, min, median, mean, max and deviation of each figure; what
                                      it stands beside, and the ratio to that
       details                        what the rows were made from, where that is worth keeping
+      note                           a remark on the whole, where one was made (`alexnet note`)
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from alexnet.errors import DataError
 from alexnet.reporting import speed, style
+from alexnet.reporting.marked import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,7 +64,7 @@ def page(records: Sequence[Mapping[str, Any]]) -> str:
 
 def _section(record: Mapping[str, Any]) -> str:
     around, rows = record["environment"], record["rows"]
-    notes = dict.fromkeys(row["note"] for row in rows if row["note"])
+    notes = speed.notes(record)
     where = (
         f"{record['date']}, {around['hardware']}, {around['threads']} threads, "
         f"torch {around['packages']['torch']}, commit {record['commit'] or 'unknown'}"
@@ -84,7 +85,8 @@ def headlines(records: Sequence[Mapping[str, Any]]) -> str:
         }
         for record, row in shown(records)
     ]
-    return markdown(rows, list(rows[0])) if rows else ""
+    notes = [record.get("note", "") for record, _ in shown(records)]
+    return Table(rows, notes, "median").markdown
 
 
 def shown(

@@ -254,6 +254,8 @@ def result_text(folder: Path, record: dict[str, Any]) -> str:
     lines += _balance_text(test) + _views_text(record.get("test_views", {}), test["views"])
     if verdict:
         lines.append(verdict_text(verdict, speed, len(record.get("history", []))))
+    if "note" in record:
+        lines.append(f"  note: {record['note']}")
     if record["changed"]:
         changes = ", ".join(f"{key} = {value}" for key, value in record["changed"].items())
         lines.append(f"  changed from the recipe of that name: {changes}")

@@ -16,6 +16,8 @@ from alexnet.recipe import Recipe
 from alexnet.reporting.effects import KEPT, all_together, effect_of
 from alexnet.reporting.recorded import Recorded
 from alexnet.reporting.results import measured, their_epoch, verdict
+from alexnet.reporting.text import sentence
+from alexnet.reporting.unfinished import Unfinished
 from alexnet.run.log import minutes
 
 NOT_RUN, NOT_ENDED = "not run yet", "not run to its end yet"
@@ -54,49 +56,62 @@ class Claim:
         }
 
 
-def claims(known: Sequence[Recorded]) -> list[Claim]:
-    """Return every published claim with what ``known`` runs say about it."""
+def claims(known: Sequence[Recorded], begun: Sequence[Unfinished] = ()) -> list[Claim]:
+    """Return every published claim with what ``known`` runs and those that did not end say about it."""
     every = {name: recipes.load(name) for name in recipes.names()}
-    return [_claim(r, every, known) for r in every.values() if r.published and r.published.claim]
+    claimed = [r for r in every.values() if r.published and r.published.claim]
+    return [_claim(recipe, every, known, begun) for recipe in claimed]
 
 
-def _claim(recipe: Recipe, every: Mapping[str, Recipe], known: Sequence[Recorded]) -> Claim:
+def _claim(
+    recipe: Recipe,
+    every: Mapping[str, Recipe],
+    known: Sequence[Recorded],
+    begun: Sequence[Unfinished],
+) -> Claim:
     published = recipe.published
     assert published is not None
     beside = [name for name in every if name.startswith(f"{recipe.name}-")]
     told = [f"The claim: {published.claim} ({published.source}; {published.protocol})."]
-    told += [f"{published.remark[:1].upper()}{published.remark[1:]}."] * bool(published.remark)
-    told += _runs_of([every[name] for name in (recipe.name, *beside)], known)
-    word = _word(recipe.name, known)
+    told += [sentence(published.remark)] * bool(published.remark)
+    told += _runs_of([every[name] for name in (recipe.name, *beside)], known, begun)
+    word = _word(recipe.name, known, begun)
     faulty = [recipe, *(every[name] for name in beside if every[name].fault)]
-    return Claim(recipe.name, word, tuple(told), tuple(_effects(faulty, known)))
+    return Claim(recipe.name, word, tuple(told), tuple(_effects(faulty, known, begun)))
 
 
-def _effects(family: Sequence[Recipe], known: Sequence[Recorded]) -> Iterator[str]:
+def _effects(
+    family: Sequence[Recipe], known: Sequence[Recorded], begun: Sequence[Unfinished]
+) -> Iterator[str]:
     """Tell each fault and what it does; those of a relative are headed by its name."""
     for recipe in family:
         whose = "" if recipe is family[0] else f"{recipe.name}: "
         faults = recipes.to_tree(recipe)["fault"]
         for fault in faults:
             key = f"{fault['key']}: " if fault["key"] else ""
-            yield f"{whose}{key}{fault['published']}; {effect_of(recipe.name, fault, known)}"
-        yield from (f"{whose}{line}" for line in all_together(recipe.name, faults, known))
+            effect = effect_of(recipe.name, fault, known, begun)
+            yield f"{whose}{key}{fault['published']}; {effect}"
+        yield from (f"{whose}{line}" for line in all_together(recipe.name, faults, known, begun))
 
 
-def _word(name: str, known: Sequence[Recorded]) -> str:
+def _word(name: str, known: Sequence[Recorded], begun: Sequence[Unfinished]) -> str:
     """Judge by the program as it was published where that was run, else by the corrected one."""
     for candidate in (name + KEPT, name):
         whole = [r for r in known if r.recipe == candidate and not r.changed]
         words = [verdict(r) for r in whole]
         if words:
             return words[0] or "the first result"
-    return NOT_ENDED if any(r.recipe == name for r in known) else NOT_RUN
+    told = {*(runs.recipe for runs in known), *(run.recipe for run in begun)}
+    return NOT_ENDED if name in told else NOT_RUN
 
 
-def _runs_of(family: Sequence[Recipe], known: Sequence[Recorded]) -> Iterator[str]:
+def _runs_of(
+    family: Sequence[Recipe], known: Sequence[Recorded], begun: Sequence[Unfinished]
+) -> Iterator[str]:
     """Tell every run of the recipes, then which of them have none to their end."""
     for recipe in family:
         yield from (_sentence(recipe, runs) for runs in known if runs.recipe == recipe.name)
+        yield from (run.sentence for run in begun if run.recipe == recipe.name)
     ended = {runs.recipe for runs in known if not runs.changed}
     missing = [f"`alexnet train {r.name}`" for r in family if r.name not in ended]
     if missing:
@@ -110,7 +125,7 @@ def _sentence(recipe: Recipe, runs: Recorded) -> str:
         f"95 % interval {100 * low:.2f} to {100 * high:.2f} %)",
         *_scores_beside(recipe, runs),
         f"training took {minutes(runs.seconds)} at {runs.images_per_second:,.0f} images/s on "
-        f"{runs.hardware}{_time_beside(recipe, runs)}",
+        f"{runs.hardware}{f' ({runs.note})' if runs.note else ''}{_time_beside(recipe, runs)}",
     ]
     return f"{'; '.join(parts)}."
 

@@ -12,16 +12,23 @@ from alexnet import built_in, plain
 from alexnet.errors import RecipeError
 from alexnet.intervals import newcombe
 from alexnet.reporting.recorded import Recorded
+from alexnet.reporting.unfinished import Unfinished, furthest
 
 KEPT = "-as-published"
 _SETTINGS = ("data", "input", "augment", "model", "optim", "schedule", "train", "evaluation")
 
 
-def effect_of(corrected: str, fault: Mapping[str, Any], known: Sequence[Recorded]) -> str:
+def effect_of(
+    corrected: str,
+    fault: Mapping[str, Any],
+    known: Sequence[Recorded],
+    begun: Sequence[Unfinished] = (),
+) -> str:
     """Say what a fault does to the test accuracy: what was measured, or how to measure it.
 
     ``fault``: plain values, of the recipe called ``corrected``. Measured is a run of that against
     runs of it with the fault put in: by name, where its sibling has no other fault, or by ``--set``.
+    ``begun``: those that did not end, told in the place of what is missing.
     """
     if fault["effect"] or not fault["key"]:
         return f"effect: {fault['effect']}" if fault["effect"] else "effect not measured yet"
@@ -30,16 +37,19 @@ def effect_of(corrected: str, fault: Mapping[str, Any], known: Sequence[Recorded
     ways = [(corrected, wanted)]
     if wanted.keys() == kept.keys():
         ways.insert(0, (corrected + KEPT, {}))
-    return _between(corrected, ways, known)
+    return _between(corrected, ways, known, begun)
 
 
 def all_together(
-    corrected: str, faults: Sequence[Mapping[str, Any]], known: Sequence[Recorded]
+    corrected: str,
+    faults: Sequence[Mapping[str, Any]],
+    known: Sequence[Recorded],
+    begun: Sequence[Unfinished] = (),
 ) -> list[str]:
     """Say what several faults do together; nothing where one fault is all there is."""
     if sum(bool(fault["key"]) for fault in faults) < 2:
         return []
-    return [f"all together: {_between(corrected, [(corrected + KEPT, {})], known)}"]
+    return [f"all together: {_between(corrected, [(corrected + KEPT, {})], known, begun)}"]
 
 
 def _differing(corrected: str) -> dict[str, Any]:
@@ -53,15 +63,29 @@ def _differing(corrected: str) -> dict[str, Any]:
 
 
 def _between(
-    base: str, ways: Sequence[tuple[str, Mapping[str, Any]]], known: Sequence[Recorded]
+    base: str,
+    ways: Sequence[tuple[str, Mapping[str, Any]]],
+    known: Sequence[Recorded],
+    begun: Sequence[Unfinished],
 ) -> str:
     without = _runs(base, {}, known)
     faulty = [runs for name, changed in ways for runs in [_runs(name, changed, known)] if runs]
     if without and faulty:
         return _measured(faulty[0], without)
-    missing = [] if without else [_command(base, {})]
-    missing += [] if faulty else [_command(*ways[0])]
-    return f"effect not measured yet: {' and '.join(missing)}"
+    missing = [*([] if without else [(base, {})]), *([] if faulty else [ways[0]])]
+    return _not_measured(missing, begun)
+
+
+def _not_measured(
+    missing: Sequence[tuple[str, Mapping[str, Any]]], begun: Sequence[Unfinished]
+) -> str:
+    """Name the commands that would measure it, and how far a run of each came that did not end."""
+    came = [furthest(*way, begun) for way in missing]
+    told = [
+        _command(*way) + (f" {run.far}" if run else "")
+        for way, run in zip(missing, came, strict=True)
+    ]
+    return f"effect not measured {'to the end' if any(came) else 'yet'}: {' and '.join(told)}"
 
 
 def _runs(name: str, changed: Mapping[str, Any], known: Sequence[Recorded]) -> list[Recorded]:

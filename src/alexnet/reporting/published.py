@@ -8,6 +8,7 @@ from typing import Any
 from alexnet import built_in
 from alexnet.reporting.effects import KEPT, all_together, effect_of
 from alexnet.reporting.recorded import Recorded, packaged
+from alexnet.reporting.unfinished import Unfinished, packaged_unfinished
 from alexnet.run.log import minutes
 
 
@@ -26,16 +27,21 @@ def faults_text(recipe: Mapping[str, Any]) -> str:
         if kept
         else f"Corrects faults of the published program, which {base}{KEPT} keeps:"
     )
-    known = packaged()
-    lines = [_line(base, fault, known) for fault in faults]
-    return "\n".join(
-        [head, *(f"  {line}" for line in [*lines, *all_together(base, faults, known)])]
-    )
+    known, begun = packaged(), packaged_unfinished()
+    lines = [_line(base, fault, known, begun) for fault in faults]
+    lines += all_together(base, faults, known, begun)
+    return "\n".join([head, *(f"  {line}" for line in lines)])
 
 
-def _line(corrected: str, fault: Mapping[str, Any], known: Sequence[Recorded]) -> str:
+def _line(
+    corrected: str,
+    fault: Mapping[str, Any],
+    known: Sequence[Recorded],
+    begun: Sequence[Unfinished],
+) -> str:
     said = f"published: {fault['published']}; corrected: {fault['corrected']}"
-    return f"{fault['key'] or 'in neither'}: {said}; {effect_of(corrected, fault, known)}"
+    effect = effect_of(corrected, fault, known, begun)
+    return f"{fault['key'] or 'in neither'}: {said}; {effect}"
 
 
 def scored_text(scored: dict[str, Any]) -> list[str]:

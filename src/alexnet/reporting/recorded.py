@@ -7,7 +7,7 @@ them is packaged as well (``recorded.json``), so that an installed ``alexnet sho
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from alexnet.errors import DataError
 from alexnet.intervals import wilson
 
 PACKAGED = "recorded.json"
+NEEDED = {"recipe", "changed", "seed", "test", "speed", "environment"}
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Recorded:
     share: float  # of the matrix rate
     val_accuracy: float | None  # after the last epoch
     command: str  # of the first
+    note: str = ""  # a remark on them
 
     @property
     def n(self) -> int:
@@ -60,8 +62,13 @@ class Recorded:
     @property
     def title(self) -> str:
         """Name it, with what was changed: ``keras-lab (train.epochs = 1 epochs)``."""
-        changed = ", ".join(f"{key} = {value}" for key, value in self.changed.items())
-        return self.recipe + (f" ({changed})" if changed else "")
+        return titled(self.recipe, self.changed)
+
+
+def titled(recipe: str, changed: Mapping[str, Any]) -> str:
+    """Name a recipe, with what was changed in it."""
+    changes = ", ".join(f"{key} = {value}" for key, value in changed.items())
+    return recipe + (f" ({changes})" if changes else "")
 
 
 def grouped(records: Iterable[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
@@ -79,16 +86,17 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
 
     Raises ``DataError`` for a folder without records or a file that is none.
     """
-    found = [_read(path) for path in sorted(folder.glob("*.json"))]
+    found = [read_record(path, NEEDED) for path in sorted(folder.glob("*.json"))]
     if not found:
         raise DataError(f"{folder} holds no record; copy a run's result.json there")
     return found
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_record(path: Path, needed: Set[str]) -> dict[str, Any]:
+    """Read one record. Raises ``DataError`` for a file that is none, or that lacks what is needed."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        missing = {"recipe", "changed", "seed", "test", "speed", "environment"} - record.keys()
+        missing = needed - record.keys()
     except (OSError, ValueError, AttributeError) as error:
         raise DataError(f"{path} is not a record of a run: {error}") from None
     if missing:
@@ -121,7 +129,17 @@ def _together(group: Sequence[Mapping[str, Any]]) -> Recorded:
             [record["history"][-1].get("val_accuracy") for record in group]
         ),
         command=first.get("command", ""),
+        note=_note(group),
     )
+
+
+def _note(group: Sequence[Mapping[str, Any]]) -> str:
+    """Return the remark on all of them, else each with the seed that it is on."""
+    notes = [record.get("note", "") for record in group]
+    if len(set(notes)) == 1:
+        return str(notes[0])
+    told = zip(group, notes, strict=True)
+    return "; ".join(f"seed {record['seed']}: {note}" for record, note in told if note)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet.errors import DataError
-from alexnet.reporting.text import summary_table
+from alexnet.reporting.text import sentence, summary_table
 
 ABSENT = "–"
 _STEP_OF_OLD = {"network", "images_per_second", "share", "fastest", "slowest", "rounds"}
@@ -27,8 +27,13 @@ def text(record: Mapping[str, Any]) -> str:
         f"torch {around['packages']['torch']}, {record['date']}, commit {record['commit'] or 'unknown'}"
     )
     table = summary_table([cells(r) for r in record["rows"]], columns=columns(record["rows"]))
-    notes = dict.fromkeys(row["note"] for row in record["rows"] if row["note"])
-    return "\n".join([head, "", table, *notes])
+    return "\n".join([head, "", table, *notes(record)])
+
+
+def notes(record: Mapping[str, Any]) -> list[str]:
+    """Return what is said below a table: on its rows, each once, and on the whole."""
+    of_rows = dict.fromkeys(row["note"] for row in record["rows"] if row["note"])
+    return [*of_rows, *([sentence(record["note"])] if record.get("note") else [])]
 
 
 def columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:

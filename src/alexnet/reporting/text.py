@@ -76,6 +76,11 @@ def markdown_table(rows: Sequence[Mapping[str, str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def sentence(remark: str) -> str:
+    """Write a remark as a sentence: with a capital and a full stop."""
+    return f"{remark[:1].upper()}{remark[1:]}."
+
+
 def _cell(value: object) -> str:
     text = "" if value is None else str(value)
     return "".join(char if char.isprintable() else " " for char in text)

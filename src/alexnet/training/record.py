@@ -4,7 +4,7 @@
 
     RUN/
       recipe.toml        every key, also those left at their defaults
-      environment.json   hardware, versions, threads
+      environment.json   hardware, versions, threads; command, commit and date of the beginning
       splits.json        which pictures were for what
       statistics.safetensors   of the training split, where the recipe needs them
       intake.json, .txt  of photographs: what was found in them
@@ -83,6 +83,8 @@ def open_folder(folder: Path, stage: Stage, command: str) -> None:
             **environment(stage.device),
             "computing": stage.computing.to_json(),
             "command": command,
+            "commit": commit(),
+            "date": today(),
         },
     )
     chosen = {"train": stage.train, "validation": stage.validation, "test": stage.test}
@@ -181,9 +183,10 @@ def _record(
     progress: Progress,
     rate: float,
 ) -> dict[str, Any]:
+    begun = read_json(folder / ENVIRONMENT)
     return {
         "recipe": stage.recipe.name,
-        "command": read_json(folder / ENVIRONMENT).get("command", ""),
+        "command": begun.get("command", ""),
         "seed": stage.recipe.train.seed,
         "changed": recipes.changes(stage.recipe),
         "test": scores.to_json(),
@@ -200,6 +203,7 @@ def _record(
         "environment": environment(stage.device),
         "commit": commit(),
         "date": today(),
+        **({"note": begun["note"]} if "note" in begun else {}),  # by `alexnet note`
         "history": log.read_metrics(folder / log.METRICS),
     }
 

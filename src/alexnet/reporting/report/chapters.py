@@ -64,6 +64,8 @@ def _figures(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "multiply-adds", f"{speed['training_multiply_adds'] / 1e12:,.2f} T"
     yield "share of the matrix rate", f"{speed['share_of_matrix_rate']:.2f}"
     yield "peak memory", f"{speed['peak_memory_bytes'] / 2**20:,.0f} MiB"
+    if "note" in found:
+        yield "note", found["note"]
 
 
 def data(page: Page, run: Material) -> None:

@@ -11,16 +11,9 @@ import torch
 from tape import Tape
 
 from alexnet.benchmark import subject as subject_module
+from alexnet.benchmark.costs import UPDATES, Cost, cost, fewer, kind_of
 from alexnet.benchmark.parts import LOSS, UPDATE, parts_text, take_apart
-from alexnet.benchmark.predict import (
-    UPDATES,
-    Cost,
-    cost,
-    fewer,
-    kind_of,
-    predict,
-    prediction_text,
-)
+from alexnet.benchmark.predict import predict, prediction_text
 from alexnet.benchmark.subject import Subject
 from alexnet.benchmark.whole import explain
 from alexnet.errors import AlexNetError, UnknownName, UsageError

@@ -55,6 +55,9 @@ def step(
     memory_rate: Annotated[
         float | None, Option(help="Bytes/s of its memory, read and written.")
     ] = None,
+    fused: Annotated[
+        bool, Option("--fused", help="Predict for a GPU with this package's own kernels.")
+    ] = False,
     device: DeviceName = "auto",
     record: RecordFile = None,
     as_json: Json = False,
@@ -67,10 +70,10 @@ def step(
     what: dict[str, Any] = {"batch": batch, "size": size, "optimizer": optimizer}
     what |= {"convolutions": convolutions, "compiled": compiled}
     details: dict[str, Any] = {}
-    if parts or predict:
+    if parts or predict or fused:
         from alexnet.benchmark.whole import explain
 
-        asked: dict[str, Any] = {"parts": parts, "predicts": predict}
+        asked: dict[str, Any] = {"parts": parts, "predicts": predict, "fused": fused}
         rates = (matrix_rate, memory_rate)
         told = explain(network, chosen, rounds=rounds, rates=rates, **asked, **what)
         details = told.to_json()

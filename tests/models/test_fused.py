@@ -16,8 +16,8 @@ needs_triton()
 
 from alexnet.models import fused, rows, zoo
 from alexnet.models.build import build
+from alexnet.models.epilogues import Epilogue
 from alexnet.models.fused import epilogue, response_norm
-from alexnet.models.fused.epilogue import Epilogue
 from alexnet.models.fused.folding import convolve
 from alexnet.models.fused.units import plan
 from alexnet.models.layers import BiasedBatchNorm2d

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from alexnet.benchmark.predict import kind_of
+from alexnet.benchmark.costs import kind_of
 from alexnet.benchmark.subject import Subject
 
 LOSS, UPDATE = "loss", "update"

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from alexnet.benchmark.parts import Parts, parts_text, take_apart
-from alexnet.benchmark.predict import Prediction, predict, prediction_text
+from alexnet.benchmark.predict import Prediction, predict, prediction_text, update_of
 from alexnet.benchmark.step import timed
 from alexnet.benchmark.subject import Subject
 from alexnet.errors import UsageError
 from alexnet.models import zoo
 from alexnet.run.device import Device
+from alexnet.training.fused_update import ONE_PASS
 
 
 @dataclass(frozen=True)
@@ -52,14 +53,16 @@ def explain(
     convolutions: str = "auto",
     compiled: bool = False,
     rates: tuple[float | None, float | None] = (None, None),
+    fused: bool = False,
 ) -> Explained:
     """Take a step apart, or predict it, or both, as ``parts`` and ``predicts`` say.
 
     ``rates``: matrix and memory rate of other hardware, for which the step is then predicted and
     nothing is measured; else both are measured here, just before and just after the steps.
     ``convolutions``: as the recipe key; a prediction for other hardware takes ``auto`` for ``direct``.
-    ``compiled``: as the recipe's ``train.compile``. Raises ``UsageError`` for one rate without the
-    other, parts of a compiled step, or counts below 1.
+    ``compiled``: as the recipe's ``train.compile``. ``fused``: the other hardware is a GPU with the
+    kernels of ``models.fused``; here that is as a run decides. Raises ``UsageError`` for one rate without
+    the other, parts of a compiled step, ``fused`` where it cannot be, or counts below 1.
     """
     if rounds < 1:
         raise UsageError(f"rounds must be at least 1, got {rounds}")
@@ -67,6 +70,11 @@ def explain(
         raise UsageError("a compiled step has no parts to time; leave out --compile or --parts")
     what: dict[str, Any] = {"batch": batch, "size": size, "optimizer": optimizer}
     for_other = _both(rates)
+    if fused and (not predicts or not for_other or compiled or convolutions == "winograd"):
+        raise UsageError(
+            "--fused predicts for a GPU that is not here: give it with --predict, --matrix-rate and "
+            "--memory-rate, without --compile and --convolutions winograd"
+        )
     subject = None
     if parts or not for_other:
         subject = Subject(
@@ -78,10 +86,21 @@ def explain(
         return Explained(taken, None, measured)
     matrix, memory = own
     plan, how = zoo.network(network), device.precision
-    kind = subject.computing.convolutions if subject and not for_other else convolutions
-    what |= {"convolutions": "winograd" if kind == "winograd" else "direct"}
-    told = predict(plan, **what, precision=how, matrix_rate=matrix, memory_rate=memory)
-    return Explained(taken, told, measured)
+    if subject and not for_other:
+        told = subject.computing
+        what |= _told(told.convolutions, told.fused, told.update)
+    else:
+        what |= _told(
+            convolutions, ONE_PASS if fused else "apart", update_of(fused, how, optimizer)
+        )
+    step = predict(plan, **what, precision=how, matrix_rate=matrix, memory_rate=memory)
+    return Explained(taken, step, measured)
+
+
+def _told(convolutions: str, fused: str, update: str) -> dict[str, str]:
+    """Return what a prediction has to know of how a step is computed."""
+    kind = "winograd" if convolutions == "winograd" else "direct"
+    return {"convolutions": kind, "fused": fused, "update": update}
 
 
 def _both(rates: tuple[float | None, float | None]) -> tuple[float, float] | None:

@@ -47,9 +47,10 @@ def check(device: torch.device) -> None:
     """Compare with torch's own layers, once a process. Raises ``Unavailable``."""
     if find_spec("triton") is None:
         raise Unavailable("triton is not installed")
+    from alexnet.models.epilogues import Epilogue
     from alexnet.models.fused import epilogue
 
-    what = epilogue.Epilogue(relu=True, norm=True, pool=(3, 2))
+    what = Epilogue(relu=True, norm=True, pool=(3, 2))
     draw = torch.Generator(device).manual_seed(0)
     z = torch.randn(2, 16, 7, 7, generator=draw, device=device)
     bias = torch.randn(16, generator=draw, device=device)

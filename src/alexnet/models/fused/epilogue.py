@@ -7,13 +7,13 @@ Figures are those of torch's layers to rounding: what lies between is kept in fl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from alexnet.models.epilogues import Epilogue
 from alexnet.models.fused import epilogue_kernels as kernels
 
 ACTIVATIONS = {None: 0, "relu": 1, "gelu": 2}
@@ -21,26 +21,6 @@ TILE = 2048  # values that a program works on at a time: sixteen a thread
 PROGRAMS = 1056  # for which sums are kept apart: eight for each multiprocessor of a large GPU
 PARTS = 128  # of those sums read at a time
 FEW = 16  # channels whose sums a program adds up: few, so that many programs do
-LARGEST = 2**31 - 1  # an index is of 32 bits
-
-
-@dataclass(frozen=True)
-class Epilogue:
-    """Which layers stand behind a convolution, in this order; each may be missing.
-
-    ``relu``: before the norm (or where there is none); ``activation``: ``"relu"`` or ``"gelu"`` behind
-    it; ``pool``: side and stride of a window without padding whose overhang is left out.
-    """
-
-    relu: bool = False
-    norm: bool = False
-    activation: str | None = None
-    pool: tuple[int, int] = (1, 1)
-
-    def sides(self, height: int, width: int) -> tuple[int, int]:
-        """Return height and width of what comes out."""
-        side, stride = self.pool
-        return (height - side) // stride + 1, (width - side) // stride + 1
 
 
 def apply(z: Tensor, bias: Tensor | None, norm: nn.BatchNorm2d | None, what: Epilogue) -> Tensor:

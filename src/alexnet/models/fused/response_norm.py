@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 from alexnet.models.fused import response_norm_kernels as kernels
 
 TILE = 2048  # values that a program works on: whole rows of channels, so that windows stay near
+WARPS = 8  # of the way back, which keeps more of each value than the registers of four hold
 
 
 def normalise(x: Tensor, *, size: int, alpha: float, beta: float, k: float, towers: int) -> Tensor:
@@ -37,15 +38,23 @@ class _ResponseNorm(torch.autograd.Function):
         (x,) = ctx.saved_tensors
         dx = torch.empty_like(x)
         gradient = gradient.contiguous(memory_format=torch.channels_last)
-        _launch(kernels.backward, (x, gradient, dx), *ctx.how)
+        _launch(kernels.backward, (x, gradient, dx), *ctx.how, warps=WARPS)
         return dx, None, None, None, None, None
 
 
 def _launch(
-    kernel: Any, maps: tuple[Tensor, ...], size: int, a: float, beta: float, k: float, towers: int
+    kernel: Any,
+    maps: tuple[Tensor, ...],
+    size: int,
+    a: float,
+    beta: float,
+    k: float,
+    towers: int,
+    *,
+    warps: int = 4,
 ) -> None:
     channels = maps[0].shape[1]
     rows, wide = maps[0].numel() // channels, 1 << (channels - 1).bit_length()
     tall = max(1, TILE // wide)
     how = {"SIZE": size, "WIDTH": channels // towers, "BM": tall, "BC": wide}
-    kernel[(-(-rows // tall),)](*maps, rows, channels, a, beta, k, **how)
+    kernel[(-(-rows // tall),)](*maps, rows, channels, a, beta, k, **how, num_warps=warps)

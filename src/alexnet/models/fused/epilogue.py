@@ -20,6 +20,7 @@ ACTIVATIONS = {None: 0, "relu": 1, "gelu": 2}
 TILE = 2048  # values that a program works on at a time: sixteen a thread
 PROGRAMS = 1056  # for which sums are kept apart: eight for each multiprocessor of a large GPU
 PARTS = 128  # of those sums read at a time
+KNOWN = 16  # Triton knows of an argument whether this divides it
 FEW = 16  # channels whose sums a program adds up: few, so that many programs do
 
 
@@ -207,7 +208,8 @@ def _share(rows: int, channels: int) -> dict[str, int]:
 
 def _tile(channels: int) -> dict[str, int]:
     wide = _wide(channels)
-    return {"BM": TILE // wide, "BC": wide}
+    fixed = channels if channels % KNOWN else 0
+    return {"BM": TILE // wide, "BC": wide, "FIXED": fixed}
 
 
 def _grid(rows: int, channels: int) -> tuple[int, int]:

@@ -8,8 +8,8 @@ of which each part but one may be missing. Nothing between ``z`` and ``y`` is ev
 computes it again from ``z`` and from which tap of its window each maximum was. Sums are taken in
 float32, in an order that depends on the shapes alone: no atomics, so that two runs agree to the bit.
 
-``C`` is a constant where maps are read: of an argument Triton knows no more than whether 16 divides it, and
-reads rows of 24 channels value by value.
+``FIXED`` is ``C`` again where 16 does not divide it, else 0: of an argument Triton knows no more than that, and
+would read rows of 24 channels value by value.
 """
 
 from __future__ import annotations
@@ -64,8 +64,9 @@ def _before(z, bias, RELU: tl.constexpr):
 
 
 @triton.jit
-def moments(z, bias, partial, M, C: tl.constexpr, RELU: tl.constexpr, BIAS: tl.constexpr, TURNS, BM: tl.constexpr, BC: tl.constexpr):  # fmt: skip
+def moments(z, bias, partial, M, C, RELU: tl.constexpr, BIAS: tl.constexpr, TURNS, BM: tl.constexpr, BC: tl.constexpr, FIXED: tl.constexpr):  # fmt: skip
     """Sum ``u`` and its square over this program's rows: ``partial`` ``(programs, 2, C)``."""
+    C = FIXED if FIXED else C
     p, programs = tl.program_id(0), tl.num_programs(0)
     c = tl.program_id(1) * BC + tl.arange(0, BC)
     inside = c < C
@@ -126,13 +127,14 @@ def totals(partial, out, programs, C, ROWS: tl.constexpr, TURNS, BP: tl.constexp
 
 @triton.jit
 def forward(
-    z, bias, mean, rstd, gamma, beta, y, taps, peaks, rows, C: tl.constexpr,
+    z, bias, mean, rstd, gamma, beta, y, taps, peaks, rows, C,
     H: tl.constexpr, W: tl.constexpr, OH: tl.constexpr, OW: tl.constexpr,
     K: tl.constexpr, S: tl.constexpr,
     RELU: tl.constexpr, BIAS: tl.constexpr, NORM: tl.constexpr, GAMMA: tl.constexpr, ACT: tl.constexpr,
-    BM: tl.constexpr, BC: tl.constexpr,
+    BM: tl.constexpr, BC: tl.constexpr, FIXED: tl.constexpr,
 ):  # fmt: skip
     """Write ``y`` ``(rows, C)``; of windows also which tap was the largest, and its normalised value."""
+    C = FIXED if FIXED else C
     m = tl.program_id(0) * BM + tl.arange(0, BM)
     c = tl.program_id(1) * BC + tl.arange(0, BC)
     inside = c < C
@@ -171,14 +173,15 @@ def forward(
 
 @triton.jit
 def slopes(
-    dy, peaks, z, bias, mean, rstd, gamma, beta, partial, rows, C: tl.constexpr,
+    dy, peaks, z, bias, mean, rstd, gamma, beta, partial, rows, C,
     K: tl.constexpr, RELU: tl.constexpr, BIAS: tl.constexpr, GAMMA: tl.constexpr, ACT: tl.constexpr,
-    TURNS, BM: tl.constexpr, BC: tl.constexpr,
+    TURNS, BM: tl.constexpr, BC: tl.constexpr, FIXED: tl.constexpr,
 ):  # fmt: skip
     """Sum the norm's gradient and its product with the normalised map: ``(programs, 2, C)``.
 
     Over the rows of ``y``: each passes its gradient to one place of its window, and no other counts.
     """
+    C = FIXED if FIXED else C
     p, programs = tl.program_id(0), tl.num_programs(0)
     c = tl.program_id(1) * BC + tl.arange(0, BC)
     inside = c < C
@@ -210,13 +213,14 @@ def slopes(
 
 @triton.jit
 def backward(
-    dy, taps, z, bias, mean, rstd, gamma, beta, sums, dz, partial, M, C: tl.constexpr,
+    dy, taps, z, bias, mean, rstd, gamma, beta, sums, dz, partial, M, C,
     H: tl.constexpr, W: tl.constexpr, OH: tl.constexpr, OW: tl.constexpr,
     K: tl.constexpr, S: tl.constexpr,
     RELU: tl.constexpr, BIAS: tl.constexpr, NORM: tl.constexpr, GAMMA: tl.constexpr, ACT: tl.constexpr,
-    TURNS, BM: tl.constexpr, BC: tl.constexpr,
+    TURNS, BM: tl.constexpr, BC: tl.constexpr, FIXED: tl.constexpr,
 ):  # fmt: skip
     """Write ``dz`` ``(M, C)`` and, of a bias, this program's part of its gradient ``(programs, C)``."""
+    C = FIXED if FIXED else C
     p, programs = tl.program_id(0), tl.num_programs(0)
     c = tl.program_id(1) * BC + tl.arange(0, BC)
     inside = c < C

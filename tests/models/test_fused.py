@@ -256,6 +256,17 @@ def test_where_triton_is_not_installed_it_is_said(monkeypatch):
     fused.check.cache_clear()
 
 
+def test_kernels_that_cannot_be_compiled_are_not_used(monkeypatch):
+    def apply(*of):
+        raise RuntimeError("Failed to find C compiler\nPlease specify via CC")
+
+    fused.check.cache_clear()
+    monkeypatch.setattr(epilogue, "apply", apply)
+    with pytest.raises(fused.Unavailable, match="^triton: Failed to find C compiler$"):
+        fused.use(build(zoo.network("cifar-eight")), CPU)
+    fused.check.cache_clear()
+
+
 def test_kernels_that_compute_something_else_are_not_used(monkeypatch):
     fused.check.cache_clear()
     apply = epilogue.apply

@@ -262,7 +262,7 @@ def test_kernels_that_cannot_be_compiled_are_not_used(monkeypatch):
 
     fused.check.cache_clear()
     monkeypatch.setattr(epilogue, "apply", apply)
-    with pytest.raises(fused.Unavailable, match="^triton: Failed to find C compiler$"):
+    with pytest.raises(fused.Unavailable, match=r"^triton: Failed to find C compiler$"):
         fused.use(build(zoo.network("cifar-eight")), CPU)
     fused.check.cache_clear()
 

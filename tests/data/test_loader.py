@@ -208,3 +208,12 @@ def test_on_other_devices_nobody_waits():
     (found,) = loader.beside(iter([batch]), torch.device("cpu"))
     assert found is batch
     assert found.awaited() is batch
+
+
+@pytest.mark.parametrize(("count", "pinned"), [(8, False), (loader.PINNED, True)])
+def test_nobody_waits_for_a_copy_to_a_gpu_and_small_ones_are_not_pinned(count, pinned, monkeypatch):
+    told = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: told.append("pinned") or self)
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, device, **how: told.append(how) or self)
+    loader.moved(torch.zeros(count, dtype=torch.uint8), torch.device("cuda"))
+    assert told == [*(["pinned"] if pinned else []), {"non_blocking": True}]

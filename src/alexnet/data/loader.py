@@ -101,9 +101,10 @@ PINNED = 1 << 16  # bytes: the driver takes as much along with the call, and pin
 
 def moved(tensor: Tensor, device: torch.device) -> Tensor:
     """Copy to a device; to a CUDA device so that nobody waits for the copy, large ones from pinned memory."""
-    if device.type != "cuda" or tensor.nbytes < PINNED:
+    if device.type != "cuda":
         return tensor.to(device)
-    return tensor.pin_memory().to(device, non_blocking=True)
+    large = tensor.nbytes >= PINNED
+    return (tensor.pin_memory() if large else tensor).to(device, non_blocking=True)
 
 
 def source_of(dataset: Dataset, expression: str, *, method: str = "slice", seed: int = 0) -> Source:

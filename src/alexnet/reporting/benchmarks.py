@@ -113,17 +113,18 @@ def draw(records: Sequence[Mapping[str, Any]], path: Path) -> Path:
     Raises ``DataError`` where no record has a headline.
     """
     rows = [row for _, row in shown(records)]
+    labels = [_label(row, record["environment"]["hardware"]) for record, row in shown(records)]
     if not rows:
         raise DataError("no record has a row to draw")
     with style.styled():
-        figure = style.new_figure(9.0, 1.2 + 0.34 * len(rows))
+        figure = style.new_figure(10.5, 1.2 + 0.34 * len(rows))
         axes = figure.add_subplot()
-        _bars(axes, rows)
+        _bars(axes, rows, labels)
         figure.suptitle("Ratio to what was measured beside it, in the same run")
         return style.save(figure, path)
 
 
-def _bars(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+def _bars(axes: Axes, rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> None:
     ratios = [min(max(row["ratio"], _NARROW), _WIDE) for row in rows]
     heights = range(len(rows), 0, -1)
     axes.barh(heights, [r - 1 for r in ratios], left=1, height=0.62, color=style.RIGHT)
@@ -133,11 +134,11 @@ def _bars(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     axes.set_xlim(low / 3, high * 3)
     axes.xaxis.set_major_formatter(lambda ratio, _: f"{ratio:g}")  # "10^0" is a formula
     axes.xaxis.set_minor_formatter(lambda ratio, _: "")
-    axes.set_yticks(list(heights), [style.readable(_label(row)) for row in rows])
+    axes.set_yticks(list(heights), [style.readable(label) for label in labels])
     for height, ratio, row in zip(heights, ratios, rows, strict=True):
         text = f" {speed.figure(row['ratio'])} "
         axes.text(ratio, height, text, va="center", ha="left" if ratio >= 1 else "right")
 
 
-def _label(row: Mapping[str, Any]) -> str:
-    return f"{row['what']} / {row['beside']}"
+def _label(row: Mapping[str, Any], hardware: str) -> str:
+    return f"{row['what']} / {row['beside']} ({hardware})"

@@ -1,14 +1,15 @@
-"""Muon: hidden kernels move along orthogonal matrices, all else by Adam (Jordan et al. 2024)."""
+"""Muon: hidden kernels move along orthogonal matrices, all else by another rule (Jordan et al. 2024)."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from alexnet.run.device import fast_bf16
+from alexnet.training.groups import Groups
 from alexnet.training.layout import lying_as, matrix
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # Jordan's (2024), chosen for the steepest slope at zero
@@ -17,20 +18,25 @@ SMALL = 512  # shorter sides up to which a product is over sooner than a launch 
 
 
 class Muon(torch.optim.Optimizer):
-    """Orthogonalised momentum for hidden kernels (Jordan et al. 2024), Adam for all else.
+    """Orthogonalised momentum for hidden kernels (Jordan et al. 2024), another rule for all else.
 
     A kernel ``(out, in, k, k)`` is read as a matrix ``(out, in*k*k)`` and moved along the nearest
     semi-orthogonal matrix to its nesterov momentum. Before that it is scaled to the norm of an
     orthogonal matrix, ``sqrt(out)``: with a batch norm behind it, only its direction matters, and
     the rate then means the same from the first step to the last. ``together``: many kernels in one
-    product, as a GPU wants it; the same to the rounding of bf16.
+    product, as a GPU wants it; the same to the rounding of bf16. ``aux`` makes that other rule of its groups.
     """
 
-    def __init__(self, params: list[dict[str, Any]], momentum: float, adam: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        params: Groups,
+        momentum: float,
+        aux: Callable[[Groups], torch.optim.Optimizer],
+    ) -> None:
         super().__init__(params, {"momentum": momentum})
-        self._adam = torch.optim.Adam([g for g in self.param_groups if not g["orthogonal"]], **adam)
-        # One memory and the same groups: Adam's rate is set, its state saved, with the rest.
-        self._adam.state = self.state
+        self._aux = aux([group for group in self.param_groups if not group["orthogonal"]])
+        # One memory and the same groups: its rate is set, its state saved, with the rest.
+        self._aux.state = self.state
         self.together = any(p.is_cuda for group in self.param_groups for p in group["params"])
 
     @torch.no_grad()
@@ -42,7 +48,7 @@ class Muon(torch.optim.Optimizer):
                 self._move_together(moved, group["lr"], group["momentum"])
             for p in () if self.together else moved:
                 self._move(p, group["lr"], group["momentum"])
-        self._adam.step()
+        self._aux.step()
 
     def _move(self, p: Tensor, lr: float | Tensor, momentum: float) -> None:
         assert p.grad is not None

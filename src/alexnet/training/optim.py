@@ -126,18 +126,6 @@ def _memory(optimizer: Optimizer, parameter: Tensor, key: str) -> Tensor:
     return memory
 
 
-class MuonSGD(Muon):
-    """Muon with SGD for all else, its momentum ``aux_momentum`` nesterov's (airbench94_muon.py)."""
-
-    def __init__(self, params: Groups, momentum: float, aux_momentum: float) -> None:
-        own = [p if p["orthogonal"] else {**p, "momentum": aux_momentum} for p in params]
-        super().__init__(own, momentum, {"fused": True})
-        rest = [group for group in self.param_groups if not group["orthogonal"]]
-        sgd = torch.optim.SGD(rest, momentum=aux_momentum, nesterov=aux_momentum > 0, fused=True)
-        sgd.state = self.state
-        self._adam = sgd  # type: ignore[assignment]
-
-
 def _sgd(params: Groups, optim: Optim) -> Optimizer:
     return torch.optim.SGD(
         params, lr=optim.lr, momentum=optim.momentum, nesterov=optim.nesterov, fused=True
@@ -156,10 +144,15 @@ def _keras_adam(params: Groups, optim: Optim) -> Optimizer:
 
 
 def _muon(params: Groups, optim: Optim) -> Optimizer:
-    if optim.aux == "sgd":
-        return MuonSGD(params, optim.momentum, optim.aux_momentum)
-    adam = {"betas": (optim.beta1, optim.beta2), "eps": optim.eps, "fused": True}
-    return Muon(params, optim.momentum, adam)
+    if optim.aux == "adam":
+        return Muon(params, optim.momentum, lambda rest: _adam(rest, optim))
+    momentum = optim.aux_momentum  # nesterov's, as in airbench94_muon.py
+    own = [group if group["orthogonal"] else {**group, "momentum": momentum} for group in params]
+
+    def sgd(rest: Groups) -> Optimizer:
+        return torch.optim.SGD(rest, momentum=momentum, nesterov=momentum > 0, fused=True)
+
+    return Muon(own, optim.momentum, sgd)
 
 
 RULES: dict[str, Callable[[Groups, Optim], Optimizer]] = {

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from alexnet.models.kernels import Unavailable
+from alexnet.models.kernels import Unavailable, tell
 
 __all__ = ["Unavailable", "leave", "use"]
 
@@ -26,20 +26,14 @@ def use(model: nn.Module, device: torch.device) -> None:
 
     if hasattr(model, "units"):
         model.units = plan(model)  # type: ignore[arg-type, assignment]
-    _tell(model, fused=True)
+    tell(model, "fused", True)
 
 
 def leave(model: nn.Module) -> None:
     """Have all of a network computed by torch again."""
     if hasattr(model, "units"):
         model.units = {}  # type: ignore[assignment]
-    _tell(model, fused=False)
-
-
-def _tell(model: nn.Module, *, fused: bool) -> None:
-    for layer in model.modules():
-        if hasattr(layer, "fused"):
-            setattr(layer, "fused", fused)  # noqa: B010 - of a class that imports this room
+    tell(model, "fused", False)
 
 
 @cache

@@ -8,6 +8,7 @@ from alexnet.models.kernels.winograd import (
     fits,
     folds,
     leave,
+    tell,
     times_fewer,
     use,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "normalise",
     "normalises",
     "ready",
+    "tell",
     "times_fewer",
     "use",
 ]

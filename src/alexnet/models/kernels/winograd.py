@@ -36,18 +36,19 @@ def use(model: nn.Module) -> None:
     Raises ``Unavailable``.
     """
     check()
-    _tell(model, minimal=True)
+    tell(model, "minimal", True)
 
 
 def leave(model: nn.Module) -> None:
     """Have all of a model computed by torch again."""
-    _tell(model, minimal=False)
+    tell(model, "minimal", False)
 
 
-def _tell(model: nn.Module, *, minimal: bool) -> None:
+def tell(model: nn.Module, flag: str, value: bool) -> None:
+    """Set a flag of every layer that has one of that name."""
     for layer in model.modules():
-        if hasattr(layer, "minimal"):
-            setattr(layer, "minimal", minimal)  # noqa: B010 - of a class that imports this room
+        if hasattr(layer, flag):
+            setattr(layer, flag, value)
 
 
 @cache

@@ -73,7 +73,7 @@ WITHOUT_TORCH = {
     ),
     *("models.rows", "models.table", "models.zoo", "models.split", "models.transfer"),
     *("models.paper", "models.modern", "models.cuda_convnet", "models.small"),
-    *("models.skip", "models.wiring", "models.epilogues"),
+    *("models.skip", "models.wiring", "models.epilogues", "models.kernel_machine"),
     *("studies.plan", "studies.cells", "studies.running", "reporting.study"),
     "exchange.torchvision",
 }

@@ -65,9 +65,8 @@ class Augment(Section):
 
     flip: Literal["none", "random", "alternate"] = "none"
     crop: Annotated[int, Field(ge=0)] = 0  # pixels of border added by reflection, then cropped away
-    window: Literal["centre", "random", "chunk"] = (
-        "centre"  # chunk: one for 32 pictures, as in 2012
-    )
+    # Of a larger picture; chunk: one for 32 pictures, as in 2012.
+    window: Literal["centre", "random", "chunk"] = "centre"
     area: Range = (1.0, 1.0)  # share of the picture that is seen, resized; (1, 1): all of it
     ratio: Range = (0.75, 1.333)  # of that part's width to its height
     jitter: Probability = 0.0  # brightness, contrast, saturation: each by a factor of 1 +- this
@@ -90,8 +89,10 @@ class Model(Section):
     dropout: Probability | None = None  # None: the network's own; a head of one's own: none
     weights: str = ""  # a name (exchange/pretrained.py), a file or a run; empty: none
     frozen: tuple[str, ...] = ()  # patterns of rows that are not trained, e.g. "conv*"
+    pool: Annotated[int, Field(ge=0)] = 0  # side of the means before Flatten; 0: the network's own
     head: tuple[Annotated[int, Field(ge=1)], ...] | None = None  # hidden widths behind Flatten
     head_norm: bool = False  # a batch norm in each hidden layer of the head
+    kernel: NotNegative = 0.0  # gamma of a kernel machine in its place, for ridge; 0: none
 
 
 class Group(Section):
@@ -109,11 +110,11 @@ class Optim(Section):
     """The update rule. ``sgd``/``adam`` as torch writes them, ``keras-*`` and ``rmsprop`` as Keras
     does, ``2012`` as the paper does (section 5).
 
-    Weight decay falls on the kernels of convolutions and dense layers, never on biases and norms.
+    Weight decay falls on kernels of convolutions and dense layers alone; of ``ridge`` it is the penalty.
     """
 
     name: Annotated[
-        Literal["sgd", "adam", "keras-sgd", "keras-adam", "muon", "2012", "rmsprop"],
+        Literal["sgd", "adam", "keras-sgd", "keras-adam", "muon", "2012", "rmsprop", "ridge"],
         BeforeValidator(word),
     ] = "sgd"
     lr: Positive = 0.1

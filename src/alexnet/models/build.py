@@ -15,14 +15,17 @@ import torch
 from torch import Tensor, nn
 
 from alexnet.errors import UnknownName
-from alexnet.models import rows, table, wiring
+from alexnet.models import kernel_machine, rows, table, wiring
 from alexnet.models.init import initialise, whiten
 from alexnet.models.layers import (
     BiasedBatchNorm2d,
     Conv2d,
     Dropout,
+    ExactLinear,
+    Gaussian,
     LocallyConnected2d,
     PaperConv2d,
+    RootNorm,
     Sum,
 )
 from alexnet.models.packing import unpack
@@ -185,6 +188,20 @@ def _dense(row: Row, shape: Shape) -> nn.Module:
     return nn.Linear(shape[0], row.units, bias=row.bias)
 
 
+def _exact_dense(row: Row, shape: Shape) -> nn.Module:
+    assert isinstance(row, rows.Dense)
+    return ExactLinear(shape[0], row.units, bias=row.bias)
+
+
+def _examples(row: Row, shape: Shape) -> nn.Module:
+    return _exact_dense(row, shape).requires_grad_(False)
+
+
+def _gaussian(row: Row, shape: Shape) -> nn.Module:
+    assert isinstance(row, kernel_machine.Gaussian)
+    return Gaussian(row.gamma)
+
+
 def _dropout(row: Row, shape: Shape) -> nn.Module:
     assert isinstance(row, rows.Dropout)
     return Dropout(row.p, classic=row.classic)
@@ -204,6 +221,10 @@ LAYERS: dict[type[Row], Callable[[Row, Shape], nn.Module]] = {
     rows.Flatten: lambda row, shape: nn.Flatten(),
     rows.Dense: _dense,
     rows.Dropout: _dropout,
+    kernel_machine.RootNorm: lambda row, shape: RootNorm(),
+    kernel_machine.Examples: _examples,
+    kernel_machine.Gaussian: _gaussian,
+    kernel_machine.ExactDense: _exact_dense,
     wiring.Add: lambda row, shape: Sum(),
 }
 

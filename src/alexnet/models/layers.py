@@ -56,6 +56,35 @@ class Conv2d(nn.Conv2d):
         return super().forward(x)
 
 
+class RootNorm(nn.Module):
+    """Square roots, then length 1, of ``(N, features)`` none of which is below 0, in float32."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return float32, whatever enters."""
+        return F.normalize(x.float().clamp_min(0).sqrt(), dim=1)
+
+
+class Gaussian(nn.Module):
+    """``exp(gamma * (x - 1))``."""
+
+    def __init__(self, gamma: float) -> None:
+        super().__init__()
+        self.gamma = gamma
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply it to each value."""
+        return (self.gamma * (x - 1)).exp()
+
+
+class ExactLinear(nn.Linear):
+    """A dense layer in float32, inside autocast too."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Multiply ``(N, inputs)`` by the weights: ``(N, units)``."""
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.float())
+
+
 class PaperConv2d(Conv2d):
     """A convolution of 2012: in towers, and with a last window that may hang over the edge.
 

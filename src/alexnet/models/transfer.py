@@ -10,7 +10,8 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from alexnet.errors import RecipeError
-from alexnet.models.rows import BatchNorm, Dense, Dropout, Flatten, ReLU, Row
+from alexnet.models import kernel_machine
+from alexnet.models.rows import AdaptiveAvgPool, BatchNorm, Dense, Dropout, Flatten, ReLU, Row
 from alexnet.models.table import Network, Traced
 
 
@@ -36,6 +37,30 @@ def with_head(
     return replace(network, rows=(*_up_to_flatten(network), *head))
 
 
+def with_kernel(network: Network, gamma: float, examples: int) -> Network:
+    """Return the table with a kernel machine in place of the dense layers behind its ``Flatten``.
+
+    ``examples``: the training pictures that it keeps. Raises ``RecipeError`` as ``with_head`` does.
+    """
+    behind = kernel_machine.rows(examples, network.classes, gamma)
+    return replace(network, rows=(*_up_to_flatten(network), *behind))
+
+
+def with_pool(network: Network, side: int) -> Network:
+    """Return the table with its last maps averaged to ``side`` x ``side`` before ``Flatten``.
+
+    In place of the adaptive pool that stands there, or as one of its own. Dense layers behind it then have
+    other widths. Raises ``RecipeError`` for a table without ``Flatten``.
+    """
+    *before, flatten = _up_to_flatten(network)
+    behind = network.rows[len(before) + 1 :]
+    name = "avgpool"
+    if isinstance(before[-1], AdaptiveAvgPool):
+        name = before.pop().name
+    pool = AdaptiveAvgPool(name, side=side)
+    return replace(network, rows=(*before, pool, flatten, *behind))
+
+
 def _drop(n: int, rate: float | None) -> list[Row]:
     return [Dropout(f"headdrop{n}", p=rate)] if rate else []
 
@@ -45,7 +70,8 @@ def _up_to_flatten(network: Network) -> tuple[Row, ...]:
         if isinstance(row, Flatten):
             return network.rows[:n]
     raise RecipeError(
-        f"model.head replaces the layers behind Flatten, but {network.name} has no such row"
+        f"model.head, model.kernel and model.pool change what stands around Flatten, but {network.name} "
+        "has no such row"
     )
 
 

@@ -60,12 +60,15 @@ def card(
     *,
     head: Sequence[int] | None = None,
     head_norm: bool = False,
+    pool: int = 0,
+    kernel: tuple[float, int] | None = None,
     test: Split = Split(),
 ) -> dict[str, Any]:
     """Return what a checkpoint's model.json holds, so that ``load`` needs nothing else.
 
     ``head``, ``head_norm``: the widths and ``norm`` of a head of its own (``transfer.with_head``);
-    None for none.
+    None for none. ``pool``: as ``transfer.with_pool`` has it, 0 for none; ``kernel``: gamma and pictures
+    of a kernel machine (``transfer.with_kernel``).
     """
     return {
         "network": network,
@@ -76,6 +79,8 @@ def card(
         "data": data,
         "head": None if head is None else list(head),
         "head_norm": head_norm,
+        "pool": pool,
+        "kernel": None if kernel is None else list(kernel),
         "test": asdict(test),
     }
 
@@ -116,7 +121,11 @@ def restore(saved: checkpoint.Checkpoint) -> Classifier:
 
 def _network(described: dict[str, Any], classes: int) -> Network:
     network = zoo.network(described["network"], classes=classes)
-    head = described.get("head")  # older checkpoints do not say, nor is head_norm
+    if pool := described.get("pool"):
+        network = transfer.with_pool(network, int(pool))
+    if kernel := described.get("kernel"):  # older checkpoints do not say any of these
+        return transfer.with_kernel(network, float(kernel[0]), int(kernel[1]))
+    head = described.get("head")
     if head is None:
         return network
     norm = bool(described.get("head_norm", False))

@@ -14,7 +14,7 @@ from alexnet.models.init import INITIALISATIONS
 from alexnet.models.table import Network
 from alexnet.recipe import Recipe
 from alexnet.run.ranks import Ranks
-from alexnet.training import parallel, sides
+from alexnet.training import parallel, ridge, sides
 from alexnet.training.parallel import Parallel
 from alexnet.training.transfer import network_of
 
@@ -33,6 +33,7 @@ def refuse_early(recipe: Recipe, ranks: Ranks, *, resumed: bool) -> Parallel:
     """
     network = network_of(recipe.model, None)
     sides.refuse_unfit(recipe, network)
+    ridge.refuse_unfit(recipe, ranks)
     transfer.frozen_rows(network, recipe.model.frozen)
     if network.init not in INITIALISATIONS:
         raise UnknownName("initialisation", network.init, INITIALISATIONS)

@@ -64,7 +64,9 @@ def memory_of(run: Planned) -> Memory:
         weights=weights,
         copies=sum(p.numel() for p in model.parameters()) * value if value == 2 else 0,
         average=weights if recipe.train.average else 0,
-        gradients=_bytes(trained),
+        gradients=16 * len(run.parts["train"]) ** 2
+        if recipe.optim.name == "ridge"
+        else _bytes(trained),
         optimiser=remembered(groups.grouped(model, recipe.optim), recipe.optim),
         activations=kept * batch // half,
         scoring=passing // half,
@@ -148,6 +150,8 @@ def _values(plan: Optim, *, orthogonal: bool) -> int:
     """Count what is remembered of each weight."""
     if plan.name == "rmsprop":
         return 1 + plan.centered
+    if plan.name == "ridge":
+        return 0
     if plan.name == "sgd":
         return int(plan.momentum > 0)
     aside = plan.name == "muon" and not orthogonal

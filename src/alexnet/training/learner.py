@@ -63,7 +63,7 @@ def behind(
 
 
 def _built(recipe: Recipe, classes: int, train: Source, prepared: Preprocessing) -> AlexNet:
-    network = network_of(recipe.model, classes)
+    network = network_of(recipe.model, classes, len(train))
     model = build(network, recipe.input.size, seed=fold(recipe.train.seed, "init"))
     if network.whitens:
         first = train.read(np.arange(min(len(train), WHITENED)), torch.device("cpu"))

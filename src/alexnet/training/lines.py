@@ -19,6 +19,8 @@ def beforehand(stage: Stage, progress: Progress, step_seconds: float) -> str:
 
     ``step_seconds``: forward and backward of the next batch, just timed.
     """
+    if stage.solves:
+        return _to_solve(stage)
     total = table.totals(table.trace(stage.model.network, stage.model.size))
     left = stage.total - progress.step
     steps = range(progress.step, stage.total)
@@ -31,6 +33,16 @@ def beforehand(stage: Stage, progress: Progress, step_seconds: float) -> str:
         f"on {stage.device.describe()}: {work / 1e12:.1f} T multiply-adds, roughly "
         f"{minutes(step_seconds * UPDATE * left * mean / max(now, 1.0))} at the present speed of this machine\n"
         f"{opening_text(stage.memory)}{_of_mixtures(stage)}"
+    )
+
+
+def _to_solve(stage: Stage) -> str:
+    count = len(stage.train)
+    work = stage.multiply_adds(range(1)) * count
+    return (
+        f"{stage.recipe.name}: {stage.model.network.name} at {stage.model.size}x{stage.model.size}, a kernel "
+        f"machine of {count:,} training pictures{_held_out(stage)}, solved at once\n"
+        f"on {stage.device.describe()}: {work / 1e12:.1f} T multiply-adds\n{opening_text(stage.memory)}"
     )
 
 

@@ -36,6 +36,7 @@ from alexnet.training import (
     optim,
     record,
     rehearsal,
+    ridge,
     schedule,
     sides,
 )
@@ -71,10 +72,15 @@ def fit(
             record.open_folder(folder, stage, command)
         progress = restore(stage, folder, console)
         rate_before = device.matrix_rate()
-        console.say(lines.beforehand(stage, progress, rehearse(stage, progress.step)))
+        timed = 0.0 if stage.solves else rehearse(stage, progress.step)
+        console.say(lines.beforehand(stage, progress, timed))
         while not _over(stage, progress):
-            _train_epoch(stage, progress, folder, console, asked)
-            _close_epoch(stage, progress, folder, console)
+            if stage.solves:
+                found = ridge.learn(stage, progress, console)
+            else:
+                found = {}
+                _train_epoch(stage, progress, folder, console, asked)
+            _close_epoch(stage, progress, folder, console, found)
             due = _due(stage, progress, recipe.checkpoint.every)
             stop = ranks.asked(asked)
             if stop or due or stage.is_best or _over(stage, progress):
@@ -221,7 +227,13 @@ def _lengths(stage: Stage) -> dict[str, int]:
     return {"steps_per_epoch": stage.steps_per_epoch, "batch": stage.recipe.train.batch}
 
 
-def _close_epoch(stage: Stage, progress: Progress, folder: Path, console: log.Console) -> None:
+def _close_epoch(
+    stage: Stage,
+    progress: Progress,
+    folder: Path,
+    console: log.Console,
+    found: dict[str, float],
+) -> None:
     """Validate, write the epoch's line, and let the schedule and the stopping rule see it."""
     loss, right, seen = progress.sums
     seconds, waited = progress.seconds - progress.before[0], progress.waited - progress.before[1]
@@ -234,6 +246,7 @@ def _close_epoch(stage: Stage, progress: Progress, folder: Path, console: log.Co
         "seconds": progress.seconds,
         "images_per_second": seen / max(seconds, 1e-9),
         "waiting_share": waited / max(seconds, 1e-9),  # of the epoch's time, for pictures
+        **found,
     }
     every = stage.recipe.evaluation.every
     if stage.validation and (_due(stage, progress, every) or _over(stage, progress)):

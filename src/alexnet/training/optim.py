@@ -163,6 +163,7 @@ RULES: dict[str, Callable[[Groups, Optim], Optimizer]] = {
     "muon": _muon,
     "2012": lambda params, optim: KerasSGD(params, optim.momentum, nesterov=False),
     "rmsprop": rmsprop,
+    "ridge": lambda params, optim: torch.optim.SGD(params),  # takes no step: ridge.solve
 }
 
 

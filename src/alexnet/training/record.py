@@ -223,7 +223,7 @@ def speed(stage: Stage, seconds: float, rate: float, steps: int) -> dict[str, An
     plan = stage.recipe.train
     full, rest = divmod(steps, stage.steps_per_epoch)
     per_epoch = min(len(stage.train), stage.steps_per_epoch * plan.batch)
-    pictures = full * per_epoch + rest * plan.batch
+    pictures = len(stage.train) if stage.solves else full * per_epoch + rest * plan.batch
     work = round(stage.multiply_adds(range(steps)) * pictures)
     return {
         "training_seconds": seconds,

@@ -34,6 +34,7 @@ from alexnet.training import (
     learner,
     material,
     optim,
+    ridge,
     scoring,
     sides,
 )
@@ -82,9 +83,18 @@ class Stage:
         """Return the number of epochs, a last partial one counted as one."""
         return math.ceil(self.total / self.steps_per_epoch)
 
+    @property
+    def solves(self) -> bool:
+        """Say whether the head is solved at once, in place of steps."""
+        return self.recipe.optim.name == ridge.NAME
+
     def multiply_adds(self, steps: range) -> float:
         """Return the multiply-adds of training on one picture, the mean over ``steps``."""
         network = self.model.network
+        if self.solves:
+            assert isinstance(self.model, AlexNet)
+            width = self.model.shapes["headnorm"][0]
+            return ridge.multiply_adds(len(self.train), width, network.classes)
         frozen = transfer.frozen_rows(network, self.recipe.model.frozen)
 
         def cost(side: int) -> int:
@@ -110,6 +120,8 @@ class Stage:
             self.dataset.name,
             head=self.recipe.model.head,
             head_norm=self.recipe.model.head_norm,
+            pool=self.recipe.model.pool,
+            kernel=(self.recipe.model.kernel, len(self.train)) if self.solves else None,
             test=classifier.Split(data.test, data.split, data.split_seed),
         )
 
@@ -144,6 +156,7 @@ def set_up(
     shared = checks.refuse_early(recipe, ranks, resumed=resumed)
     data = material.gather(recipe, root, console, ranks, folder)
     learns = learner.made(data, shared, device, root, console)
+    ridge.refuse_unready(data.recipe, learns, len(data.parts["train"]))
     plan = estimate.Planned(data.recipe, learns.model, learns.first, data.parts, device, ranks)
     memory = estimate.checked(plan)
     data = learner.behind(learns, data, device, root, console)
@@ -196,6 +209,8 @@ def _on(device: Device, values: Tensor | None) -> Tensor | None:
 def _steps(data: Material, learns: Learner) -> tuple[int, int]:
     """Count the steps of an epoch and of the run; its largest pictures are refused now, not then."""
     recipe, count = data.recipe, len(data.parts["train"])
+    if recipe.optim.name == ridge.NAME:
+        return 1, 1
     length = checks.steps_of_an_epoch(recipe, count, learns.whole.network)
     total = recipe.train.epochs.steps(steps_per_epoch=length, batch=recipe.train.batch)
     sides.at(data.preprocessing, recipe, total, total)

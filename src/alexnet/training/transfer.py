@@ -21,11 +21,18 @@ from alexnet.run.log import Console
 from alexnet.training import copies, features
 
 
-def network_of(plan: Model, classes: int | None) -> Network:
-    """Return the table that a recipe's ``[model]`` describes."""
+def network_of(plan: Model, classes: int | None, examples: int = 1) -> Network:
+    """Return the table that a recipe's ``[model]`` describes.
+
+    ``examples``: the training pictures, which a kernel machine keeps.
+    """
     network = zoo.network(plan.network, classes=classes)
+    if plan.pool:
+        network = transfer.with_pool(network, plan.pool)
     if plan.head is not None:
         network = transfer.with_head(network, plan.head, plan.dropout, norm=plan.head_norm)
+    if plan.kernel:
+        network = transfer.with_kernel(network, plan.kernel, examples)
     return network.changed(init=plan.init, dropout=plan.dropout)
 
 

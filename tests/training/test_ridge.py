@@ -158,6 +158,7 @@ def test_a_run_solves_saves_and_is_used(tmp_path, root, weights, pool):
     assert line["train_accuracy"] == 1.0  # of a penalty this small it knows its own
     assert line["left_out_accuracy"] < 1.0
     assert line["left_out_loss"] > line["train_loss"]
+    assert result.solved
     saved = checkpoint.newest(tmp_path / "run", print)
     assert saved.model["kernel"] == [2.0, 60]
     torch.testing.assert_close(saved.weights["head1.weight"].norm(dim=1), torch.ones(60))
@@ -169,6 +170,23 @@ def test_a_run_solves_saves_and_is_used(tmp_path, root, weights, pool):
     )
     assert found.accuracy == result.record["test"]["accuracy"]
     assert found.loss == pytest.approx(result.record["test"]["loss"], rel=1e-3)
+
+
+def test_its_pictures_and_report_have_no_curves_but_the_left_out_answers(tmp_path, root, weights):
+    run = alexnet.train(
+        "cifar10-quick",
+        tmp_path / "run",
+        override=KERNEL | {"model.weights": str(weights)},
+        device="cpu",
+        data_root=root,
+        console=HUSH,
+    )
+    assert (run.folder / "confusion.png").is_file()
+    assert not (run.folder / "curves.png").exists()
+    page = alexnet.report(
+        run.folder, tmp_path / "page.html", pictures=0, device="cpu", data_root=root
+    )
+    assert "left out accuracy" in page.read_text(encoding="utf-8")
 
 
 def test_it_learns_shapes_from_the_pictures_themselves(tmp_path, root, weights):

@@ -37,10 +37,14 @@ def draw(
     folder, recipe = result.folder, result.recipe
     matrix = np.array(result.record["test"]["confusion"])
     title = f"{recipe.name} on {Path(recipe.data.name).name}"
+    theirs, curves = published(recipe), folder / "curves.png"
+    drawn = (
+        []
+        if result.solved
+        else [plot_curves(result.history, curves, published=theirs, title=recipe.name)]
+    )
     return [
-        plot_curves(
-            result.history, folder / "curves.png", published=published(recipe), title=recipe.name
-        ),
+        *drawn,
         plot_confusion(matrix, model.classes, folder / "confusion.png", title=title),
         *_chancesamples(result, model, dataset, device, say),
     ]

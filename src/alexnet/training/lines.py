@@ -85,12 +85,15 @@ def step(stage: Stage, progress: Progress, seen: Seen, seconds: float) -> str:
 def epoch(stage: Stage, line: dict[str, Any]) -> str:
     """Write the line that stays when an epoch is over."""
     width = len(str(stage.epochs))
+    when = f"epoch {line['epoch']:>{width}}/{stage.epochs}  {stage.steps_per_epoch} steps"
     text = (
-        f"epoch {line['epoch']:>{width}}/{stage.epochs}  {stage.steps_per_epoch} steps  "
-        f"{minutes(line['seconds']):>6}  loss {line['train_loss']:.4f}  acc {line['train_accuracy']:.4f}"
+        f"{'solved' if stage.solves else when}  {minutes(line['seconds']):>6}  "
+        f"loss {line['train_loss']:.4f}  acc {line['train_accuracy']:.4f}"
     )
     if "val_loss" in line:
         text += f"  val_loss {line['val_loss']:.4f}  val_acc {line['val_accuracy']:.4f}"
+    if stage.solves:
+        return text
     text += f"  lr {line['learning_rate']:.2g}  {line['images_per_second']:.0f} images/s"
     return text + _published(stage, line["epoch"])
 

@@ -63,6 +63,11 @@ class Result:
         """Return the epochs' figures, one mapping an epoch, as in metrics.jsonl."""
         return list(self.record["history"])
 
+    @property
+    def solved(self) -> bool:
+        """Say whether it was solved at once (``ridge``): it has no curves then."""
+        return "left_out_loss" in self.history[-1]
+
 
 def open_folder(folder: Path, stage: Stage, command: str) -> None:
     """Write what is known before the first step; a folder of the same run is left as it is."""

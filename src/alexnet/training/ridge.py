@@ -191,7 +191,7 @@ def ridge(
     Returns float32 ``(N, classes)`` thrice: the weights, the answers of the machine with each picture
     left out, and with all. Raises ``ArithmeticError`` for a kernel that is singular.
     """
-    kernel = torch.exp(gamma * (examples @ examples.T - 1)).double()
+    kernel = (examples @ examples.T).sub_(1).mul_(gamma).exp_().double()
     penalty = penalty.to(kernel.device, torch.float64)
     kernel.diagonal().copy_(1 + penalty)
     wanted = F.one_hot(labels, classes).double() - 1 / classes
@@ -200,6 +200,7 @@ def ridge(
         raise ArithmeticError("the kernel is singular")
     del kernel
     inverse = torch.cholesky_inverse(factor)
+    del factor
     weights = inverse @ wanted
     left_out = wanted - weights / inverse.diagonal()[:, None]
     fitted = wanted - penalty[:, None] * weights

@@ -174,20 +174,23 @@ def training(page: Page, run: Material) -> None:
     """Draw the curves, the published ones beside them, and list the epochs."""
     page.head(page.say["training"])
     theirs, history = published(run.recipe), run.result.history
-    curves = drawn(lambda p: plot_curves(history, p, published=theirs, title=run.recipe.name))
-    page.figure(curves, page.say["curves"])
+    if not run.result.solved:
+        curves = drawn(lambda p: plot_curves(history, p, published=theirs, title=run.recipe.name))
+        page.figure(curves, page.say["curves"])
     told = theirs.get("val_accuracy", ())
     page.table([_epoch(line, told) for line in history], page.say["epochs"])
 
 
 def _epoch(line: dict[str, Any], told: Sequence[float]) -> dict[str, str]:
     row = {"epoch": str(line["epoch"]), "training": minutes(line["seconds"])}
-    for key in ("train_loss", "train_accuracy", "val_loss", "val_accuracy"):
-        if key in line:
-            row[key.replace("_", " ")] = f"{line[key]:.4f}"
+    for key in ("train", "left_out", "val"):
+        for figure in (f"{key}_loss", f"{key}_accuracy"):
+            if figure in line:
+                row[figure.replace("_", " ")] = f"{line[figure]:.4f}"
     if len(told) >= line["epoch"]:
         row["published val accuracy"] = f"{told[line['epoch'] - 1]:.4f}"
-    return {**row, "rate": f"{line['learning_rate']:.3g}"}
+    solved = "left_out_loss" in line
+    return row if solved else {**row, "rate": f"{line['learning_rate']:.3g}"}
 
 
 def scores(page: Page, run: Material) -> None:

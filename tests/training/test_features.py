@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from processes import KILLED, TINY, dies, resume, trace, train
 from safetensors.torch import save_file
 
@@ -343,6 +344,22 @@ def test_features_at_several_sides_score_as_the_whole_network(tmp_path, root, we
         assert ours.loss == pytest.approx(whole.loss, rel=1e-4)
         assert ours.views == views
     assert stage.score(stage.test, "flip").loss != stage.score(stage.test, "scales").loss
+
+
+def test_a_wait_for_the_features_of_another_process_is_said(root, weights):
+    (root / "features").mkdir()
+    other = FileLock(root / "features" / ".lock")
+    other.acquire()
+    heard = []
+
+    class Releasing(log.Console):
+        def say(self, text):
+            heard.append(text)
+            if "another process" in text:
+                other.release()
+
+    set_up(plan(weights), CPU, root, Releasing())
+    assert "another process is preparing features; waiting for it" in heard
 
 
 def test_maps_of_several_sides_are_not_kept(root, weights):

@@ -211,7 +211,7 @@ class _Opening:
     def built(self) -> Dataset:
         """Build the cache, or wait until another process has."""
         self.home.mkdir(parents=True, exist_ok=True)
-        with _lock(self.home, self.say):
+        with locked(self.home, self.say):
             # Another process may have built it while this one waited.
             if dataset := self.existing(self.say):
                 return dataset
@@ -229,7 +229,8 @@ class _Opening:
 
 
 @contextmanager
-def _lock(home: Path, say: Say) -> Iterator[None]:
+def locked(home: Path, say: Say) -> Iterator[None]:
+    """Let no other process prepare anything in ``home`` meanwhile; ``say`` is told of a wait."""
     lock = FileLock(home / ".lock")
     try:
         lock.acquire(timeout=0)

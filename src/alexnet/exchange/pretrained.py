@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -22,7 +21,7 @@ from torch import Tensor
 from alexnet.data.archives import read_members
 from alexnet.data.cache import scratch
 from alexnet.data.download import download
-from alexnet.data.sources import default_root
+from alexnet.data.sources import default_root, locked
 from alexnet.errors import DataError, DownloadError, UnknownName
 from alexnet.exchange import files, pip_client, torchvision
 from alexnet.exchange.torchvision import WEIGHTS
@@ -82,7 +81,7 @@ def _by_name(name: str, root: Path, say: Say) -> Weights:
     home = root / "weights"
     try:
         home.mkdir(parents=True, exist_ok=True)
-        with FileLock(home / ".lock"):
+        with locked(home, say):
             kept = home / f"{name}.safetensors"
             return _kept(kept, say) or _fetched(name, kept, say)
     except OSError as error:

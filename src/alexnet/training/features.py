@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -26,6 +25,7 @@ from alexnet import evaluation
 from alexnet.data.cache import scratch, sweep
 from alexnet.data.loader import Batch, Resident, Source, in_order, moved
 from alexnet.data.preprocess import Preprocessing
+from alexnet.data.sources import locked
 from alexnet.data.stream import read_rows, tell_of
 from alexnet.errors import DataError
 from alexnet.exchange.filling import tensors_of
@@ -161,7 +161,7 @@ def once(
     folder = home / f"{name}-{key}"
     try:
         home.mkdir(parents=True, exist_ok=True)
-        with FileLock(home / ".lock"):
+        with locked(home, console.say):
             sweep(home)
             if not _whole(folder, facts, console):
                 _compute(plan, source, folder, facts, console)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -196,6 +198,24 @@ def test_it_learns_shapes_from_the_pictures_themselves(tmp_path, root, weights):
     assert result.record["test"]["accuracy"] > 0.3  # chance: 0.1
     foretold = result.history[-1]["left_out_accuracy"]
     assert result.record["test"]["accuracy"] == pytest.approx(foretold, abs=0.08)
+
+
+def test_in_bf16_it_says_nearly_the_same(tmp_path, root, weights):
+    """Features are kept in bf16 then; what is solved and multiplied stays in float32 and 64."""
+    half = Device(torch.device("cpu"), "bf16")
+    exact = fit(tmp_path / "float32", root, weights)
+    rough = fit(tmp_path / "bf16", root, weights, half)
+    for key in ("left_out_loss", "left_out_accuracy"):
+        assert rough.history[-1][key] == pytest.approx(exact.history[-1][key], abs=0.05)
+    found = alexnet.evaluate(
+        tmp_path / "bf16", "shapes/test[:40]", device="cpu", precision="bf16", data_root=root
+    )
+    assert found.loss == pytest.approx(rough.record["test"]["loss"], rel=0.02)
+
+
+def test_several_processes_are_refused(weights):
+    with pytest.raises(RecipeError, match="solves in one process, and there are 2"):
+        ridge.refuse_unfit(plan(weights), SimpleNamespace(world=2))
 
 
 def test_rare_classes_weigh_more_where_they_are_asked_to(tmp_path, root, weights):

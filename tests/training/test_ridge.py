@@ -18,7 +18,9 @@ from alexnet.models import table, transfer, zoo
 from alexnet.models.build import build
 from alexnet.run import checkpoint, classifier, log
 from alexnet.run.device import Device
+from alexnet.run.memory import opening_text
 from alexnet.training import loop, ridge
+from alexnet.training.stage import set_up
 
 CPU = Device(torch.device("cpu"), "float32")
 HUSH = log.Console(quiet=True)
@@ -251,6 +253,16 @@ def test_what_it_has_no_use_for_is_refused(tmp_path, root, weights, changes, mes
         monkeypatch.setattr(ridge, "_examples", lambda stage: alike)
     with pytest.raises(RecipeError, match=message):
         fit(tmp_path / "run", root, weights, **changes)
+
+
+def test_the_memory_of_the_machine_itself_is_asked_for(root, weights, monkeypatch):
+    """On a CPU too, which has no memory of its own; and what is foreseen is named as what it is."""
+    stage = set_up(plan(weights), CPU, root, HUSH)
+    assert (stage.memory.products, stage.memory.gradients) == (16 * 60**2, 0)
+    assert "products of all training pictures 56 KiB" in opening_text(stage.memory)
+    monkeypatch.setattr("alexnet.run.machine._available_memory", lambda: 57_000)
+    with pytest.raises(RecipeError, match="train on fewer"):
+        set_up(plan(weights), CPU, root, HUSH)
 
 
 def test_more_pictures_than_the_memory_holds_are_refused(tmp_path, root, weights, monkeypatch):

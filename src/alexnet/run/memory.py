@@ -16,6 +16,7 @@ PARTS = {
     "activations": "activations",
     "pictures": "pictures of a batch",
     "data": "data",
+    "products": "products of all training pictures",
 }
 
 
@@ -45,6 +46,7 @@ class Memory:
     free: int | None
     batch: int
     scored: int
+    products: int = 0  # of a kernel machine: of every two training pictures (training/ridge.py)
 
     @property
     def fixed(self) -> int:
@@ -55,7 +57,7 @@ class Memory:
     @property
     def needed(self) -> int:
         """Return the bytes that the run still has to find, roughly."""
-        step = self.gradients + self.activations + self.pictures
+        step = self.gradients + self.activations + self.pictures + self.products
         return self.fixed + max(step, self.scoring)
 
     def to_json(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from alexnet.run.device import Device, peak_memory, resident_memory
 from alexnet.run.machine import free_memory
 from alexnet.run.memory import Memory, parts_text, size
 from alexnet.run.ranks import Ranks
-from alexnet.training import features, groups
+from alexnet.training import features, groups, ridge
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def memory_of(run: Planned) -> Memory:
     """Return what a run will hold in this process, roughly."""
     recipe, model, first = run.recipe, run.model, run.first
     cpu, half = run.device.torch.type == "cpu", 2 if isinstance(model, Tower) else 1
-    value = run.value
+    value, solves = run.value, recipe.optim.name == ridge.NAME
     weights = _bytes([*model.parameters(), *model.buffers()])
     trained = [p for p in model.parameters() if p.requires_grad]
     whole, scored = _batches(recipe, run.parts)
@@ -64,9 +64,7 @@ def memory_of(run: Planned) -> Memory:
         weights=weights,
         copies=sum(p.numel() for p in model.parameters()) * value if value == 2 else 0,
         average=weights if recipe.train.average else 0,
-        gradients=16 * len(run.parts["train"]) ** 2
-        if recipe.optim.name == "ridge"
-        else _bytes(trained),
+        gradients=0 if solves else _bytes(trained),
         optimiser=remembered(groups.grouped(model, recipe.optim), recipe.optim),
         activations=kept * batch // half,
         scoring=passing // half,
@@ -76,6 +74,7 @@ def memory_of(run: Planned) -> Memory:
         free=free_memory(run.device.torch),
         batch=whole,
         scored=scored,
+        products=ridge.memory(len(run.parts["train"])) if solves else 0,
     )
 
 

@@ -24,7 +24,12 @@ Optimizer = torch.optim.Optimizer
 
 
 def make(model: nn.Module, optim: Optim) -> Optimizer:
-    """Build the optimiser that a recipe asks for over a model's parameters."""
+    """Build the optimiser that a recipe asks for over a model's parameters.
+
+    Of ``ridge``, which solves and takes no step, one that is never called.
+    """
+    if optim.name == "ridge":
+        return torch.optim.SGD(grouped(model, optim))
     return RULES[optim.name](grouped(model, optim), optim)
 
 
@@ -163,7 +168,6 @@ RULES: dict[str, Callable[[Groups, Optim], Optimizer]] = {
     "muon": _muon,
     "2012": lambda params, optim: KerasSGD(params, optim.momentum, nesterov=False),
     "rmsprop": rmsprop,
-    "ridge": lambda params, optim: torch.optim.SGD(params),  # takes no step: ridge.solve
 }
 
 

@@ -23,7 +23,7 @@ from alexnet.intervals import wilson
 from alexnet.models.kernel_machine import Examples, Gaussian
 from alexnet.recipe import Augment, Recipe, Schedule
 from alexnet.run import log
-from alexnet.run.computing import free_memory
+from alexnet.run.machine import free_memory
 from alexnet.run.memory import size
 from alexnet.run.ranks import Ranks
 
@@ -72,7 +72,7 @@ def refuse_unfit(recipe: Recipe, ranks: Ranks) -> None:
         raise RecipeError(
             f"model.kernel = {plan.kernel:g} and optim.name = {recipe.optim.name!r}: a kernel machine is "
             "solved by optim.name = 'ridge', which solves nothing else; set both, e.g. "
-            "model.kernel=2.0, or neither"
+            "model.kernel=4.0, or neither"
         )
     if not solves:
         return
@@ -118,13 +118,18 @@ def refuse_unready(recipe: Recipe, learns: Learner, count: int) -> None:
             f'{rows[-1].name}; set model.frozen=["conv*"], its norms too where it has some'
         )
     device = next(learns.model.parameters()).device
-    needed, free = 16 * count**2, free_memory(device)
+    needed, free = memory(count), free_memory(device)
     if free is not None and needed > free:
         raise RecipeError(
             f"a kernel machine of {count:,} training pictures needs roughly {size(needed)} for their "
             f"products, and {device} has {size(free)} free; train on fewer, e.g. data.train = "
-            f"'train[:{math.isqrt(free // 16) // 1000 * 1000}]', or a head of another kind (imagenette-head)"
+            f"'train[:{max(1, math.isqrt(free // 16) // 100 * 100)}]', or a head of another kind (imagenette-head)"
         )
+
+
+def memory(count: int) -> int:
+    """Return the bytes that solving takes: two matrices of all pairs in float64."""
+    return 16 * count**2
 
 
 def multiply_adds(count: int, width: int, classes: int) -> float:

@@ -451,6 +451,7 @@ def test_no_network_and_no_data(alexnet, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))  # no npm client
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # the port of nobody
+    monkeypatch.setattr("urllib.request._opener", None)  # it keeps the proxies of its first use
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
     found = alexnet("data", "cifar10")

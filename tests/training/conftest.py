@@ -7,6 +7,7 @@ from safetensors.torch import save_file
 
 from alexnet.models import zoo
 from alexnet.models.build import build
+from alexnet.run.device import Device
 
 
 @pytest.fixture(scope="module")
@@ -14,6 +15,12 @@ def weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "cifar.safetensors"
     save_file(build(zoo.network("alexnet-cifar"), 32, seed=3).state_dict(), path)
     return path
+
+
+@pytest.fixture
+def rate(monkeypatch):
+    """Leave out what takes a second and changes no weight."""
+    monkeypatch.setattr(Device, "matrix_rate", lambda self: 1e11)
 
 
 @pytest.fixture

@@ -45,9 +45,7 @@ KNOWN = Memory(
 )
 
 
-@pytest.fixture(autouse=True)
-def rate(monkeypatch):
-    monkeypatch.setattr(Device, "matrix_rate", lambda self: 1e11)
+pytestmark = pytest.mark.usefixtures("rate")
 
 
 def plan(**keys):

@@ -47,9 +47,7 @@ HEAD = TINY | {
 }
 
 
-@pytest.fixture(autouse=True)
-def rate(monkeypatch):
-    monkeypatch.setattr(Device, "matrix_rate", lambda self: 1e11)
+pytestmark = pytest.mark.usefixtures("rate")
 
 
 def plan(weights, **changes):

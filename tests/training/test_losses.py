@@ -42,9 +42,7 @@ def plan(**override):
     return recipes.override(recipes.load("cifar10-quick"), MANY | {"train.epochs": 1} | keys)
 
 
-@pytest.fixture(autouse=True)
-def rate(monkeypatch):
-    monkeypatch.setattr(Device, "matrix_rate", lambda self: 1e11)
+pytestmark = pytest.mark.usefixtures("rate")
 
 
 def read_every(monkeypatch, steps):

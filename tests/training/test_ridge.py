@@ -25,35 +25,25 @@ from alexnet.training.stage import set_up
 CPU = Device(torch.device("cpu"), "float32")
 HUSH = log.Console(quiet=True)
 KERNEL = TINY | {
-    "model.network": "alexnet-cifar",
-    "input.size": 32,
     "data.train": "train[:60]",
     "data.validation": "",
     "data.test": "test[:40]",
-    "train.epochs": "1 epochs",
-    "train.label_smoothing": 0.0,
-    "train.average": 0.0,
+    "data.split": "slice",
+    "data.size": 32,
+    "input.size": 32,
+    "model.network": "alexnet-cifar",
     "model.frozen": ["conv*", "norm*"],
-    "model.dropout": 0.0,
+    "model.pool": 0,
     "model.kernel": 2.0,
-    "augment.crop": 0,
-    "augment.flip": "random",
-    "evaluation.views": "flip",
-    "optim.name": "ridge",
-    "optim.weight_decay": 0.01,
-    "schedule.name": "constant",
-    "schedule.warmup": "0 epochs",
+    "train.epochs": "1 epochs",
 }
 
-
-@pytest.fixture(autouse=True)
-def rate(monkeypatch):
-    monkeypatch.setattr(Device, "matrix_rate", lambda self: 1e11)
+pytestmark = pytest.mark.usefixtures("rate")
 
 
 def plan(weights, **changes):
     return recipes.override(
-        recipes.load("cifar10-quick"), KERNEL | {"model.weights": str(weights)} | changes
+        recipes.load("photos-kernel"), KERNEL | {"model.weights": str(weights)} | changes
     )
 
 
@@ -178,7 +168,7 @@ def test_a_run_solves_saves_and_is_used(tmp_path, root, weights, pool):
 
 def test_its_pictures_and_report_have_no_curves_but_the_left_out_answers(tmp_path, root, weights):
     run = alexnet.train(
-        "cifar10-quick",
+        "photos-kernel",
         tmp_path / "run",
         override=KERNEL | {"model.weights": str(weights)},
         device="cpu",
@@ -232,6 +222,8 @@ def test_rare_classes_weigh_more_where_they_are_asked_to(tmp_path, root, weights
         ({"optim.name": "sgd"}, r"model.kernel = 2 and optim.name = 'sgd'"),
         ({"model.kernel": 0.0}, r"model.kernel = 0 and optim.name = 'ridge'"),
         ({"model.head": [12]}, r"model.head is of no use"),
+        ({"optim.lr": 0.5}, r"optim is of no use .* weight_decay alone"),
+        ({"evaluation.penalty": True}, r"evaluation.penalty is of no use"),
         ({"augment.crop": 4}, r"augment is of no use"),
         ({"augment.mixup": 0.2}, r"augment is of no use"),
         ({"schedule.name": "cosine"}, r"schedule is of no use"),

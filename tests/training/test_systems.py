@@ -31,10 +31,7 @@ FEW = TINY | {"data.split": "slice", "data.size": 32, "train.batch": 20, "train.
 SMALL = FEW | {"model.network": "alexnet-cifar", "input.size": 32}
 
 
-@pytest.fixture(autouse=True)
-def rate(monkeypatch):
-    """Leave out what takes a second and changes no weight."""
-    monkeypatch.setattr(Device, "matrix_rate", lambda self: 1e11)
+pytestmark = pytest.mark.usefixtures("rate")
 
 
 def plan(name, **keys):

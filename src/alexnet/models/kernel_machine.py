@@ -14,8 +14,8 @@ from alexnet.models.rows import Dense, Row, Shape
 
 
 class RootNorm(Row):
-    """Square roots of the values, none below 0, then length 1: their products are those of Hellinger's
-    kernel (Arandjelovic and Zisserman 2012, RootSIFT). A vector of zeros stays one.
+    """Square roots of the values, then length 1: their products are those of Hellinger's kernel
+    (Arandjelovic and Zisserman 2012, RootSIFT). Values below 0 count as 0; a vector of zeros stays one.
     """
 
     kind = "RootNorm"
@@ -47,7 +47,7 @@ class Gaussian(Row):
     ``exp(-gamma/2 * |a - b|^2)``, 1 where they are the same.
     """
 
-    gamma: float = field(default=2.0, kw_only=True)
+    gamma: float = field(kw_only=True)
 
     kind = "GaussianKernel"
 

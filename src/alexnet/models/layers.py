@@ -57,7 +57,7 @@ class Conv2d(nn.Conv2d):
 
 
 class RootNorm(nn.Module):
-    """Square roots, then length 1, of ``(N, features)`` none of which is below 0, in float32."""
+    """Square roots, then length 1, of ``(N, features)`` in float32; values below 0 count as 0."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return float32, whatever enters."""

@@ -65,7 +65,7 @@ def memory_of(run: Planned) -> Memory:
         copies=sum(p.numel() for p in model.parameters()) * value if value == 2 else 0,
         average=weights if recipe.train.average else 0,
         gradients=0 if solves else _bytes(trained),
-        optimiser=remembered(groups.grouped(model, recipe.optim), recipe.optim),
+        optimiser=0 if solves else remembered(groups.grouped(model, recipe.optim), recipe.optim),
         activations=kept * batch // half,
         scoring=passing // half,
         pictures=batch * (4 * 3 * _side(recipe) ** 2 if not first else stored),
@@ -149,8 +149,6 @@ def _values(plan: Optim, *, orthogonal: bool) -> int:
     """Count what is remembered of each weight."""
     if plan.name == "rmsprop":
         return 1 + plan.centered
-    if plan.name == "ridge":
-        return 0
     if plan.name == "sgd":
         return int(plan.momentum > 0)
     aside = plan.name == "muon" and not orthogonal

@@ -66,7 +66,7 @@ class Result:
     @property
     def solved(self) -> bool:
         """Say whether it was solved at once (``ridge``): it has no curves then."""
-        return "left_out_loss" in self.history[-1]
+        return any("left_out_loss" in line for line in self.history)
 
 
 def open_folder(folder: Path, stage: Stage, command: str) -> None:

@@ -21,7 +21,7 @@ from alexnet.data.loader import in_order
 from alexnet.errors import RecipeError
 from alexnet.intervals import wilson
 from alexnet.models.kernel_machine import Examples, Gaussian
-from alexnet.recipe import Augment, Recipe, Schedule
+from alexnet.recipe import Augment, Optim, Recipe, Schedule
 from alexnet.run import log
 from alexnet.run.machine import free_memory
 from alexnet.run.memory import size
@@ -80,6 +80,7 @@ def refuse_unfit(recipe: Recipe, ranks: Ranks) -> None:
     unused = {
         "model.head": plan.head is not None or plan.head_norm,
         "model.dropout": bool(plan.dropout),
+        "optim": recipe.optim.model_copy(update={"weight_decay": 0.0}) != Optim(name="ridge"),
         "augment": left != Augment(flip="none"),
         "schedule": recipe.schedule != Schedule(),
         "train.epochs": recipe.train.epochs.steps(steps_per_epoch=1, batch=1) != 1,
@@ -87,11 +88,13 @@ def refuse_unfit(recipe: Recipe, ranks: Ranks) -> None:
         "train.average": recipe.train.average > 0,
         "train.balance": recipe.train.balance == "sampling",
         "train.sides": bool(recipe.train.sides),
+        "evaluation.penalty": recipe.evaluation.penalty,
     }
     if found := [key for key, is_set in unused.items() if is_set]:
         raise RecipeError(
             f"{found[0]} is of no use to optim.name = 'ridge', which solves the head once from whole "
-            "pictures, mirrored or not; leave it at its default (train.epochs: '1 epochs')"
+            "pictures, mirrored or not; leave it at its default (train.epochs: '1 epochs'; of optim, "
+            "weight_decay alone is its own)"
         )
     if not recipe.optim.weight_decay:
         raise RecipeError(

@@ -23,6 +23,7 @@ from alexnet.models.layers import (
     Dropout,
     ExactLinear,
     Gaussian,
+    Linear,
     LocallyConnected2d,
     PaperConv2d,
     RootNorm,
@@ -185,7 +186,7 @@ def _map_norm(row: Row, shape: Shape) -> nn.Module:
 
 def _dense(row: Row, shape: Shape) -> nn.Module:
     assert isinstance(row, rows.Dense)
-    return nn.Linear(shape[0], row.units, bias=row.bias)
+    return Linear(shape[0], row.units, bias=row.bias)
 
 
 def _exact_dense(row: Row, shape: Shape) -> nn.Module:

@@ -56,6 +56,18 @@ class Conv2d(nn.Conv2d):
         return super().forward(x)
 
 
+class Linear(nn.Linear):
+    """torch's dense layer; in training one that leaves its gradient in factors, where it was told to."""
+
+    by_rows: kernels.ByRows | None = None  # training.row_update
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Multiply ``(N, inputs)`` by the weights: ``(N, units)``."""
+        if self.by_rows is None or not self.training:
+            return super().forward(x)
+        return kernels.multiply(x, self.weight, self.bias, self.by_rows)
+
+
 class RootNorm(nn.Module):
     """Square roots, then length 1, of ``(N, features)`` in float32; values below 0 count as 0."""
 

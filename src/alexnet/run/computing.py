@@ -35,8 +35,9 @@ class Computing:
     ``tf32``: what is left in float32 is multiplied with 10 bits of mantissa. ``cudnn_benchmark``: cuDNN
     times its kernels and takes the fastest, so that two processes may differ in the last bits.
     ``convolutions``: ``winograd`` (``models.kernels``), or ``direct`` with the reason in brackets
-    where the machine cannot. ``update``: how ``masters`` are moved: ``one pass`` (large tensors, by
-    ``training.fused_update``) or ``torch``, with the reason where a GPU does without.
+    where the machine cannot. ``update``: how weights are moved: ``one pass`` (large ``masters`` on a GPU,
+    by ``training.fused_update``), ``by rows`` (large dense layers in float32 on a CPU, by
+    ``training.row_update``) or ``torch``, with the reason where a machine does without.
     """
 
     resident: bool
@@ -88,7 +89,7 @@ def plan(
     batches of one shape, as CUDA graphs need. ``alone``: one process trains the whole network. ``bf16_units``: the
     hardware multiplies bf16 fast. ``convolutions``, ``fused``: what ``settle_convolutions`` and
     ``settle_fused`` found. ``graph``: the recipe allows it.
-    ``update``: what ``training.fused_update.way`` said, for weights beside masters.
+    ``update``: what ``training.forward.way`` said, for one process that has the weights alone.
     """
     cuda, bf16 = device.torch.type == "cuda", device.precision == "bf16"
     resident = free_bytes is not None and data_bytes * ROOM <= free_bytes
@@ -104,7 +105,7 @@ def plan(
         convolutions=convolutions,
         graph=cuda and static and alone and graph,
         fused=fused,
-        update=update if bf16 and narrow == "masters" else "torch",
+        update=update if alone and (not cuda or bf16) and (not bf16 or bf16_units) else "torch",
     )
 
 

@@ -12,14 +12,16 @@ from alexnet.data.loader import Resident, Source
 from alexnet.errors import UsageError
 from alexnet.models.build import AlexNet
 from alexnet.models.towers import Tower
-from alexnet.recipe import Recipe
+from alexnet.recipe import Optim, Recipe
 from alexnet.run import computing
 from alexnet.run.computing import Computing
 from alexnet.run.device import Device
-from alexnet.training import fused_update
+from alexnet.training import fused_update, row_update
 from alexnet.training.captured import Captured, CudaGraph
 from alexnet.training.masters import Masters
 from alexnet.training.parallel import Parallel
+from alexnet.training.row_update import RowUpdate
+from alexnet.training.silence import Silence
 
 
 def convolutions(recipe: Recipe, device: Device, model: AlexNet | Tower) -> str:
@@ -50,10 +52,17 @@ def decide(
         convolutions=convolutions,
         graph=plan.graph,
         fused=computing.settle_fused(model, device, compiled=plan.compile),
-        update=fused_update.way(device.torch, recipe.optim),
+        update=way(device, recipe.optim, model, convolutions),
     )
     found.settle()
     return found
+
+
+def way(device: Device, plan: Optim, model: AlexNet | Tower, convolutions: str) -> str:
+    """Say how large weights are to be updated (``fused_update.way``, ``row_update.way``)."""
+    if device.torch.type == "cpu" and device.precision == "float32":
+        return row_update.way(plan, model, convolutions)
+    return fused_update.way(device.torch, plan)
 
 
 def placed(source: Source, plan: Computing, device: Device) -> Source | Resident:
@@ -66,6 +75,15 @@ def masters(plan: Computing, model: AlexNet | Tower) -> Masters | None:
     if plan.weights != "masters" or not isinstance(model, AlexNet):
         return None
     return Masters(model, one_pass=plan.update == fused_update.ONE_PASS)
+
+
+def by_rows(
+    plan: Computing, model: AlexNet | Tower, watch: Callable[[AlexNet], Silence | None]
+) -> RowUpdate | None:
+    """Return what moves large dense layers row by row, where that was decided."""
+    if plan.update != row_update.BY_ROWS or not isinstance(model, AlexNet):
+        return None
+    return RowUpdate(model, watch(model))
 
 
 def forward(model: nn.Module, first: int, compiled: str, batch: int) -> Callable[[Tensor], Tensor]:
@@ -86,10 +104,15 @@ def captured(
     return Captured(optimizer, CudaGraph(device.torch), batch)
 
 
-def update(rule: torch.optim.Optimizer, masters: Masters | None) -> None:
+def update(
+    rule: torch.optim.Optimizer, masters: Masters | None, rows: RowUpdate | None = None
+) -> None:
     """Move the weights by their gradients, and forget these."""
     if masters is not None:
         masters.update(rule)
+        return
+    if rows is not None:
+        rows.step(rule)
         return
     rule.step()
     rule.zero_grad(set_to_none=True)

@@ -65,6 +65,8 @@ def save(stage: Stage, progress: Progress, folder: Path) -> None:
             f"weights are no longer numbers after step {progress.step}; they were not saved, the "
             "last checkpoint is untouched. Lower optim.lr"
         )
+    if stage.rows is not None:
+        stage.rows.settle(stage.optimizer)
     memory = parallel.whole(optim.memory_of(stage.optimizer, stage.model))
     if stage.averaged is not None:
         memory |= {f"live/{name}": value for name, value in live.items()}

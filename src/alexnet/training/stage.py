@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +38,14 @@ from alexnet.training import (
     ridge,
     scoring,
     sides,
+    silence,
 )
 from alexnet.training.captured import Captured
 from alexnet.training.learner import Learner
 from alexnet.training.masters import Masters
 from alexnet.training.material import Material
 from alexnet.training.parallel import Parallel
+from alexnet.training.row_update import RowUpdate
 from alexnet.training.schedule import EarlyStopping, Plateau, rules
 
 Saved = dict[str, Any] | None  # of a rule that watches val_loss, where the recipe has it
@@ -74,6 +77,7 @@ class Stage:
     memory: Memory  # what the run needs, roughly
     first: int = 0  # the row that a step begins with: those before it ran once (features.py)
     masters: Masters | None = None  # where the forward pass runs on bf16 copies of the weights
+    rows: RowUpdate | None = None  # where large dense layers are moved row by row
     captured: Captured | None = None  # where a step is one CUDA graph
     parallel: Parallel = field(default_factory=Parallel)
     is_best: bool = field(default=False)
@@ -174,6 +178,7 @@ def _cast(data: Material, learns: Learner, device: Device, memory: Memory) -> St
     placed = {name: forward.placed(parts[name], how, device) for name in parts if name != "test"}
     plateau, stopping = rules(recipe)
     optimizer = optim.make(model, recipe.optim)
+    watch = partial(silence.watched, first=learns.first, recipe=recipe, steps_per_epoch=length)
     return Stage(
         recipe=recipe,
         device=device,
@@ -190,6 +195,7 @@ def _cast(data: Material, learns: Learner, device: Device, memory: Memory) -> St
         averaged=averaged,
         forward=forward.forward(called, learns.first, how.compile, recipe.train.batch),
         masters=masters,
+        rows=forward.by_rows(how, model, watch),
         captured=forward.captured(how, optimizer, device, recipe.train.batch),
         optimizer=optimizer,
         plateau=plateau,

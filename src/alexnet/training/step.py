@@ -90,5 +90,5 @@ def _learn(
     if stage.recipe.evaluation.penalty:
         value = value + wide(groups.penalty(stage.model, stage.recipe.optim))
     freeze()
-    forward.update(stage.optimizer, stage.masters)
+    forward.update(stage.optimizer, stage.masters, stage.rows)
     return value, right

@@ -1,5 +1,6 @@
-"""Convolutions with fewer multiplications and norms in one pass, where a machine can compile them."""
+"""Convolutions with fewer multiplications, norms in one pass, dense layers by rows: in C++, where it can be."""
 
+from alexnet.models.kernels.dense import ByRows, multiply
 from alexnet.models.kernels.native import Unavailable, ready
 from alexnet.models.kernels.response_norm import normalise, normalises
 from alexnet.models.kernels.winograd import (
@@ -14,12 +15,14 @@ from alexnet.models.kernels.winograd import (
 )
 
 __all__ = [
+    "ByRows",
     "Unavailable",
     "convolve",
     "convolve_folded",
     "fits",
     "folds",
     "leave",
+    "multiply",
     "normalise",
     "normalises",
     "ready",

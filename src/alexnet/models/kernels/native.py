@@ -19,7 +19,10 @@ from typing import Any
 
 import torch
 
-SOURCES = tuple(Path(__file__).with_name(f"{name}.cpp") for name in ("winograd", "response_norm"))
+SOURCES = tuple(
+    Path(__file__).with_name(f"{name}.cpp") for name in ("winograd", "response_norm", "dense")
+)
+HEADER = Path(__file__).with_name("lanes.h")
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno")
 FLAGS_OF_A_LIBRARY = ("-shared", "-fPIC", "-pthread")
@@ -53,6 +56,27 @@ class Window(ctypes.Structure):
     ]
 
 
+class Dense(ctypes.Structure):
+    """Of a dense layer and its batch."""
+
+    _fields_ = [(name, i64) for name in ("pictures", "inputs", "outputs")]
+
+
+class Numbers(ctypes.Structure):
+    """Of an update rule's step; ``rest1`` and ``rest2`` are what the betas leave of 1."""
+
+    _fields_ = [
+        *(
+            (name, ctypes.c_float)
+            for name in (
+                *("lr", "decay", "momentum", "beta1", "rest1", "beta2", "rest2"),
+                *("eps", "root"),
+            )
+        ),
+        ("nesterov", i32),
+    ]
+
+
 _CALLS: dict[str, tuple[Any, list[Any]]] = {
     "columns": (i32, []),
     "line": (i32, []),
@@ -62,6 +86,14 @@ _CALLS: dict[str, tuple[Any, list[Any]]] = {
     "weights": (i32, [i32, i32, i64, ctypes.POINTER(Shape), *[pointer] * 4, i32]),
     "norm": (None, [ctypes.POINTER(Window), *[pointer] * 2, i32]),
     "norm_back": (None, [ctypes.POINTER(Window), *[pointer] * 3, i32]),
+    "lanes": (i32, []),
+    "dense": (None, [ctypes.POINTER(Dense), *[pointer] * 4, i64, pointer, i32]),
+    "dense_back": (None, [ctypes.POINTER(Dense), *[pointer] * 3, i32]),
+    "dense_update": (
+        None,
+        [i32, ctypes.POINTER(Dense), ctypes.POINTER(Numbers), *[pointer] * 7, i32],
+    ),
+    "dense_settle": (None, [ctypes.POINTER(Dense), ctypes.c_float, *[pointer] * 2, i32]),
 }
 
 
@@ -136,6 +168,6 @@ def _key() -> str:
     """Return what the compiled kernels depend on: sources, flags, and the processor."""
     ask = getattr(torch.cpu, "get_capabilities", None)  # newer than the oldest torch we allow
     machine = f"{platform.system()} {platform.machine()} {sorted(ask().items()) if ask else ''}"
-    sources = [source.read_text(encoding="utf-8") for source in SOURCES]
+    sources = [source.read_text(encoding="utf-8") for source in (HEADER, *SOURCES)]
     text = "\n".join((*sources, *FLAGS, machine))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -4,9 +4,8 @@
 // y = x * d^-3/4, d = k + scale * (sum of x^2 over the channels around), tower by tower.
 #include <algorithm>
 #include <cmath>
-#include <cstdint>
-#include <thread>
-#include <vector>
+
+#include "lanes.h"
 
 namespace {
 
@@ -47,14 +46,10 @@ void factors(const Window& n, const float* x, Scratch& s) {
 
 template <class F>
 void over_rows(const Window& n, int threads, F&& work) {
-    std::vector<std::thread> others;
-    const auto part = [&](int t) {
+    on_threads(threads, [&](int t) {
         const int64_t each = (n.rows + threads - 1) / threads;
         for (int64_t r = t * each; r < std::min(n.rows, (t + 1) * each); ++r) work(t, r);
-    };
-    for (int t = 1; t < threads; ++t) others.emplace_back(part, t);
-    part(0);
-    for (auto& other : others) other.join();
+    });
 }
 
 }  // namespace

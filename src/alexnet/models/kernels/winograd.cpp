@@ -8,18 +8,16 @@
 //
 // Each thread takes a fixed set of pictures from beginning to end, so equal calls give equal bits.
 #include <algorithm>
-#include <cstdint>
-#include <thread>
-#include <vector>
+
+#include "lanes.h"
 
 #if defined(__AVX512F__)
-constexpr int VL = 16, MR = 12;
+constexpr int MR = 12;
 #elif defined(__AVX__)
-constexpr int VL = 8, MR = 6;
+constexpr int MR = 6;
 #else
-constexpr int VL = 4, MR = 8;
+constexpr int MR = 8;
 #endif
-typedef float V __attribute__((vector_size(VL * 4), aligned(4), may_alias));
 constexpr int NR = 2 * VL;   // columns of a panel of the right factor
 constexpr int LINE = 16;     // floats by which matrices are set apart, lest all of a tile fall into one set of the cache
 
@@ -98,9 +96,6 @@ inline __attribute__((always_inline)) void both(const V* x, V* y) {
     for (int i = 0; i < ROWS; ++i) product<M, R, W, 0, ROWS, COLUMNS>(half + i * COLUMNS, 1, y + i * ROWS, 1);
 }
 
-inline V load(const float* p) { return *reinterpret_cast<const V*>(p); }
-inline void store(float* p, V v) { *reinterpret_cast<V*>(p) = v; }
-
 // C (ROWS x NR) (+)= A (ROWS x K) * B (K x NR): element (i, k) of A at a[i * ai + k * ak].
 template <int ROWS, bool ADD>
 inline void block(int64_t K, const float* a, int64_t ai, int64_t ak, const float* b, float* c, int64_t cs) {
@@ -146,14 +141,6 @@ void multiply_add(int64_t rows, int64_t K, const float* a, int64_t ak, const flo
     int64_t i = 0;
     for (; i + MR <= rows; i += MR) block<MR, true>(K, a + i, 1, ak, b, c + i * cs, cs);
     for (; i + 2 <= rows; i += 2) block<2, true>(K, a + i, 1, ak, b, c + i * cs, cs);
-}
-
-template <class F>
-void on_threads(int threads, F&& work) {
-    std::vector<std::thread> others;
-    for (int t = 1; t < threads; ++t) others.emplace_back(work, t);
-    work(0);
-    for (auto& other : others) other.join();
 }
 
 struct Shape {

@@ -1,0 +1,287 @@
+// Dense layers for batches of some hundred pictures, float32: their weights are what takes the time, not the pictures.
+//
+// A layer of 4,096 x 9,216 weights is 151 MB. Forward, torch lays the weights out anew for every batch; backward it writes a
+// gradient as large as the weights, which the update rule reads again. Here the weights are read where they lie, and the rule is
+// applied to a few hundred bytes of a row at a time, whose gradient never leaves the processor: the sum over the pictures of
+// (gradient of the output) x (input), in which pictures whose output's gradient is zero, behind ReLU and dropout most of
+// them, take no part. A row without any, whose memory has come down to zero, is not touched.
+//
+// Every sum has one order, whatever the number of threads, the size of the batch and the place of a picture in it.
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "lanes.h"
+
+namespace {
+
+struct Dense {
+    int64_t pictures, inputs, outputs;  // of a batch; inputs: a multiple of VL
+};
+
+constexpr int64_t PIECE = 1024;  // inputs that a sum has in one go, whatever the batch: of 64 pictures, they stay in the cache
+
+// The numbers [first, last) of `count` that thread `me` of several has.
+struct Share {
+    int64_t first, last;
+    Share(int64_t count, int me, int threads, int64_t step = 1) {
+        const int64_t steps = (count + step - 1) / step, each = (steps + threads - 1) / threads * step;
+        first = std::min(count, me * each), last = std::min(count, first + each);
+    }
+};
+
+#if defined(__clang__) || __GNUC__ >= 12
+template <int HALF, int... I>
+inline V added(V v, std::integer_sequence<int, I...>) { return v + __builtin_shufflevector(v, v, (I ^ HALF)...); }
+inline float sum(V v) {
+    using All = std::make_integer_sequence<int, VL>;
+    if constexpr (VL >= 16) v = added<8>(v, All{});
+    if constexpr (VL >= 8) v = added<4>(v, All{});
+    return added<1>(added<2>(v, All{}), All{})[0];
+}
+#else
+inline float sum(V v) {
+    float part[VL];
+    store(part, v);
+    for (int half = VL / 2; half; half /= 2)
+        for (int i = 0; i < half; ++i) part[i] += part[i + half];
+    return part[0];
+}
+#endif
+
+// y[p][r] += w[r] . x[p] for ROWS rows and PICTURES pictures
+template <int ROWS, int PICTURES>
+inline void dots(int64_t count, const float* const* w, const float* x, int64_t xs, float* const* y, int64_t ys) {
+    V s[ROWS][PICTURES] = {};
+    for (int64_t k = 0; k < count; k += VL) {
+        V row[ROWS];
+#pragma GCC unroll 8
+        for (int r = 0; r < ROWS; ++r) row[r] = load(w[r] + k);
+#pragma GCC unroll 8
+        for (int p = 0; p < PICTURES; ++p) {
+            const V one = load(x + p * xs + k);
+#pragma GCC unroll 8
+            for (int r = 0; r < ROWS; ++r) s[r][p] += row[r] * one;
+        }
+    }
+    for (int r = 0; r < ROWS; ++r)
+        for (int p = 0; p < PICTURES; ++p) y[r][p * ys] += sum(s[r][p]);
+}
+
+#if defined(__AVX512F__)
+constexpr int ROWS = 4, PICTURES = 6;
+#else
+constexpr int ROWS = 3, PICTURES = 4;
+#endif
+
+template <int R, int P>
+inline void tile(int rows, int pictures, int64_t count, const float* const* w, const float* x, int64_t xs, float* const* y, int64_t ys) {
+    if (rows == R && pictures == P) return dots<R, P>(count, w, x, xs, y, ys);
+    if constexpr (P > 1) {
+        if (pictures < P) return tile<R, P - 1>(rows, pictures, count, w, x, xs, y, ys);
+    }
+    if constexpr (R > 1) {
+        if (rows < R) return tile<R - 1, P>(rows, pictures, count, w, x, xs, y, ys);
+    }
+}
+
+// A picture's part in the gradient of a row: how much, and its input.
+struct Part {
+    float times;
+    const float* x;
+};
+
+// c += the parts' times x their inputs from `at` on, for LANES vectors
+template <int LANES>
+inline void combine(const Part* parts, int64_t count, int64_t at, float* c) {
+    V s[LANES];
+#pragma GCC unroll 8
+    for (int i = 0; i < LANES; ++i) s[i] = load(c + i * VL);
+    for (int64_t n = 0; n < count; ++n) {
+        const float* x = parts[n].x + at;
+#pragma GCC unroll 8
+        for (int i = 0; i < LANES; ++i) s[i] += parts[n].times * load(x + i * VL);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < LANES; ++i) store(c + i * VL, s[i]);
+}
+void combine(const Part* parts, int64_t count, int64_t at, int64_t width, float* c) {
+    int64_t k = 0;
+    for (; k + 8 * VL <= width; k += 8 * VL) combine<8>(parts, count, at + k, c + k);
+    for (; k < width; k += VL) combine<1>(parts, count, at + k, c + k);
+}
+
+// Update rules, over `count` weights that lie side by side; each returns whether its memory is anything but zero.
+struct Numbers {
+    float lr, decay, momentum, beta1, rest1, beta2, rest2, eps, root;  // rest: 1 - beta; root: of 1 - beta2^t
+    int nesterov;
+};
+inline uint32_t bits(float x) {
+    uint32_t found;
+    __builtin_memcpy(&found, &x, 4);
+    return found << 1;  // -0 is zero
+}
+
+struct Adam {  // torch's; lr is divided by 1 - beta1^t already. Kingma and Ba, 2015
+    static constexpr bool SQUARES = true;
+    static bool move(const Numbers& n, int64_t count, const float* __restrict g, float* __restrict w, float* __restrict m, float* __restrict v) {
+        uint32_t any = 0;
+        for (int64_t i = 0; i < count; ++i) {
+            const float slope = g[i] + n.decay * w[i];
+            m[i] = n.beta1 * m[i] + n.rest1 * slope;
+            v[i] = n.beta2 * v[i] + n.rest2 * slope * slope;
+            w[i] -= n.lr * m[i] / (std::sqrt(v[i]) / n.root + n.eps);
+            any |= bits(m[i]);
+        }
+        return any;
+    }
+};
+struct Momentum {  // torch's SGD
+    static constexpr bool SQUARES = false;
+    static bool move(const Numbers& n, int64_t count, const float* __restrict g, float* __restrict w, float* __restrict m, float*) {
+        uint32_t any = 0;
+        for (int64_t i = 0; i < count; ++i) {
+            const float slope = g[i] + n.decay * w[i];
+            m[i] = n.momentum * m[i] + slope;
+            w[i] -= n.lr * (n.nesterov ? slope + n.momentum * m[i] : m[i]);
+            any |= bits(m[i]);
+        }
+        return any;
+    }
+};
+struct Velocity {  // Keras's SGD and that of 2012: the rate is inside
+    static constexpr bool SQUARES = false;
+    static bool move(const Numbers& n, int64_t count, const float* __restrict g, float* __restrict w, float* __restrict m, float*) {
+        uint32_t any = 0;
+        for (int64_t i = 0; i < count; ++i) {
+            const float step = -n.lr * (g[i] + n.decay * w[i]);
+            m[i] = n.momentum * m[i] + step;
+            w[i] += n.nesterov ? n.momentum * m[i] + step : m[i];
+            any |= bits(m[i]);
+        }
+        return any;
+    }
+};
+
+// A row's squares decay by beta2 in every step. Of a row that was left alone they owe some: one multiplication each, as they
+// would have been, so that the bits are the same.
+void pay(float beta2, int32_t owed, int64_t count, float* v) {
+    for (int64_t k = 0; k < count; k += VL) {
+        V one = load(v + k);
+        for (int32_t i = 0; i < owed; ++i) one *= beta2;
+        store(v + k, one);
+    }
+}
+
+struct Memory {
+    float *first, *squares;  // of the rule, as large as the weights; no squares but Adam's
+    uint8_t* rests;          // a row whose first memory is zero
+    int32_t* owed;           // a row's decays of its squares yet to be made
+};
+
+template <class Rule>
+void update(const Dense& d, const Numbers& n, const float* x, const float* g, float* w, const Memory& memory, int threads) {
+    const int64_t width = std::min(d.inputs, PIECE);
+    const bool may_rest = n.decay == 0 && n.eps > 0;
+    on_threads(threads, [&](int me) {
+        const FlushDenormals flush;
+        const Share rows(d.outputs, me, threads);
+        std::vector<Part> parts;
+        struct Row {
+            int64_t row, first, last;
+            bool any;
+        };
+        std::vector<Row> moved;
+        for (int64_t r = rows.first; r < rows.last; ++r) {
+            const int64_t first = parts.size();
+            for (int64_t p = 0; p < d.pictures; ++p)
+                if (const float times = g[p * d.outputs + r]; times != 0) parts.push_back({times, x + p * d.inputs});
+            const int64_t last = parts.size();
+            if (first == last && memory.rests[r] && may_rest)
+                memory.owed[r] += Rule::SQUARES;
+            else
+                moved.push_back({r, first, last, false});
+        }
+        std::vector<float> gradient(width);
+        for (int64_t k = 0; k < d.inputs; k += width) {
+            const int64_t here = std::min(width, d.inputs - k);
+            for (Row& row : moved) {
+                const int64_t at = row.row * d.inputs + k;
+                float* const squares = Rule::SQUARES ? memory.squares + at : nullptr;
+                if (Rule::SQUARES && memory.owed[row.row]) pay(n.beta2, memory.owed[row.row], here, squares);
+                std::fill(gradient.begin(), gradient.begin() + here, 0.f);
+                combine(parts.data() + row.first, row.last - row.first, k, here, gradient.data());
+                row.any |= Rule::move(n, here, gradient.data(), w + at, memory.first + at, squares);
+            }
+        }
+        for (const Row& row : moved) memory.rests[row.row] = !row.any, memory.owed[row.row] = 0;
+    });
+}
+
+}  // namespace
+
+extern "C" {
+int alexnet_lanes() { return VL; }
+
+// y (pictures x outputs) = x w' + bias, for `count` of the rows of w, in ascending order; of all others y is zero
+void alexnet_dense(const Dense* d, const float* x, const float* w, const float* bias, const int32_t* rows, int64_t count, float* y, int threads) {
+    std::fill(y, y + d->pictures * d->outputs, 0.f);
+    on_threads(threads, [&](int me) {
+        const Share mine(count, me, threads, ROWS);
+        for (int64_t i = mine.first; bias && i < mine.last; ++i)
+            for (int64_t p = 0; p < d->pictures; ++p) y[p * d->outputs + rows[i]] = bias[rows[i]];
+        for (int64_t k = 0; k < d->inputs; k += PIECE) {
+            const int64_t here = std::min(PIECE, d->inputs - k);
+            for (int64_t i = mine.first; i < mine.last; i += ROWS) {
+                const int together = int(std::min<int64_t>(ROWS, mine.last - i));
+                const float* from[ROWS];
+                float* to[ROWS];
+                for (int64_t p = 0; p < d->pictures; p += PICTURES) {
+                    for (int r = 0; r < together; ++r) from[r] = w + rows[i + r] * d->inputs + k, to[r] = y + p * d->outputs + rows[i + r];
+                    const int at_once = int(std::min<int64_t>(PICTURES, d->pictures - p));
+                    tile<ROWS, PICTURES>(together, at_once, here, from, x + p * d->inputs + k, d->inputs, to, d->outputs);
+                }
+            }
+        }
+    });
+}
+
+// dx (pictures x inputs) = g w
+void alexnet_dense_back(const Dense* d, const float* g, const float* w, float* dx, int threads) {
+    constexpr int64_t WIDTH = 512, TOGETHER = 8;  // of weights: they stay in the nearest cache
+    on_threads(threads, [&](int me) {
+        const Share mine(d->inputs, me, threads, VL);
+        for (int64_t k = mine.first; k < mine.last; k += WIDTH) {
+            const int64_t here = std::min(WIDTH, mine.last - k);
+            for (int64_t p = 0; p < d->pictures; ++p) std::fill(dx + p * d->inputs + k, dx + p * d->inputs + k + here, 0.f);
+            for (int64_t r = 0; r < d->outputs; r += TOGETHER)
+                for (int64_t p = 0; p < d->pictures; ++p) {
+                    Part parts[TOGETHER];
+                    int64_t count = 0;
+                    for (int64_t i = r; i < std::min(r + TOGETHER, d->outputs); ++i)
+                        if (const float times = g[p * d->outputs + i]; times != 0) parts[count++] = {times, w + i * d->inputs};
+                    if (count) combine(parts, count, k, here, dx + p * d->inputs + k);
+                }
+        }
+    });
+}
+
+// w moves by a rule (0 Adam, 1 torch's SGD, 2 Keras's and that of 2012) whose gradient is g' x
+void alexnet_dense_update(int rule, const Dense* d, const Numbers* n, const float* x, const float* g, float* w, float* first,
+                          float* squares, uint8_t* rests, int32_t* owed, int threads) {
+    const Memory memory{first, squares, rests, owed};
+    if (rule == 0) update<Adam>(*d, *n, x, g, w, memory, threads);
+    if (rule == 1) update<Momentum>(*d, *n, x, g, w, memory, threads);
+    if (rule == 2) update<Velocity>(*d, *n, x, g, w, memory, threads);
+}
+
+// Make the decays that rows owe.
+void alexnet_dense_settle(const Dense* d, float beta2, float* squares, int32_t* owed, int threads) {
+    on_threads(threads, [&](int me) {
+        const FlushDenormals flush;
+        const Share mine(d->outputs, me, threads);
+        for (int64_t r = mine.first; r < mine.last; ++r)
+            if (owed[r]) pay(beta2, owed[r], d->inputs, squares + r * d->inputs), owed[r] = 0;
+    });
+}
+}

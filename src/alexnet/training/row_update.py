@@ -1,0 +1,176 @@
+"""An update of large dense layers row by row, on the CPU: the rule meets the gradient where it is made.
+
+A gradient of a dense layer is as large as its weights: written, read again by the rule. Where most gradients of
+the outputs are zero, behind ReLU and dropout, a few pictures make a row's, and each piece of it is used as
+soon as it is there (``models/kernels/dense.cpp``). A row without a gradient whose memory has come down to zero
+does not move: it is not touched, and its squares' decays are made when somebody looks. The numbers are torch's
+rule's to float32 rounding, under the same names, so that either goes on where the other stopped.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from alexnet.models.build import AlexNet
+from alexnet.models.kernels import ByRows, Unavailable
+from alexnet.models.kernels import dense as kernel
+from alexnet.models.kernels.native import Numbers
+from alexnet.models.layers import Linear
+from alexnet.recipe import Optim
+from alexnet.training import optim
+from alexnet.training.silence import Silence
+
+BY_ROWS = "by rows"
+RULES = ("sgd", "adam", "keras-adam", "keras-sgd", "2012")
+
+Group = dict[str, Any]
+Rule = torch.optim.Optimizer
+
+
+def way(plan: Optim, model: object, convolutions: str) -> str:
+    """Say how float32 weights are to be updated on a CPU: ``by rows``, or ``torch``.
+
+    By rows where the kernels are there and in use (``convolutions`` tells), and a layer is large enough.
+    """
+    if convolutions != "winograd":
+        return "torch"
+    if plan.name not in RULES or (plan.name == "sgd" and not plan.momentum):
+        return "torch"
+    try:
+        kernel.check()
+        found = isinstance(model, AlexNet) and any(map(kernel.suits, model.children()))
+    except Unavailable as reason:
+        return f"torch ({reason})"
+    return BY_ROWS if found else "torch"
+
+
+class RowUpdate:
+    """The large dense layers of a network in training; ``step`` moves them, and torch's rule all else."""
+
+    def __init__(self, model: AlexNet, silence: Silence | None = None) -> None:
+        self._layers: dict[int, Linear] = {}
+        self._rests: dict[int, Tensor] = {}
+        self._owed: dict[int, Tensor] = {}
+        for layer in model.children():
+            if isinstance(layer, Linear) and kernel.suits(layer):
+                layer.by_rows, key, rows = ByRows(), id(layer.weight), layer.out_features
+                self._layers[key] = layer
+                self._rests[key] = torch.zeros(rows, dtype=torch.uint8)
+                self._owed[key] = torch.zeros(rows, dtype=torch.int32)
+        self._silence = silence
+        if silence is not None:
+            silence.begin()
+
+    @torch.no_grad()
+    def step(self, rule: Rule) -> None:
+        """Move the weights of all groups by a step of ``rule``, and forget the gradients."""
+        alone = [
+            (group, weight, factors)
+            for group, weight in self._weights(rule)
+            if (factors := self._factors(rule, group, weight))
+        ]
+        rule.step()
+        for group, weight, factors in alone:
+            number, numbers, memory = NUMBERS[type(rule)](rule, group, weight)
+            rests, owed = self._rests[id(weight)], self._owed[id(weight)]
+            kernel.update(number, numbers, factors, weight, memory, rests, owed)
+            group.pop("taken", None)  # KerasAdam counts anew from the steps of its weights
+        rule.zero_grad(set_to_none=True)
+        if self._silence is not None:
+            self._silence.see(rule, self._rests[id(self._silence.layer.weight)])
+
+    def _factors(self, rule: Rule, group: Group, weight: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Take the factors of a gradient that is to be met by rows; of another, give ``rule`` the whole."""
+        rows = self._layers[id(weight)].by_rows
+        factors = rows.take() if rows else None
+        if factors is None or group.get("over"):
+            return None
+        if kernel.sparse(factors[1]):
+            return factors
+        self._settle(rule, group, weight)
+        self._rests[id(weight)].zero_()
+        weight.grad = factors[1].T @ factors[0]
+        return None
+
+    def _weights(self, rule: Rule) -> list[tuple[Group, Tensor]]:
+        return [
+            (group, weight)
+            for group in rule.param_groups
+            for weight in group["params"]
+            if id(weight) in self._layers
+        ]
+
+    @torch.no_grad()
+    def settle(self, rule: Rule) -> None:
+        """Bring what the rule remembers up to date, for whoever is to read it."""
+        for group, weight in self._weights(rule):
+            self._settle(rule, group, weight)
+
+    def _settle(self, rule: Rule, group: Group, weight: Tensor) -> None:
+        squares = rule.state.get(weight, {}).get("exp_avg_sq")
+        if squares is not None:
+            kernel.settle(group["betas"][1], squares, self._owed[id(weight)])
+
+
+def release(model: torch.nn.Module) -> None:
+    """Have a network's dense layers give their gradients whole again."""
+    for layer in model.children():
+        if isinstance(layer, Linear):
+            layer.by_rows = None
+
+
+Step = tuple[int, Numbers, tuple[Tensor, ...]]  # the kernel's rule, its numbers, what is remembered
+
+
+def _adam(rule: Rule, group: Group, weight: Tensor) -> Step:
+    state = rule.state[weight]
+    if "step" not in state:
+        state["step"] = torch.zeros((), dtype=torch.float32)
+    state["step"] += 1
+    taken, (beta1, beta2) = int(state["step"]), group["betas"]
+    root = math.sqrt(1 - beta2**taken)
+    keras = isinstance(rule, optim.KerasAdam)
+    numbers = Numbers(
+        lr=group["lr"] / (1 - beta1**taken),
+        decay=group["weight_decay"],
+        beta1=beta1,
+        rest1=1 - beta1,
+        beta2=beta2,
+        rest2=1 - beta2,
+        eps=group["keras_eps"] / root if keras else group["eps"],
+        root=root,
+    )
+    return 0, numbers, tuple(_memory(state, weight, key) for key in ("exp_avg", "exp_avg_sq"))
+
+
+def _sgd(rule: Rule, group: Group, weight: Tensor) -> Step:
+    keras = isinstance(rule, optim.KerasSGD)
+    numbers = Numbers(
+        lr=group["lr"],
+        decay=group["weight_decay"],
+        momentum=group["momentum"],
+        eps=1,  # of no use here, but that a row may rest
+        nesterov=int(group["nesterov"]),
+    )
+    key = "velocity" if keras else "momentum_buffer"
+    return 2 if keras else 1, numbers, (_memory(rule.state[weight], weight, key),)
+
+
+NUMBERS: dict[type, Callable[[Rule, Group, Tensor], Step]] = {
+    torch.optim.Adam: _adam,
+    optim.KerasAdam: _adam,
+    torch.optim.SGD: _sgd,
+    optim.KerasSGD: _sgd,
+}
+
+
+def _memory(state: dict[str, Any], weight: Tensor, key: str) -> Tensor:
+    if state.get(key) is None:
+        state[key] = torch.zeros_like(weight)
+    memory: Tensor = state[key]
+    return memory

@@ -1,0 +1,121 @@
+"""Dense layers by rows beside torch in float64, and the sparse sums beside the whole ones."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from alexnet.models.kernels import ByRows, dense, native
+from alexnet.models.layers import Linear
+
+SHAPES = [
+    pytest.param(1, 32, 1, id="one picture, one row"),
+    pytest.param(3, 64, 5, id="fewer than a tile"),
+    pytest.param(32, 1024, 50, id="a batch of 32"),
+    pytest.param(7, 4096, 13, id="more inputs than are near at a time"),
+    pytest.param(300, 288, 9, id="more pictures than inputs"),
+]
+
+
+def drawn(*shape, seed=0, share=1.0):
+    draw = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=draw) * (torch.rand(shape, generator=draw) < share)
+
+
+def numbers(count):
+    return torch.arange(count, dtype=torch.int32)
+
+
+def close(found, expected):
+    assert float((found - expected).abs().max()) < 3e-6 * max(1, float(expected.abs().max()))
+
+
+@pytest.mark.parametrize(("pictures", "inputs", "outputs"), SHAPES)
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_forward_is_that_of_float64(pictures, inputs, outputs, threads, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    x, weight, bias = drawn(pictures, inputs), drawn(outputs, inputs, seed=1), drawn(outputs)
+    found = dense.forward(x, weight, bias, numbers(outputs))
+    close(found, nn.functional.linear(x.double(), weight.double(), bias.double()))
+    assert torch.equal(
+        dense.forward(x, weight, None, numbers(outputs)),
+        dense.forward(x, weight, torch.zeros(outputs), numbers(outputs)),
+    )
+
+
+def test_a_result_has_the_same_bits_whatever_else_is_computed(monkeypatch):
+    x, weight, bias = drawn(30, 2304), drawn(40, 2304, seed=1), drawn(40)
+    whole = dense.forward(x, weight, bias, numbers(40))
+    some = torch.tensor([3, 4, 11, 12, 13, 14, 39], dtype=torch.int32)
+    part = dense.forward(x, weight, bias, some)
+    assert torch.equal(part[:, some.long()], whole[:, some.long()])
+    others = [row for row in range(40) if row not in some.tolist()]
+    assert not part[:, others].any()
+    assert not dense.forward(x, weight, bias, numbers(0)).any()
+    assert torch.equal(dense.forward(x[5:12], weight, bias, numbers(40))[2], whole[7])
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert torch.equal(dense.forward(x, weight, bias, numbers(40)), whole)
+
+
+@pytest.mark.parametrize(("pictures", "inputs", "outputs"), SHAPES)
+@pytest.mark.parametrize("share", [0.0, 0.1, 1.0])
+def test_gradients_are_those_of_float64(pictures, inputs, outputs, share):
+    layer = Linear(inputs, outputs)
+    layer.by_rows = ByRows(awake=numbers(outputs))
+    exact = nn.Linear(inputs, outputs).double()
+    exact.load_state_dict(layer.state_dict())
+    x = drawn(pictures, inputs, seed=2)
+    mine, theirs = x.clone().requires_grad_(), x.double().requires_grad_()
+    gradient = drawn(pictures, outputs, seed=3, share=share)
+    layer(mine).backward(gradient)
+    exact(theirs).backward(gradient.double())
+    factors = layer.by_rows.take()
+    close(mine.grad, theirs.grad)
+    close(layer.bias.grad, exact.bias.grad)
+    assert layer.weight.grad is None
+    close(factors[1].T @ factors[0], exact.weight.grad)
+    assert layer.by_rows.take() is None
+
+
+def test_two_passes_leave_one_gradient():
+    layer = Linear(32, 4)
+    layer.by_rows = ByRows()
+    for seed in (1, 2):
+        layer(drawn(3, 32, seed=seed)).sum().backward()
+    x, gradient = layer.by_rows.take()
+    assert (x.shape, gradient.shape) == ((6, 32), (6, 4))
+
+
+def test_what_fired_is_told_and_scoring_computes_all_rows():
+    layer = Linear(32, 6)
+    layer.by_rows = ByRows(awake=torch.tensor([1, 4], dtype=torch.int32))
+    x = drawn(5, 32)
+    y = layer(x)
+    assert torch.equal(layer.by_rows.fired, (y > 0).any(0))
+    assert not y[:, [0, 2, 3, 5]].any()
+    layer.eval()
+    assert layer(x).all()
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        (lambda layer: layer, True),
+        (lambda layer: layer.requires_grad_(False), False),
+        (lambda layer: layer.double(), False),
+        (lambda layer: nn.Linear(8, 8), False),
+        (lambda layer: nn.Linear(521, 521), False),
+        (lambda layer: nn.Conv2d(512, 512, 1), False),
+    ],
+    ids=["large", "frozen", "double", "small", "odd", "convolution"],
+)
+def test_which_layers_are_worth_it(changed, expected):
+    assert dense.suits(changed(Linear(512, 512))) is expected
+
+
+def test_a_kernel_that_computes_something_else_is_not_used(monkeypatch):
+    dense.check()
+    monkeypatch.setattr(dense, "forward", lambda x, w, b, rows: x @ w.T + 0.01)
+    with pytest.raises(native.Unavailable, match="something else"):
+        dense.check()

@@ -63,9 +63,11 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply ``(N, inputs)`` by the weights: ``(N, units)``."""
-        if self.by_rows is None or not self.training:
+        if self.by_rows is None:
             return super().forward(x)
-        return kernels.multiply(x, self.weight, self.bias, self.by_rows)
+        if self.training:
+            return kernels.multiply(x, self.weight, self.bias, self.by_rows)
+        return F.linear(x, self.weight.contiguous(), self.bias)  # the bits of a layer just loaded
 
 
 class RootNorm(nn.Module):

@@ -2,7 +2,8 @@
 
 A gradient of a dense layer is as large as its weights: written, read again by the rule. Where most gradients of
 the outputs are zero, behind ReLU and dropout, a few pictures make a row's, and each piece of it is used as
-soon as it is there (``models/kernels/dense.cpp``). A row without a gradient whose memory has come down to zero
+soon as it is there (``models/kernels/dense.cpp``). Of a layer that reads what a ReLU gives, most inputs are zero too,
+and columns take the place of rows. A row without a gradient whose memory has come down to zero
 does not move: it is not touched, and its squares' decays are made when somebody looks. The numbers are torch's
 rule's to float32 rounding, under the same names, so that either goes on where the other stopped.
 """
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from alexnet.models import rows
 from alexnet.models.build import AlexNet
 from alexnet.models.kernels import ByRows, Unavailable
 from alexnet.models.kernels import dense as kernel
@@ -43,10 +45,25 @@ def way(plan: Optim, model: object, convolutions: str) -> str:
         return "torch"
     try:
         kernel.check()
-        found = isinstance(model, AlexNet) and any(map(kernel.suits, model.children()))
+        found = isinstance(model, AlexNet) and _large(model)
     except Unavailable as reason:
         return f"torch ({reason})"
     return BY_ROWS if found else "torch"
+
+
+def _large(model: AlexNet) -> dict[str, bool]:
+    """Return the large dense layers of a network by name, and whether each reads what a ReLU gives."""
+    kinds = {row.name: row for row in model.network.rows}
+    found = {}
+    for (name, layer), read in zip(model.named_children(), model.reads, strict=True):
+        if isinstance(layer, Linear):
+            source = kinds.get(read[0])
+            if isinstance(source, rows.Dropout):
+                source = kinds.get(model.reads[model.network.rows.index(source)][0])
+            columns = isinstance(source, rows.ReLU)
+            if kernel.suits(layer, columns=columns):
+                found[name] = columns
+    return found
 
 
 class RowUpdate:
@@ -56,12 +73,16 @@ class RowUpdate:
         self._layers: dict[int, Linear] = {}
         self._rests: dict[int, Tensor] = {}
         self._owed: dict[int, Tensor] = {}
-        for layer in model.children():
-            if isinstance(layer, Linear) and kernel.suits(layer):
-                layer.by_rows, key, rows = ByRows(), id(layer.weight), layer.out_features
-                self._layers[key] = layer
-                self._rests[key] = torch.zeros(rows, dtype=torch.uint8)
-                self._owed[key] = torch.zeros(rows, dtype=torch.int32)
+        for name, columns in _large(model).items():
+            layer = model.get_submodule(name)
+            assert isinstance(layer, Linear)
+            layer.by_rows, key = ByRows(columns), id(layer.weight)
+            if columns:
+                kernel.lay_out(layer.weight)
+            count = layer.in_features if columns else layer.out_features
+            self._layers[key] = layer
+            self._rests[key] = torch.zeros(count, dtype=torch.uint8)
+            self._owed[key] = torch.zeros(count, dtype=torch.int32)
         self._silence = silence
         if silence is not None:
             silence.begin()
@@ -86,15 +107,16 @@ class RowUpdate:
 
     def _factors(self, rule: Rule, group: Group, weight: Tensor) -> tuple[Tensor, Tensor] | None:
         """Take the factors of a gradient that is to be met by rows; of another, give ``rule`` the whole."""
-        rows = self._layers[id(weight)].by_rows
-        factors = rows.take() if rows else None
+        kept = self._layers[id(weight)].by_rows
+        assert kept is not None
+        factors = kept.take()
         if factors is None or group.get("over"):
             return None
         if kernel.sparse(factors[1]):
             return factors
         self._settle(rule, group, weight)
         self._rests[id(weight)].zero_()
-        weight.grad = factors[1].T @ factors[0]
+        weight.grad = kept.gradient(factors)
         return None
 
     def _weights(self, rule: Rule) -> list[tuple[Group, Tensor]]:

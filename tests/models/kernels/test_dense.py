@@ -75,7 +75,34 @@ def test_gradients_are_those_of_float64(pictures, inputs, outputs, share):
     close(layer.bias.grad, exact.bias.grad)
     assert layer.weight.grad is None
     close(factors[1].T @ factors[0], exact.weight.grad)
+    assert torch.equal(layer.by_rows.gradient(factors), factors[1].T @ factors[0])
     assert layer.by_rows.take() is None
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5], ids=["none", "few", "many"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_columns_give_what_rows_do(share, threads, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    layer, exact = Linear(600, 96), nn.Linear(600, 96).double()
+    exact.load_state_dict(layer.state_dict())
+    layer.by_rows = ByRows(columns=True)
+    dense.lay_out(layer.weight)
+    before = drawn(13, 600, seed=2) - (0 if share > 0.1 else 2 - share * 10)  # few above zero
+    if not share:
+        before = -before.abs()
+    mine, theirs = before.clone().requires_grad_(), before.double().requires_grad_()
+    gradient = drawn(13, 96, seed=3)
+    y, expected = layer(mine.relu()), exact(theirs.relu())
+    assert dense.sparse(before.relu(), dense.FEW) == (share < 0.1)
+    y.backward(gradient)
+    expected.backward(gradient.double())
+    factors = layer.by_rows.take()
+    close(y.detach(), expected.detach())
+    close(mine.grad, theirs.grad)
+    close(layer.bias.grad, exact.bias.grad)
+    whole = layer.by_rows.gradient(factors)
+    close(whole, exact.weight.grad)
+    assert whole.stride() == layer.weight.stride() == (1, 96)
 
 
 def test_two_passes_leave_one_gradient():

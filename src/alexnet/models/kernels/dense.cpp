@@ -6,6 +6,9 @@
 // (gradient of the output) x (input), in which pictures whose output's gradient is zero, behind ReLU and dropout most of
 // them, take no part. A row without any, whose memory has come down to zero, is not touched.
 //
+// A layer behind a ReLU reads mostly zeros. Its weights lie column by column, wt (inputs x outputs): a picture's outputs are the sum
+// of the few columns whose inputs are not zero, and the rule meets columns as it meets rows elsewhere, x and g exchanged.
+//
 // Every sum has one order, whatever the number of threads, the size of the batch and the place of a picture in it.
 #include <algorithm>
 #include <cmath>
@@ -20,6 +23,7 @@ struct Dense {
 };
 
 constexpr int64_t PIECE = 1024;  // inputs that a sum has in one go, whatever the batch: of 64 pictures, they stay in the cache
+constexpr size_t FEW = 8;          // parts a row, on average, with which an update does without pieces
 
 // The numbers [first, last) of `count` that thread `me` of several has.
 struct Share {
@@ -181,7 +185,6 @@ struct Memory {
 
 template <class Rule>
 void update(const Dense& d, const Numbers& n, const float* x, const float* g, float* w, const Memory& memory, int threads) {
-    const int64_t width = std::min(d.inputs, PIECE);
     const bool may_rest = n.decay == 0 && n.eps > 0;
     on_threads(threads, [&](int me) {
         const FlushDenormals flush;
@@ -202,6 +205,8 @@ void update(const Dense& d, const Numbers& n, const float* x, const float* g, fl
             else
                 moved.push_back({r, first, last, false});
         }
+        // Of few parts, a row in one go, as memory likes it; of many, in pieces, so that the pictures stay in the cache.
+        const int64_t width = std::min(d.inputs, parts.size() <= FEW * moved.size() ? d.inputs : PIECE);
         std::vector<float> gradient(width);
         for (int64_t k = 0; k < d.inputs; k += width) {
             const int64_t here = std::min(width, d.inputs - k);
@@ -263,6 +268,40 @@ void alexnet_dense_back(const Dense* d, const float* g, const float* w, float* d
                     if (count) combine(parts, count, k, here, dx + p * d->inputs + k);
                 }
         }
+    });
+}
+
+// y (pictures x outputs) = a wt + bias
+void alexnet_dense_gather(const Dense* d, const float* a, const float* wt, const float* bias, float* y, int threads) {
+    on_threads(threads, [&](int me) {
+        const Share mine(d->pictures, me, threads);
+        std::vector<Part> parts;
+        for (int64_t p = mine.first; p < mine.last; ++p) {
+            parts.clear();
+            for (int64_t i = 0; i < d->inputs; ++i)
+                if (const float times = a[p * d->inputs + i]; times != 0) parts.push_back({times, wt + i * d->outputs});
+            float* const to = y + p * d->outputs;
+            if (bias)
+                std::copy(bias, bias + d->outputs, to);
+            else
+                std::fill(to, to + d->outputs, 0.f);
+            combine(parts.data(), parts.size(), 0, d->outputs, to);
+        }
+    });
+}
+
+// da (pictures x inputs) = g wt' where a is not zero; elsewhere zero, which is what a ReLU makes of it
+void alexnet_dense_taps(const Dense* d, const float* a, const float* g, const float* wt, float* da, int threads) {
+    on_threads(threads, [&](int me) {
+        const Share mine(d->pictures, me, threads);
+        for (int64_t p = mine.first; p < mine.last; ++p)
+            for (int64_t i = 0; i < d->inputs; ++i) {
+                const int64_t at = p * d->inputs + i;
+                const float *one = g + p * d->outputs, *other = wt + i * d->outputs;
+                float* const to = da + at;
+                *to = 0;
+                if (a[at] != 0) dots<1, 1>(d->outputs, &one, other, 0, &to, 0);
+            }
     });
 }
 

@@ -2,7 +2,8 @@
 
 Behind ReLU and dropout most gradients of a layer's outputs are zero, and so most pictures have no part
 in most rows of its weights' gradient. That gradient is kept as its two factors, the inputs and the
-gradients of the outputs, until the rule asks for it (``training.row_update``). float32 on the CPU.
+gradients of the outputs, until the rule asks for it (``training.row_update``). A layer that reads what a ReLU gives
+is looked at by columns: most of its inputs are zero too. float32 on the CPU.
 """
 
 from __future__ import annotations
@@ -15,12 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from alexnet.models.kernels.native import Dense, Unavailable, ready
+from alexnet.models.kernels.native import Dense, Numbers, Unavailable, ready
 
 LARGE = 1 << 18  # weights; with fewer, all of this takes less time than to ask
-SPARSE = (
-    0.2  # of the outputs' gradients are not zero, at most: with more, torch's products are faster
-)
+SPARSE = 0.2  # of the values are not zero, at most: with more, torch's products are faster
+FEW = 0.05  # the same of inputs, whose columns are gathered
 CLOSE = 1e-4  # of the spread of the results: some ten times their rounding
 
 
@@ -28,40 +28,61 @@ CLOSE = 1e-4  # of the spread of the results: some ten times their rounding
 class ByRows:
     """What a dense layer leaves for its update.
 
+    ``columns``: it reads what a ReLU gives, dropped or not; its weights lie column by column (``lay_out``).
     ``taken``: inputs ``(N, inputs)`` and gradients of the outputs ``(N, outputs)`` of a step.
     ``awake``: the rows that a step computes, int32, ascending; of all others the output is zero. None: all, by
     torch. ``fired``: ``(outputs,)``, the outputs above zero for any picture of the last step, where ``awake`` is given.
     """
 
+    columns: bool = False
     taken: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     awake: Tensor | None = None
     fired: Tensor | None = None
 
     def take(self) -> tuple[Tensor, Tensor] | None:
-        """Return the factors of a step's gradient, and forget them; None where there are none."""
+        """Return the factors of a step's gradient, and forget them; None where there are none.
+
+        As ``update`` wants them: what is dense, and what is mostly zero, with a value for each row (or column).
+        """
         taken, self.taken = self.taken, []
-        if len(taken) < 2:
-            return taken[0] if taken else None
-        inputs, gradients = zip(*taken, strict=True)
-        return torch.cat(inputs), torch.cat(gradients)
+        if not taken:
+            return None
+        whole = taken[0] if len(taken) == 1 else tuple(map(torch.cat, zip(*taken, strict=True)))
+        inputs, gradients = whole
+        return (gradients, inputs) if self.columns else (inputs, gradients)
+
+    def gradient(self, factors: tuple[Tensor, Tensor]) -> Tensor:
+        """Return ``(outputs, inputs)``, the product of what ``take`` gave, as the weights lie."""
+        dense, sparse = factors
+        whole = sparse.T @ dense
+        return whole.T if self.columns else whole
 
 
-def suits(layer: nn.Module) -> bool:
+def suits(layer: nn.Module, *, columns: bool = False) -> bool:
     """Say whether a layer is dense, learns, and is large enough; raises ``Unavailable`` without kernels."""
     if not isinstance(layer, nn.Linear) or not layer.weight.requires_grad:
         return False
-    own = layer.weight
+    own, width = layer.weight, layer.out_features if columns else layer.in_features
     plain = own.device.type == "cpu" and own.dtype == torch.float32 and own.is_contiguous()
-    return plain and own.numel() >= LARGE and layer.in_features % ready().lanes() == 0
+    return plain and own.numel() >= LARGE and width % ready().lanes() == 0
 
 
-def sparse(gradient: Tensor) -> bool:
-    """Say whether so few values of a gradient are not zero that their pictures are worth looking for."""
-    return int(torch.count_nonzero(gradient)) <= SPARSE * gradient.numel()
+@torch.no_grad()
+def lay_out(weight: Tensor) -> None:
+    """Have weights ``(outputs, inputs)`` lie column by column; their values stay."""
+    weight.data = weight.data.T.contiguous().T
+
+
+def sparse(values: Tensor, most: float = SPARSE) -> bool:
+    """Say whether so few values are not zero that they are worth looking for."""
+    return int(torch.count_nonzero(values)) <= most * values.numel()
 
 
 def multiply(x: Tensor, weight: Tensor, bias: Tensor | None, rows: ByRows) -> Tensor:
-    """Return ``(N, outputs)`` for ``(N, inputs)``; ``rows`` gets the factors of the weights' gradient."""
+    """Return ``(N, outputs)`` for ``(N, inputs)``; ``rows`` gets the factors of the weights' gradient.
+
+    The gradient of ``x`` may be zero where ``x`` is, if a ReLU gave it (``rows.columns``).
+    """
     y: Tensor = _Product.apply(x, weight, bias, rows)  # type: ignore[no-untyped-call]
     return y
 
@@ -71,7 +92,9 @@ class _Product(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, rows: ByRows) -> Tensor:
         x = x.contiguous()
         ctx.save_for_backward(x, weight)
-        ctx.rows = rows
+        ctx.rows, ctx.few = rows, rows.columns and sparse(x, FEW)
+        if ctx.few:
+            return gather(x, weight, bias)
         if rows.awake is None:
             return nn.functional.linear(x, weight, bias)
         y = forward(x, weight, bias, rows.awake)
@@ -85,7 +108,9 @@ class _Product(torch.autograd.Function):
         gradient, (of_x, of_weight, of_bias) = gradient.contiguous(), ctx.needs_input_grad[:3]
         if of_weight:
             ctx.rows.taken.append((x.detach(), gradient))
-        dx = _inputs_gradient(gradient, weight) if of_x else None
+        dx = None
+        if of_x:
+            dx = taps(x, gradient, weight) if ctx.few else _back(gradient, weight, ctx.rows)
         return dx, None, gradient.sum(0) if of_bias else None, None
 
 
@@ -96,23 +121,38 @@ def forward(x: Tensor, weight: Tensor, bias: Tensor | None, rows: Tensor) -> Ten
     """
     y = x.new_empty((len(x), len(weight)))
     at = (rows.data_ptr(), len(rows), y.data_ptr(), torch.get_num_threads())
-    given = None if bias is None else bias.data_ptr()
-    ready().dense(ctypes.byref(_shape(x, weight)), x.data_ptr(), weight.data_ptr(), given, *at)
+    ready().dense(_shape(x, weight), x.data_ptr(), weight.data_ptr(), _at(bias), *at)
     return y
 
 
-def _inputs_gradient(gradient: Tensor, weight: Tensor) -> Tensor:
-    if not sparse(gradient):
+def gather(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return ``(N, outputs)``, the sum of the columns whose inputs ``(N, inputs)`` are not zero."""
+    y = x.new_empty((len(x), len(weight)))
+    at = (x.data_ptr(), weight.data_ptr(), _at(bias), y.data_ptr(), torch.get_num_threads())
+    ready().dense_gather(_shape(x, weight), *at)
+    return y
+
+
+def taps(x: Tensor, gradient: Tensor, weight: Tensor) -> Tensor:
+    """Return the gradient of inputs ``(N, inputs)`` where they are not zero, and zero elsewhere."""
+    dx = torch.empty_like(x)
+    at = (x.data_ptr(), gradient.data_ptr(), weight.data_ptr(), dx.data_ptr())
+    ready().dense_taps(_shape(x, weight), *at, torch.get_num_threads())
+    return dx
+
+
+def _back(gradient: Tensor, weight: Tensor, rows: ByRows) -> Tensor:
+    if rows.columns or not sparse(gradient):
         return gradient @ weight
     dx = gradient.new_empty((len(gradient), weight.shape[1]))
     at = (gradient.data_ptr(), weight.data_ptr(), dx.data_ptr(), torch.get_num_threads())
-    ready().dense_back(ctypes.byref(_shape(dx, weight)), *at)
+    ready().dense_back(_shape(dx, weight), *at)
     return dx
 
 
 def update(
     rule: int,
-    numbers: ctypes.Structure,
+    numbers: Numbers,
     factors: tuple[Tensor, Tensor],
     weight: Tensor,
     memory: tuple[Tensor, ...],
@@ -121,35 +161,43 @@ def update(
 ) -> None:
     """Move a layer's weights, and what its rule remembers of them, by the factors of their gradient.
 
-    ``rests`` ``(outputs,)`` uint8: rows whose memory is zero, so that without a gradient nothing moves them;
-    ``owed`` int32: decays of squares that such rows have yet to make (``settle``).
+    ``rests`` uint8: rows (of weights that lie so, columns) whose memory is zero, so that without a gradient
+    nothing moves them; ``owed`` int32: decays of squares that these have yet to make (``settle``).
     """
-    x, gradient = factors
+    dense, few = factors
+    assert all(own.stride() == weight.stride() for own in memory)
     first, squares = (*memory, None)[:2]
     ready().dense_update(
-        *(rule, ctypes.byref(_shape(x, weight)), ctypes.byref(numbers), x.data_ptr()),
-        *(gradient.data_ptr(), weight.data_ptr(), first.data_ptr()),  # type: ignore[union-attr]
-        *(None if squares is None else squares.data_ptr(), rests.data_ptr(), owed.data_ptr()),
-        torch.get_num_threads(),
+        *(rule, _by_ref(Dense(len(dense), dense.shape[1], few.shape[1])), ctypes.byref(numbers)),
+        *(dense.data_ptr(), few.data_ptr(), weight.data_ptr(), _at(first), _at(squares)),
+        *(rests.data_ptr(), owed.data_ptr(), torch.get_num_threads()),
     )
 
 
 def settle(beta2: float, squares: Tensor, owed: Tensor) -> None:
     """Make the decays that rows of squares owe: the bits of those made step by step."""
-    shape = Dense(0, squares.shape[1], squares.shape[0])
-    at = (squares.data_ptr(), owed.data_ptr(), torch.get_num_threads())
-    ready().dense_settle(ctypes.byref(shape), beta2, *at)
+    shape = _by_ref(Dense(0, squares.numel() // len(owed), len(owed)))
+    ready().dense_settle(shape, beta2, squares.data_ptr(), owed.data_ptr(), torch.get_num_threads())
 
 
 def check() -> None:
     """Compare the products with torch's. Raises ``Unavailable``."""
     draw = torch.Generator().manual_seed(0)
-    x, weight = torch.randn(7, 96, generator=draw), torch.randn(10, 96, generator=draw)
-    rows = torch.arange(10, dtype=torch.int32)
-    found, expected = forward(x, weight, None, rows), x @ weight.T
-    if not torch.allclose(found, expected, rtol=0, atol=CLOSE * float(expected.std())):
-        raise Unavailable("the dense kernel computes something else on this processor")
+    x, weight = torch.randn(7, 96, generator=draw), torch.randn(32, 96, generator=draw)
+    expected, rows = x @ weight.T, torch.arange(32, dtype=torch.int32)
+    by_columns = weight.T.contiguous().T
+    for found in (forward(x, weight, None, rows), gather(x, by_columns, None)):
+        if not torch.allclose(found, expected, rtol=0, atol=CLOSE * float(expected.std())):
+            raise Unavailable("the dense kernel computes something else on this processor")
 
 
-def _shape(x: Tensor, weight: Tensor) -> Dense:
-    return Dense(len(x), weight.shape[1], weight.shape[0])
+def _shape(x: Tensor, weight: Tensor) -> Any:
+    return _by_ref(Dense(len(x), weight.shape[1], weight.shape[0]))
+
+
+def _by_ref(shape: Dense) -> Any:
+    return ctypes.byref(shape)
+
+
+def _at(values: Tensor | None) -> int | None:
+    return None if values is None else values.data_ptr()

@@ -6,6 +6,9 @@
 #if defined(__SSE__)
 #include <xmmintrin.h>
 #endif
+#if !defined(_WIN32)
+#include <dlfcn.h>
+#endif
 
 #if defined(__AVX512F__)
 constexpr int VL = 16;
@@ -19,19 +22,64 @@ typedef float V __attribute__((vector_size(VL * 4), aligned(4), may_alias));
 inline V load(const float* p) { return *reinterpret_cast<const V*>(p); }
 inline void store(float* p, V v) { *reinterpret_cast<V*>(p) = v; }
 
-// As torch.set_flush_denormal(True) does for the thread that calls it, and for no other: numbers below 1e-38 are 0.
-struct FlushDenormals {
+// How a thread computes with floating point: torch.set_flush_denormal(True) is for the thread that calls it, and for no other.
+struct FloatingPoint {
 #if defined(__SSE__)
-    unsigned before = _mm_getcsr();
-    FlushDenormals() { _mm_setcsr(before | 0x8040); }
-    ~FlushDenormals() { _mm_setcsr(before); }
+    unsigned state = _mm_getcsr();
+    void set() const { _mm_setcsr(state); }
+    void flush() const { _mm_setcsr(state | 0x8040); }
+#else
+    void set() const {}
+    void flush() const {}
 #endif
 };
+// Numbers below 1e-38 are 0, for a while.
+struct FlushDenormals {
+    const FloatingPoint before;
+    FlushDenormals() { before.flush(); }
+    ~FlushDenormals() { before.set(); }
+};
 
+// The functions of the OpenMP that torch has loaded, where it is GCC's. Its threads wait for work by turning round and round for
+// some milliseconds, on the cores that threads of our own would need.
+struct Team {
+    void (*parallel)(void (*)(void*), void*, unsigned, unsigned) = nullptr;
+    int (*number)() = nullptr;
+    int (*size)() = nullptr;
+#if !defined(_WIN32)
+    Team() {
+        parallel = reinterpret_cast<decltype(parallel)>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
+        number = reinterpret_cast<decltype(number)>(dlsym(RTLD_DEFAULT, "omp_get_thread_num"));
+        size = reinterpret_cast<decltype(size)>(dlsym(RTLD_DEFAULT, "omp_get_num_threads"));
+    }
+#endif
+    bool there() const { return parallel && number && size; }
+};
+
+// work(0) to work(threads - 1), each once, in as many threads as there are to be had.
 template <class F>
 void on_threads(int threads, F&& work) {
-    std::vector<std::thread> others;
-    for (int t = 1; t < threads; ++t) others.emplace_back(work, t);
-    work(0);
-    for (auto& other : others) other.join();
+    static const Team team;
+    if (threads <= 1) return work(0);
+    if (!team.there()) {
+        std::vector<std::thread> others;
+        for (int t = 1; t < threads; ++t) others.emplace_back(work, t);
+        work(0);
+        for (auto& other : others) other.join();
+        return;
+    }
+    struct Job {
+        F& work;
+        int threads;
+        FloatingPoint as;  // the caller's: threads of OpenMP have their own
+    } job{work, threads, {}};
+    team.parallel(
+        [](void* of) {
+            const Job& job = *static_cast<Job*>(of);
+            const FloatingPoint own;
+            job.as.set();
+            for (int t = team.number(); t < job.threads; t += team.size()) job.work(t);
+            own.set();
+        },
+        &job, unsigned(threads), 0);
 }

@@ -146,3 +146,16 @@ def test_a_kernel_that_computes_something_else_is_not_used(monkeypatch):
     monkeypatch.setattr(dense, "forward", lambda x, w, b, rows: x @ w.T + 0.01)
     with pytest.raises(native.Unavailable, match="something else"):
         dense.check()
+
+
+@pytest.mark.parametrize("owed", [0, 1, 500, 20_000])
+def test_decays_made_together_have_the_bits_of_those_made_one_by_one(owed):
+    torch.set_flush_denormal(True)
+    squares = drawn(3, 96).square() * torch.logspace(-38, 0, 96)
+    expected = squares.clone()
+    for _ in range(owed):
+        expected[1] *= torch.tensor(0.99)
+    counts = torch.tensor([0, owed, 0], dtype=torch.int32)
+    dense.settle(0.99, squares, counts)
+    assert torch.equal(squares, expected)
+    assert not counts.any()

@@ -169,12 +169,28 @@ struct Velocity {  // Keras's SGD and that of 2012: the rate is inside
 
 // A row's squares decay by beta2 in every step. Of a row that was left alone they owe some: one multiplication each, as they
 // would have been, so that the bits are the same.
-void pay(float beta2, int32_t owed, int64_t count, float* v) {
-    for (int64_t k = 0; k < count; k += VL) {
-        V one = load(v + k);
-        for (int32_t i = 0; i < owed; ++i) one *= beta2;
-        store(v + k, one);
+template <int LANES>
+inline bool pay(float beta2, int32_t owed, float* v) {
+    V s[LANES];
+#pragma GCC unroll 8
+    for (int i = 0; i < LANES; ++i) s[i] = load(v + i * VL);
+    for (int32_t n = 0; n < owed; ++n)
+#pragma GCC unroll 8
+        for (int i = 0; i < LANES; ++i) s[i] *= beta2;
+    float left = 0;
+    for (int i = 0; i < LANES; ++i) {
+        store(v + i * VL, s[i]);
+        left += sum(s[i]);
     }
+    return left > 0;
+}
+void pay(float beta2, int32_t owed, int64_t count, float* v) {
+    constexpr int32_t MANY = 8192;  // decays after which it is worth a look whether anything is left
+    int64_t k = 0;
+    for (; k + 8 * VL <= count; k += 8 * VL)
+        for (int32_t n = owed; n > 0 && pay<8>(beta2, std::min(n, MANY), v + k); n -= MANY) {}
+    for (; k < count; k += VL)
+        for (int32_t n = owed; n > 0 && pay<1>(beta2, std::min(n, MANY), v + k); n -= MANY) {}
 }
 
 struct Memory {

@@ -105,6 +105,18 @@ def test_columns_give_what_rows_do(share, threads, monkeypatch):
     assert whole.stride() == layer.weight.stride() == (1, 96)
 
 
+def test_few_pictures_are_multiplied_by_rows_and_many_by_torch(monkeypatch):
+    seen = []
+    real = dense.forward
+    monkeypatch.setattr(dense, "forward", lambda *given: seen.append(len(given[0])) or real(*given))
+    layer = Linear(32, 4)
+    layer.by_rows = ByRows()
+    for count in (1, dense.SMALL, dense.SMALL + 1):
+        x = drawn(count, 32)
+        close(layer(x).detach(), nn.functional.linear(x, layer.weight, layer.bias).detach())
+    assert seen == [1, dense.SMALL]
+
+
 def test_two_passes_leave_one_gradient():
     layer = Linear(32, 4)
     layer.by_rows = ByRows()

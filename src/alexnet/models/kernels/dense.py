@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from alexnet.models.kernels.native import Dense, Numbers, Unavailable, ready
 
 LARGE = 1 << 18  # weights; with fewer, all of this takes less time than to ask
 SPARSE = 0.2  # of the values are not zero, at most: with more, torch's products are faster
+SMALL = 48  # pictures, up to which rows multiply faster than torch's product, which lays weights out anew
 FEW = 0.05  # the same of inputs, whose columns are gathered
 CLOSE = 1e-4  # of the spread of the results: some ten times their rounding
 
@@ -30,8 +32,7 @@ class ByRows:
 
     ``columns``: it reads what a ReLU gives, dropped or not; its weights lie column by column (``lay_out``).
     ``taken``: inputs ``(N, inputs)`` and gradients of the outputs ``(N, outputs)`` of a step.
-    ``awake``: the rows that a step computes, int32, ascending; of all others the output is zero. None: all, by
-    torch. ``fired``: ``(outputs,)``, the outputs above zero for any picture of the last step, where ``awake`` is given.
+    ``awake``: the rows that a step computes, int32, ascending; of all others the output is zero. None: all. ``fired``: ``(outputs,)``, the outputs above zero for any picture of the last step, where ``awake`` is given.
     """
 
     columns: bool = False
@@ -95,11 +96,13 @@ class _Product(torch.autograd.Function):
         ctx.rows, ctx.few = rows, rows.columns and sparse(x, FEW)
         if ctx.few:
             return gather(x, weight, bias)
-        if rows.awake is None:
+        if rows.awake is not None:
+            y = forward(x, weight, bias, rows.awake)
+            rows.fired = (y > 0).any(0)
+            return y
+        if rows.columns or len(x) > SMALL:
             return nn.functional.linear(x, weight, bias)
-        y = forward(x, weight, bias, rows.awake)
-        rows.fired = (y > 0).any(0)
-        return y
+        return forward(x, weight, bias, _every(len(weight)))
 
     @staticmethod
     @once_differentiable
@@ -123,6 +126,11 @@ def forward(x: Tensor, weight: Tensor, bias: Tensor | None, rows: Tensor) -> Ten
     at = (rows.data_ptr(), len(rows), y.data_ptr(), torch.get_num_threads())
     ready().dense(_shape(x, weight), x.data_ptr(), weight.data_ptr(), _at(bias), *at)
     return y
+
+
+@cache
+def _every(count: int) -> Tensor:
+    return torch.arange(count, dtype=torch.int32)
 
 
 def gather(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -181,7 +181,7 @@ def test_an_unknown_rule_is_refused():
 
 @pytest.fixture(scope="module")
 def subject():
-    return Subject("alexnet-cifar", CPU, batch=4, size=None, optimizer="sgd")
+    return Subject("alexnet-cifar", CPU, batch=4, size=None, optimizer="sgd", apart=True)
 
 
 @pytest.fixture(scope="module")

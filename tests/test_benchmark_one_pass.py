@@ -134,7 +134,9 @@ def test_a_step_is_predicted_as_it_was_computed(monkeypatch):
     """As on a GPU: what ``run.computing`` decided is what is predicted, and said."""
     decide = subject_module.plan_here
     monkeypatch.setattr(
-        subject_module, "plan_here", lambda *a, **k: replace(decide(*a, **k), fused="one pass")
+        subject_module,
+        "plan_here",
+        lambda *a, **k: replace(decide(*a, **k), fused="one pass", update="torch"),
     )
     monkeypatch.setattr(Device, "matrix_rate", lambda self: 1e11)
     monkeypatch.setattr(Device, "memory_rate", lambda self: 1e10)

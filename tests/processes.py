@@ -35,6 +35,19 @@ TINY: dict[str, Any] = {
     "train.precision": "float32",
 }
 STEPS = 4  # of an epoch
+HEAD: dict[str, Any] = TINY | {  # a head on frozen convolutions, which run once
+    "model.network": "alexnet-cifar",
+    "input.size": 32,
+    "data.train": "train[:40]",
+    "data.validation": "train[100:120]",
+    "data.test": "test[:20]",
+    "train.batch": 10,
+    "model.frozen": ["conv*", "norm*"],
+    "model.head": [12],
+    "augment.crop": 0,
+    "optim.name": "adam",
+    "optim.lr": 0.001,
+}
 TIMINGS = {"seconds", "images_per_second", "waited", "waiting_share", "before"}
 KILLED = -9 if sys.platform != "win32" else 15
 

@@ -16,7 +16,7 @@ from alexnet.errors import UsageError
 from alexnet.models import rows, table, zoo
 from alexnet.models.table import Network
 from alexnet.run.device import Device
-from alexnet.training import fused_update
+from alexnet.training import optim
 
 CPU = Device(torch.device("cpu"), "float32")
 BF16 = Device(torch.device("cpu"), "bf16")
@@ -84,7 +84,7 @@ def test_large_layers_move_in_one_pass_and_small_ones_by_torch():
     every, small = table.totals(traced).trainable, 34_944 + 40_970 + 1_216
     assert one_pass.update(traced, "sgd") == 20 * (every - small) + 32 * small
     assert one_pass.update(traced, "keras-adam") == 28 * (every - small) + 40 * small
-    assert one_pass.MOVED.keys() == set(fused_update.RULES)
+    assert one_pass.MOVED.keys() == set(optim.WEIGHT_BY_WEIGHT)
 
 
 @pytest.mark.parametrize("name", sorted(zoo.NETWORKS))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
-from processes import KILLED, TINY, dies, resume, trace, train
+from processes import HEAD, KILLED, TINY, dies, resume, trace, train
 from safetensors.torch import save_file
 
 import alexnet
@@ -29,21 +29,10 @@ from alexnet.training.stage import set_up
 CPU = Device(torch.device("cpu"), "float32")
 BF16 = Device(torch.device("cpu"), "bf16")
 HUSH = log.Console(quiet=True)
-HEAD = TINY | {
-    "model.network": "alexnet-cifar",
-    "input.size": 32,
-    "data.train": "train[:40]",
-    "data.validation": "train[100:120]",
-    "data.test": "test[:20]",
-    "train.batch": 10,
-    "model.frozen": ["conv*", "norm*"],
-    "model.head": [12],
+MIRRORED = HEAD | {
     "model.dropout": 0.3,
-    "augment.crop": 0,
     "augment.flip": "random",
     "evaluation.views": "flip",
-    "optim.name": "adam",
-    "optim.lr": 0.001,
 }
 
 
@@ -51,7 +40,7 @@ pytestmark = pytest.mark.usefixtures("rate")
 
 
 def plan(weights, **changes):
-    override = HEAD | {"model.weights": str(weights)} | changes
+    override = MIRRORED | {"model.weights": str(weights)} | changes
     return recipes.override(recipes.load("cifar10-quick"), override)
 
 
@@ -248,7 +237,7 @@ def test_frozen_norms_stay_as_they_are(root, weights, tmp_path):
     ids=["making features", "in the first epoch"],
 )
 def test_killed_and_resumed_is_never_killed(tmp_path, root, weights, death):
-    override = HEAD | {"model.weights": str(weights), "checkpoint.every": "3 steps"}
+    override = MIRRORED | {"model.weights": str(weights), "checkpoint.every": "3 steps"}
     assert train(tmp_path / "whole", root, override) == 0
     for folder in (root / "features").iterdir():  # so that the killed run makes its own
         if folder.is_dir():
@@ -264,7 +253,7 @@ def test_killed_and_resumed_is_never_killed(tmp_path, root, weights, death):
 def test_a_run_goes_on_with_the_weights_that_it_began_with(tmp_path, root, weights):
     path = tmp_path / "mine.safetensors"
     path.write_bytes(Path(weights).read_bytes())
-    override = HEAD | {"model.weights": str(path), "checkpoint.every": "2 steps"}
+    override = MIRRORED | {"model.weights": str(path), "checkpoint.every": "2 steps"}
     death = dies("training.loop.train_step", 3)
     assert train(tmp_path / "run", root, override, death) == KILLED
     save_file(build(zoo.network("alexnet-cifar"), 32, seed=4).state_dict(), path)

@@ -15,7 +15,8 @@ from alexnet.benchmark.costs import CASTS, UPDATES, Cost, cost, fewer
 from alexnet.errors import UnknownName, UsageError
 from alexnet.models import table
 from alexnet.models.table import Network, Traced
-from alexnet.training.fused_update import ONE_PASS, RULES
+from alexnet.training.fused_update import ONE_PASS
+from alexnet.training.optim import WEIGHT_BY_WEIGHT
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def predict(
 
 def update_of(fused: bool, precision: str, optimizer: str) -> str:
     """Say how other hardware moves weights: as ``fused_update.way`` would on one like it."""
-    return ONE_PASS if fused and precision == "bf16" and optimizer in RULES else "torch"
+    return ONE_PASS if fused and precision == "bf16" and optimizer in WEIGHT_BY_WEIGHT else "torch"
 
 
 def _rows(

@@ -105,7 +105,7 @@ def plan(
         convolutions=convolutions,
         graph=cuda and static and alone and graph,
         fused=fused,
-        update=update if alone and (not cuda or bf16) and (not bf16 or bf16_units) else "torch",
+        update=update if alone and (bf16_units if bf16 else not cuda) else "torch",
     )
 
 

@@ -28,7 +28,6 @@ Pairs = Sequence[
 ]  # float32 masters with bf16 working weights, whose gradients are there
 
 ONE_PASS = "one pass"
-RULES = ("sgd", "adam", "keras-adam", "keras-sgd", "2012")
 LARGE = 1 << 18  # weights: with fewer, a launch takes longer than the bytes that it saves
 LARGEST = 1 << 31  # an index is of 32 bits
 BLOCK = 1024  # weights that a program moves, four a thread: 16 bytes of float32 at a time
@@ -41,7 +40,7 @@ def way(device: torch.device, plan: Optim) -> str:
     """
     if device.type != "cuda":
         return "torch"
-    if plan.name not in RULES:
+    if plan.name not in optim.WEIGHT_BY_WEIGHT:
         return f"torch (no kernel for {plan.name})"
     if importlib.util.find_spec("triton") is None:
         return "torch (triton is not installed)"
@@ -104,7 +103,7 @@ def _sgd(rule: torch.optim.Optimizer, group: Group, pairs: Pairs) -> None:
     flags = {"MOMENTUM": momentum != 0, "NESTEROV": bool(group["nesterov"])}
     for wide, narrow in pairs:
         # Of zeros: torch's first step leaves the gradient in it, and so does this one.
-        velocity = _memory(rule, wide, "momentum_buffer") if momentum else wide
+        velocity = optim.memory(rule, wide, "momentum_buffer") if momentum else wide
         numbers = (momentum, float(group["weight_decay"]))
         _launch("sgd", group, (wide, narrow, velocity), numbers, flags)
 
@@ -113,7 +112,7 @@ def _keras_sgd(rule: torch.optim.Optimizer, group: Group, pairs: Pairs) -> None:
     flags = {"NESTEROV": bool(group["nesterov"])}
     numbers = (float(group["momentum"]), float(group["weight_decay"]))
     for wide, narrow in pairs:
-        tensors = (wide, narrow, _memory(rule, wide, "velocity"))
+        tensors = (wide, narrow, optim.memory(rule, wide, "velocity"))
         _launch("keras_sgd", group, tensors, numbers, flags)
 
 
@@ -121,10 +120,10 @@ def _adam(rule: torch.optim.Optimizer, group: Group, pairs: Pairs) -> None:
     keras = isinstance(rule, optim.KerasAdam)
     eps, decay = float(group["keras_eps" if keras else "eps"]), float(group["weight_decay"])
     betas = [number for beta in group["betas"] for number in (beta, 1 - beta, math.log(beta))]
-    steps = [_steps(rule, wide) for wide, _ in pairs]
+    steps = [optim.steps_of(rule, wide) for wide, _ in pairs]
     torch._foreach_add_(steps, 1)
     for (wide, narrow), taken in zip(pairs, steps, strict=True):
-        memory = [_memory(rule, wide, key) for key in ("exp_avg", "exp_avg_sq")]
+        memory = [optim.memory(rule, wide, key) for key in ("exp_avg", "exp_avg_sq")]
         _launch(
             "adam", group, (wide, narrow, *memory), (taken, *betas, eps, decay), {"KERAS": keras}
         )
@@ -160,20 +159,3 @@ def _launch(
         BLOCK=BLOCK,
         num_warps=BLOCK // 128,
     )
-
-
-def _memory(rule: torch.optim.Optimizer, weights: Tensor, key: str) -> Tensor:
-    state = rule.state[weights]
-    if state.get(key) is None:
-        state[key] = torch.zeros_like(weights, memory_format=torch.preserve_format)
-    memory: Tensor = state[key]
-    return memory
-
-
-def _steps(rule: torch.optim.Optimizer, weights: Tensor) -> Tensor:
-    """Return a tensor's count of steps; first among its memory, as torch's Adam puts it."""
-    state = rule.state[weights]
-    if "step" not in state:
-        state["step"] = torch.zeros((), dtype=torch.float32, device=weights.device)
-    steps: Tensor = state["step"]
-    return steps

@@ -29,7 +29,7 @@ class Masters:
     """A network's float32 weights, and ``working``: the same network with kernels in bf16.
 
     Norms, dropout and all else in ``working`` are the network's own layers, not copies of them.
-    ``one_pass``: the rule, one of ``fused_update.RULES``, moves large tensors by kernels of our own.
+    ``one_pass``: the rule, one of ``optim.WEIGHT_BY_WEIGHT``, moves large tensors by kernels of our own.
     """
 
     def __init__(self, model: AlexNet, *, one_pass: bool = False) -> None:

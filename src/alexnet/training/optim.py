@@ -53,7 +53,7 @@ class KerasSGD(Optimizer):
                 continue
             steps = _decayed(params, group["weight_decay"])
             torch._foreach_mul_(steps, -lr)
-            velocity = [_memory(self, p, "velocity") for p in params]
+            velocity = [memory(self, p, "velocity") for p in params]
             torch._foreach_mul_(velocity, m)
             torch._foreach_add_(velocity, steps)
             torch._foreach_add_(params, velocity, alpha=m if group["nesterov"] else 1.0)
@@ -123,12 +123,22 @@ def _decayed(params: list[Tensor], decay: float) -> list[Tensor]:
     return list(torch._foreach_add(grads, params, alpha=decay))
 
 
-def _memory(optimizer: Optimizer, parameter: Tensor, key: str) -> Tensor:
+def memory(optimizer: Optimizer, parameter: Tensor, key: str) -> Tensor:
+    """Return what a rule remembers of a tensor under a name; zeros, which are kept, where nothing yet."""
     state = optimizer.state[parameter]
-    if key not in state:
+    if state.get(key) is None:
         state[key] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
-    memory: Tensor = state[key]
-    return memory
+    found: Tensor = state[key]
+    return found
+
+
+def steps_of(optimizer: Optimizer, parameter: Tensor) -> Tensor:
+    """Return a tensor's count of steps; first among its memory, as torch's Adam puts it."""
+    state = optimizer.state[parameter]
+    if "step" not in state:
+        state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
+    steps: Tensor = state["step"]
+    return steps
 
 
 def _sgd(params: Groups, optim: Optim) -> Optimizer:
@@ -169,6 +179,9 @@ RULES: dict[str, Callable[[Groups, Optim], Optimizer]] = {
     "2012": lambda params, optim: KerasSGD(params, optim.momentum, nesterov=False),
     "rmsprop": rmsprop,
 }
+
+
+WEIGHT_BY_WEIGHT = ("sgd", "adam", "keras-adam", "keras-sgd", "2012")  # what our kernels compute
 
 
 def rates(optimizer: Optimizer) -> list[float]:

@@ -28,7 +28,6 @@ from alexnet.training import optim
 from alexnet.training.silence import Silence
 
 BY_ROWS = "by rows"
-RULES = ("sgd", "adam", "keras-adam", "keras-sgd", "2012")
 
 Group = dict[str, Any]
 Rule = torch.optim.Optimizer
@@ -41,7 +40,7 @@ def way(plan: Optim, model: object, convolutions: str) -> str:
     """
     if convolutions != "winograd":
         return "torch"
-    if plan.name not in RULES or (plan.name == "sgd" and not plan.momentum):
+    if plan.name not in optim.WEIGHT_BY_WEIGHT or (plan.name == "sgd" and not plan.momentum):
         return "torch"
     try:
         kernel.check()
@@ -66,23 +65,27 @@ def _large(model: AlexNet) -> dict[str, bool]:
     return found
 
 
+class _Followed:
+    """A layer, its rows (or columns) at rest, and the decays of squares that these owe: ``kernel.update``."""
+
+    def __init__(self, layer: Linear, *, columns: bool) -> None:
+        self.kept = layer.by_rows = ByRows(columns)
+        if columns:
+            kernel.lay_out(layer.weight)
+        count = layer.in_features if columns else layer.out_features
+        self.rests = torch.zeros(count, dtype=torch.uint8)
+        self.owed = torch.zeros(count, dtype=torch.int32)
+
+
 class RowUpdate:
     """The large dense layers of a network in training; ``step`` moves them, and torch's rule all else."""
 
     def __init__(self, model: AlexNet, silence: Silence | None = None) -> None:
-        self._layers: dict[int, Linear] = {}
-        self._rests: dict[int, Tensor] = {}
-        self._owed: dict[int, Tensor] = {}
+        self._layers: dict[Tensor, _Followed] = {}  # by their weights
         for name, columns in _large(model).items():
             layer = model.get_submodule(name)
             assert isinstance(layer, Linear)
-            layer.by_rows, key = ByRows(columns), id(layer.weight)
-            if columns:
-                kernel.lay_out(layer.weight)
-            count = layer.in_features if columns else layer.out_features
-            self._layers[key] = layer
-            self._rests[key] = torch.zeros(count, dtype=torch.uint8)
-            self._owed[key] = torch.zeros(count, dtype=torch.int32)
+            self._layers[layer.weight] = _Followed(layer, columns=columns)
         self._silence = silence
         if silence is not None:
             silence.begin()
@@ -98,25 +101,24 @@ class RowUpdate:
         rule.step()
         for group, weight, factors in alone:
             number, numbers, memory = NUMBERS[type(rule)](rule, group, weight)
-            rests, owed = self._rests[id(weight)], self._owed[id(weight)]
-            kernel.update(number, numbers, factors, weight, memory, rests, owed)
+            of = self._layers[weight]
+            kernel.update(number, numbers, factors, weight, memory, of.rests, of.owed)
             group.pop("taken", None)  # KerasAdam counts anew from the steps of its weights
         rule.zero_grad(set_to_none=True)
         if self._silence is not None:
-            self._silence.see(rule, self._rests[id(self._silence.layer.weight)])
+            self._silence.see(rule, self._layers[self._silence.layer.weight].rests)
 
     def _factors(self, rule: Rule, group: Group, weight: Tensor) -> tuple[Tensor, Tensor] | None:
         """Take the factors of a gradient that is to be met by rows; of another, give ``rule`` the whole."""
-        kept = self._layers[id(weight)].by_rows
-        assert kept is not None
-        factors = kept.take()
+        of = self._layers[weight]
+        factors = of.kept.take()
         if factors is None or group.get("over"):
             return None
         if kernel.sparse(factors[1]):
             return factors
         self._settle(rule, group, weight)
-        self._rests[id(weight)].zero_()
-        weight.grad = kept.gradient(factors)
+        of.rests.zero_()
+        weight.grad = of.kept.gradient(factors)
         return None
 
     def _weights(self, rule: Rule) -> list[tuple[Group, Tensor]]:
@@ -124,7 +126,7 @@ class RowUpdate:
             (group, weight)
             for group in rule.param_groups
             for weight in group["params"]
-            if id(weight) in self._layers
+            if weight in self._layers
         ]
 
     @torch.no_grad()
@@ -136,7 +138,7 @@ class RowUpdate:
     def _settle(self, rule: Rule, group: Group, weight: Tensor) -> None:
         squares = rule.state.get(weight, {}).get("exp_avg_sq")
         if squares is not None:
-            kernel.settle(group["betas"][1], squares, self._owed[id(weight)])
+            kernel.settle(group["betas"][1], squares, self._layers[weight].owed)
 
 
 def release(model: torch.nn.Module) -> None:
@@ -150,11 +152,9 @@ Step = tuple[int, Numbers, tuple[Tensor, ...]]  # the kernel's rule, its numbers
 
 
 def _adam(rule: Rule, group: Group, weight: Tensor) -> Step:
-    state = rule.state[weight]
-    if "step" not in state:
-        state["step"] = torch.zeros((), dtype=torch.float32)
-    state["step"] += 1
-    taken, (beta1, beta2) = int(state["step"]), group["betas"]
+    steps = optim.steps_of(rule, weight)
+    steps += 1
+    taken, (beta1, beta2) = int(steps), group["betas"]
     root = math.sqrt(1 - beta2**taken)
     keras = isinstance(rule, optim.KerasAdam)
     numbers = Numbers(
@@ -167,7 +167,7 @@ def _adam(rule: Rule, group: Group, weight: Tensor) -> Step:
         eps=group["keras_eps"] / root if keras else group["eps"],
         root=root,
     )
-    return 0, numbers, tuple(_memory(state, weight, key) for key in ("exp_avg", "exp_avg_sq"))
+    return 0, numbers, tuple(optim.memory(rule, weight, key) for key in ("exp_avg", "exp_avg_sq"))
 
 
 def _sgd(rule: Rule, group: Group, weight: Tensor) -> Step:
@@ -180,7 +180,7 @@ def _sgd(rule: Rule, group: Group, weight: Tensor) -> Step:
         nesterov=int(group["nesterov"]),
     )
     key = "velocity" if keras else "momentum_buffer"
-    return 2 if keras else 1, numbers, (_memory(rule.state[weight], weight, key),)
+    return 2 if keras else 1, numbers, (optim.memory(rule, weight, key),)
 
 
 NUMBERS: dict[type, Callable[[Rule, Group, Tensor], Step]] = {
@@ -189,10 +189,3 @@ NUMBERS: dict[type, Callable[[Rule, Group, Tensor], Step]] = {
     torch.optim.SGD: _sgd,
     optim.KerasSGD: _sgd,
 }
-
-
-def _memory(state: dict[str, Any], weight: Tensor, key: str) -> Tensor:
-    if state.get(key) is None:
-        state[key] = torch.zeros_like(weight)
-    memory: Tensor = state[key]
-    return memory

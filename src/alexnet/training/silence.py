@@ -18,11 +18,8 @@ from alexnet.models.kernels import dense as kernel
 from alexnet.models.layers import Linear
 from alexnet.recipe import Recipe
 
-MEMORY = (
-    "exp_avg",
-    "momentum_buffer",
-    "velocity",
-)  # what goes on moving weights without a gradient
+# What goes on moving weights without a gradient, by the rule.
+MEMORY = ("exp_avg", "momentum_buffer", "velocity")
 
 
 class Silence:
@@ -76,9 +73,7 @@ def watched(model: AlexNet, first: int, recipe: Recipe, steps_per_epoch: int) ->
     if not first or changes or plan.drop_last or plan.balance == "sampling" or _decays(recipe):
         return None
     behind = [row for row in model.network.rows[first:] if not isinstance(row, rows.Flatten)]
-    if not isinstance(behind[0], rows.Dense) or not any(
-        isinstance(r, rows.ReLU) for r in behind[1:2]
-    ):
+    if [type(row) for row in behind[:2]] != [rows.Dense, rows.ReLU]:
         return None
     layer = model.get_submodule(behind[0].name)
     if not isinstance(layer, Linear) or not kernel.suits(layer):

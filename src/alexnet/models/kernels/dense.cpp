@@ -1,4 +1,4 @@
-// Dense layers for batches of some hundred pictures, float32: their weights are what takes the time, not the pictures.
+// Dense layers for small batches, float32: their weights are what takes the time, not the pictures.
 //
 // A layer of 4,096 x 9,216 weights is 151 MB. Forward, torch lays the weights out anew for every batch; backward it writes a
 // gradient as large as the weights, which the update rule reads again. Here the weights are read where they lie, and the rule is
@@ -22,8 +22,8 @@ struct Dense {
     int64_t pictures, inputs, outputs;  // of a batch; inputs: a multiple of VL
 };
 
-constexpr int64_t PIECE = 1024;  // inputs that a sum has in one go, whatever the batch: of 64 pictures, they stay in the cache
-constexpr size_t FEW = 8;          // parts a row, on average, with which an update does without pieces
+constexpr int64_t PIECE = 1024;    // inputs that a sum has in one go, whatever the batch: of 64 pictures, they stay in the cache
+constexpr size_t FEW_PARTS = 8;    // parts a row, on average, with which an update does without pieces
 
 // The numbers [first, last) of `count` that thread `me` of several has.
 struct Share {
@@ -53,7 +53,7 @@ inline float sum(V v) {
 }
 #endif
 
-// y[p][r] += w[r] . x[p] for ROWS rows and PICTURES pictures
+// y[r][p] += w[r] . x[p] for ROWS rows and PICTURES pictures
 template <int ROWS, int PICTURES>
 inline void dots(int64_t count, const float* const* w, const float* x, int64_t xs, float* const* y, int64_t ys) {
     V s[ROWS][PICTURES] = {};
@@ -72,11 +72,7 @@ inline void dots(int64_t count, const float* const* w, const float* x, int64_t x
         for (int p = 0; p < PICTURES; ++p) y[r][p * ys] += sum(s[r][p]);
 }
 
-#if defined(__AVX512F__)
-constexpr int ROWS = 4, PICTURES = 6;
-#else
-constexpr int ROWS = 3, PICTURES = 4;
-#endif
+constexpr int ROWS = VL == 16 ? 4 : 3, PICTURES = VL == 16 ? 6 : 4;  // sums that the registers hold
 
 template <int R, int P>
 inline void tile(int rows, int pictures, int64_t count, const float* const* w, const float* x, int64_t xs, float* const* y, int64_t ys) {
@@ -222,7 +218,7 @@ void update(const Dense& d, const Numbers& n, const float* x, const float* g, fl
                 moved.push_back({r, first, last, false});
         }
         // Of few parts, a row in one go, as memory likes it; of many, in pieces, so that the pictures stay in the cache.
-        const int64_t width = std::min(d.inputs, parts.size() <= FEW * moved.size() ? d.inputs : PIECE);
+        const int64_t width = std::min(d.inputs, parts.size() <= FEW_PARTS * moved.size() ? d.inputs : PIECE);
         std::vector<float> gradient(width);
         for (int64_t k = 0; k < d.inputs; k += width) {
             const int64_t here = std::min(width, d.inputs - k);

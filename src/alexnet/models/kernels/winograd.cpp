@@ -11,13 +11,7 @@
 
 #include "lanes.h"
 
-#if defined(__AVX512F__)
-constexpr int MR = 12;
-#elif defined(__AVX__)
-constexpr int MR = 6;
-#else
-constexpr int MR = 8;
-#endif
+constexpr int MR = VL == 16 ? 12 : VL == 8 ? 6 : 8;
 constexpr int NR = 2 * VL;   // columns of a panel of the right factor
 constexpr int LINE = 16;     // floats by which matrices are set apart, lest all of a tile fall into one set of the cache
 

@@ -18,6 +18,7 @@ from alexnet.errors import UnknownName
 from alexnet.models import kernel_machine, rows, table, wiring
 from alexnet.models.init import initialise, whiten
 from alexnet.models.layers import (
+    AdaptiveAvgPool2d,
     BiasedBatchNorm2d,
     Conv2d,
     Dropout,
@@ -156,7 +157,7 @@ def _avg_pool(row: Row, shape: Shape) -> nn.Module:
 
 def _adaptive_pool(row: Row, shape: Shape) -> nn.Module:
     assert isinstance(row, rows.AdaptiveAvgPool)
-    return nn.AdaptiveAvgPool2d(row.side)
+    return AdaptiveAvgPool2d(row.side)
 
 
 def _local(row: Row, shape: Shape) -> nn.Module:

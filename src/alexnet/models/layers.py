@@ -49,6 +49,9 @@ class Conv2d(nn.Conv2d):
         if self.minimal and kernels.folds(self, x):
             padding, stride = int(self.padding[0]), self.stride[0]
             return kernels.convolve_folded(x, self.weight, self.bias, padding, stride)
+        if self.minimal and kernels.is_product(self, x):
+            y = F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias)
+            return y.permute(0, 3, 1, 2)
         return self.directly(x)
 
     def directly(self, x: Tensor) -> Tensor:
@@ -125,6 +128,16 @@ class PaperConv2d(Conv2d):
         parts = zip(x.chunk(self.groups, 1), self.weight.chunk(self.groups), biases, strict=True)
         towers = [F.conv2d(part, w, b, self.stride, self.padding) for part, w, b in parts]
         return torch.cat(towers, 1)
+
+
+class AdaptiveAvgPool2d(nn.AdaptiveAvgPool2d):
+    """torch's mean over ``side x side`` parts of a map; a map of just that size is its own mean."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``(N, C, side, side)`` for ``(N, C, H, W)``."""
+        if x.shape[-2:] == (self.output_size, self.output_size):
+            return x  # torch would read and write it, forward and backward
+        return super().forward(x)
 
 
 class Sum(nn.Module):

@@ -23,6 +23,7 @@ struct Dense {
 };
 
 constexpr int64_t PIECE = 1024;    // inputs that a sum has in one go, whatever the batch: of 64 pictures, they stay in the cache
+constexpr int64_t SHORT = 512;     // the same of a product: some rows of it and half the pictures
 constexpr size_t FEW_PARTS = 8;    // parts a row, on average, with which an update does without pieces
 
 // The numbers [first, last) of `count` that thread `me` of several has.
@@ -53,35 +54,52 @@ inline float sum(V v) {
 }
 #endif
 
-// y[r][p] += w[r] . x[p] for ROWS rows and PICTURES pictures
-template <int ROWS, int PICTURES>
-inline void dots(int64_t count, const float* const* w, const float* x, int64_t xs, float* const* y, int64_t ys) {
-    V s[ROWS][PICTURES] = {};
-    for (int64_t k = 0; k < count; k += VL) {
-        V row[ROWS];
-#pragma GCC unroll 8
-        for (int r = 0; r < ROWS; ++r) row[r] = load(w[r] + k);
-#pragma GCC unroll 8
-        for (int p = 0; p < PICTURES; ++p) {
-            const V one = load(x + p * xs + k);
-#pragma GCC unroll 8
-            for (int r = 0; r < ROWS; ++r) s[r][p] += row[r] * one;
-        }
-    }
-    for (int r = 0; r < ROWS; ++r)
-        for (int p = 0; p < PICTURES; ++p) y[r][p * ys] += sum(s[r][p]);
+// a . b
+inline float dot(int64_t count, const float* a, const float* b) {
+    V s = {};
+    for (int64_t k = 0; k < count; k += VL) s += load(a + k) * load(b + k);
+    return sum(s);
 }
 
-constexpr int ROWS = VL == 16 ? 4 : 3, PICTURES = VL == 16 ? 6 : 4;  // sums that the registers hold
+constexpr int ROWS = VL == 16 ? 12 : 6, SIDES = VL == 4 ? 1 : 2;  // sums that the registers hold: rows, vectors of pictures
+constexpr int64_t LINE = 16;                                      // floats that come from memory together
 
-template <int R, int P>
-inline void tile(int rows, int pictures, int64_t count, const float* const* w, const float* x, int64_t xs, float* const* y, int64_t ys) {
-    if (rows == R && pictures == P) return dots<R, P>(count, w, x, xs, y, ys);
-    if constexpr (P > 1) {
-        if (pictures < P) return tile<R, P - 1>(rows, pictures, count, w, x, xs, y, ys);
+// y[r][p] += the sum over k of w[r][k] x[k][p], for R rows and S vectors of pictures; `next`: the rows that will be wanted then
+template <int R, int S>
+inline void products(int64_t count, const float* const* w, const float* const* next, const float* x, int64_t xs, float* const* y) {
+    V s[R][S] = {};
+    for (int64_t line = 0; line < count; line += LINE) {
+        if (next)
+#pragma GCC unroll 16
+            for (int r = 0; r < R; ++r) __builtin_prefetch(next[r] + line);
+        const int64_t last = std::min(count, line + LINE);
+        for (int64_t k = line; k < last; ++k) {
+            V one[S];
+#pragma GCC unroll 2
+            for (int i = 0; i < S; ++i) one[i] = load(x + k * xs + i * VL);
+#pragma GCC unroll 16
+            for (int r = 0; r < R; ++r)
+#pragma GCC unroll 2
+                for (int i = 0; i < S; ++i) s[r][i] += w[r][k] * one[i];
+        }
     }
+    for (int r = 0; r < R; ++r)
+        for (int i = 0; i < S; ++i) store(y[r] + i * VL, load(y[r] + i * VL) + s[r][i]);
+}
+
+// The same for `rows` of ROWS rows, and all pictures.
+template <int R>
+inline void tile(int rows, int64_t count, const float* const* w, const float* const* next, const float* x, int64_t xs, float* const* y) {
     if constexpr (R > 1) {
-        if (rows < R) return tile<R - 1, P>(rows, pictures, count, w, x, xs, y, ys);
+        if (rows < R) return tile<R - 1>(rows, count, w, nullptr, x, xs, y);
+    }
+    float* to[R];
+    for (int64_t p = 0; p < xs; next = nullptr) {
+        for (int r = 0; r < R; ++r) to[r] = y[r] + p;
+        if (p + SIDES * VL <= xs)
+            products<R, SIDES>(count, w, next, x + p, xs, to), p += SIDES * VL;
+        else
+            products<R, 1>(count, w, next, x + p, xs, to), p += VL;
     }
 }
 
@@ -242,43 +260,54 @@ int alexnet_lanes() { return VL; }
 
 // y (pictures x outputs) = x w' + bias, for `count` of the rows of w, in ascending order; of all others y is zero
 void alexnet_dense(const Dense* d, const float* x, const float* w, const float* bias, const int32_t* rows, int64_t count, float* y, int threads) {
+    const int64_t width = (d->pictures + VL - 1) / VL * VL;
     std::fill(y, y + d->pictures * d->outputs, 0.f);
     on_threads(threads, [&](int me) {
         const Share mine(count, me, threads, ROWS);
-        for (int64_t i = mine.first; bias && i < mine.last; ++i)
-            for (int64_t p = 0; p < d->pictures; ++p) y[p * d->outputs + rows[i]] = bias[rows[i]];
-        for (int64_t k = 0; k < d->inputs; k += PIECE) {
-            const int64_t here = std::min(PIECE, d->inputs - k);
+        std::vector<float> turned(SHORT * width), sums((mine.last - mine.first) * width);
+        for (int64_t i = mine.first; bias && i < mine.last; ++i) std::fill_n(&sums[(i - mine.first) * width], width, bias[rows[i]]);
+        for (int64_t k = 0; k < d->inputs; k += SHORT) {
+            const int64_t here = std::min(SHORT, d->inputs - k);
+            for (int64_t p = 0; p < d->pictures; ++p)
+                for (int64_t i = 0; i < here; ++i) turned[i * width + p] = x[p * d->inputs + k + i];
             for (int64_t i = mine.first; i < mine.last; i += ROWS) {
                 const int together = int(std::min<int64_t>(ROWS, mine.last - i));
-                const float* from[ROWS];
+                const float *from[ROWS], *next[ROWS];
                 float* to[ROWS];
-                for (int64_t p = 0; p < d->pictures; p += PICTURES) {
-                    for (int r = 0; r < together; ++r) from[r] = w + rows[i + r] * d->inputs + k, to[r] = y + p * d->outputs + rows[i + r];
-                    const int at_once = int(std::min<int64_t>(PICTURES, d->pictures - p));
-                    tile<ROWS, PICTURES>(together, at_once, here, from, x + p * d->inputs + k, d->inputs, to, d->outputs);
+                for (int r = 0; r < together; ++r) {
+                    from[r] = w + rows[i + r] * d->inputs + k, to[r] = &sums[(i - mine.first + r) * width];
+                    next[r] = w + rows[std::min(i + ROWS + r, mine.last - 1)] * d->inputs + k;
                 }
+                tile<ROWS>(together, here, from, next, turned.data(), width, to);
             }
         }
+        for (int64_t p = 0; p < d->pictures; ++p)
+            for (int64_t i = mine.first; i < mine.last; ++i) y[p * d->outputs + rows[i]] = sums[(i - mine.first) * width + p];
     });
 }
 
 // dx (pictures x inputs) = g w
 void alexnet_dense_back(const Dense* d, const float* g, const float* w, float* dx, int threads) {
     constexpr int64_t WIDTH = 512, TOGETHER = 8;  // of weights: they stay in the nearest cache
+    struct Some {
+        int64_t picture, first, last;  // its parts, of rows that lie together
+    };
+    std::vector<Part> parts;
+    std::vector<Some> found;
+    for (int64_t r = 0; r < d->outputs; r += TOGETHER)
+        for (int64_t p = 0; p < d->pictures; ++p) {
+            const int64_t first = parts.size();
+            for (int64_t i = r; i < std::min(r + TOGETHER, d->outputs); ++i)
+                if (const float times = g[p * d->outputs + i]; times != 0) parts.push_back({times, w + i * d->inputs});
+            if (const int64_t last = parts.size(); last > first) found.push_back({p, first, last});
+        }
     on_threads(threads, [&](int me) {
         const Share mine(d->inputs, me, threads, VL);
         for (int64_t k = mine.first; k < mine.last; k += WIDTH) {
             const int64_t here = std::min(WIDTH, mine.last - k);
-            for (int64_t p = 0; p < d->pictures; ++p) std::fill(dx + p * d->inputs + k, dx + p * d->inputs + k + here, 0.f);
-            for (int64_t r = 0; r < d->outputs; r += TOGETHER)
-                for (int64_t p = 0; p < d->pictures; ++p) {
-                    Part parts[TOGETHER];
-                    int64_t count = 0;
-                    for (int64_t i = r; i < std::min(r + TOGETHER, d->outputs); ++i)
-                        if (const float times = g[p * d->outputs + i]; times != 0) parts[count++] = {times, w + i * d->inputs};
-                    if (count) combine(parts, count, k, here, dx + p * d->inputs + k);
-                }
+            for (int64_t p = 0; p < d->pictures; ++p) std::fill_n(dx + p * d->inputs + k, here, 0.f);
+            for (const Some& some : found)
+                combine(parts.data() + some.first, some.last - some.first, k, here, dx + some.picture * d->inputs + k);
         }
     });
 }
@@ -309,10 +338,7 @@ void alexnet_dense_taps(const Dense* d, const float* a, const float* g, const fl
         for (int64_t p = mine.first; p < mine.last; ++p)
             for (int64_t i = 0; i < d->inputs; ++i) {
                 const int64_t at = p * d->inputs + i;
-                const float *one = g + p * d->outputs, *other = wt + i * d->outputs;
-                float* const to = da + at;
-                *to = 0;
-                if (a[at] != 0) dots<1, 1>(d->outputs, &one, other, 0, &to, 0);
+                da[at] = a[at] != 0 ? dot(d->outputs, g + p * d->outputs, wt + i * d->outputs) : 0;
             }
     });
 }

@@ -21,7 +21,7 @@ from alexnet.models.kernels.native import Dense, Numbers, Unavailable, ready
 
 LARGE = 1 << 18  # weights; with fewer, all of this takes less time than to ask
 SPARSE = 0.2  # of the values are not zero, at most: with more, torch's products are faster
-SMALL = 48  # pictures, up to which rows multiply faster than torch's product, which lays weights out anew
+SMALL = 96  # pictures, up to which rows multiply faster than torch's product, which lays weights out anew
 FEW = 0.05  # the same of inputs, whose columns are gathered
 CLOSE = 1e-4  # of the spread of the results: some ten times their rounding
 

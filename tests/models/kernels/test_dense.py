@@ -58,6 +58,49 @@ def test_a_result_has_the_same_bits_whatever_else_is_computed(monkeypatch):
     assert torch.equal(dense.forward(x, weight, bias, numbers(40)), whole)
 
 
+@pytest.mark.parametrize(("pictures", "rows", "columns"), [(1, 5, 8), (7, 64, 24), (32, 200, 1040)])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_the_product_across_is_that_of_float64(pictures, rows, columns, threads, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    columns *= native.ready().lanes() // 8 or 1
+    x, matrix, bias = drawn(pictures, rows), drawn(rows, columns, seed=1), drawn(columns)
+    found = dense.across(x, matrix, bias)
+    close(found, bias.double() + x.double() @ matrix.double())
+    assert torch.equal(dense.across(x, matrix), dense.across(x, matrix, torch.zeros(columns)))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 5)
+    assert torch.equal(dense.across(x, matrix, bias), found)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_pictures_without_a_part_change_no_bits_of_an_update(threads, monkeypatch):
+    """Of few parts an update looks for them, of many it multiplies zeros as well."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    x, few = drawn(5, 2048), drawn(5, 23, seed=1)
+    quiet = 60
+    padded = (torch.cat([x, drawn(quiet, 2048, seed=2)]), torch.cat([few, torch.zeros(quiet, 23)]))
+    moved = [updated(*factors) for factors in ((x, few), padded)]
+    for products, parts in zip(*moved, strict=True):
+        assert torch.equal(products, parts)
+    assert not torch.equal(moved[0][0], updated(x, few * 1.5)[0])
+
+
+def updated(x, few):
+    """Return weights and memory after two steps of Adam from the same start."""
+    rows, inputs = few.shape[1], x.shape[1]
+    weight, first, squares = (
+        drawn(rows, inputs, seed=3),
+        drawn(rows, inputs),
+        drawn(rows, inputs) ** 2,
+    )
+    numbers = native.Numbers(
+        lr=0.1, beta1=0.9, rest1=0.1, beta2=0.99, rest2=0.01, eps=1e-8, root=0.5
+    )
+    rests, owed = torch.zeros(rows, dtype=torch.uint8), torch.zeros(rows, dtype=torch.int32)
+    for _ in range(2):
+        dense.update(0, numbers, (x, few), weight, (first, squares), rests, owed)
+    return weight, first, squares
+
+
 @pytest.mark.parametrize(("pictures", "inputs", "outputs"), SHAPES)
 @pytest.mark.parametrize("share", [0.0, 0.1, 1.0])
 def test_gradients_are_those_of_float64(pictures, inputs, outputs, share):
@@ -153,9 +196,11 @@ def test_which_layers_are_worth_it(changed, expected):
     assert dense.suits(changed(Linear(512, 512))) is expected
 
 
-def test_a_kernel_that_computes_something_else_is_not_used(monkeypatch):
+@pytest.mark.parametrize("name", ["forward", "across"])
+def test_a_kernel_that_computes_something_else_is_not_used(name, monkeypatch):
     dense.check()
-    monkeypatch.setattr(dense, "forward", lambda x, w, b, rows: x @ w.T + 0.01)
+    wrong = {"forward": lambda x, w: x @ w.T + 0.01, "across": lambda x, w: x @ w * 1.01}
+    monkeypatch.setattr(dense, name, wrong[name])
     with pytest.raises(native.Unavailable, match="something else"):
         dense.check()
 

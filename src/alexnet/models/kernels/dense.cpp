@@ -22,9 +22,11 @@ struct Dense {
     int64_t pictures, inputs, outputs;  // of a batch; inputs: a multiple of VL
 };
 
-constexpr int64_t PIECE = 1024;    // inputs that a sum has in one go, whatever the batch: of 64 pictures, they stay in the cache
-constexpr int64_t SHORT = 512;     // the same of a product: some rows of it and half the pictures
-constexpr size_t FEW_PARTS = 8;    // parts a row, on average, with which an update does without pieces
+constexpr int64_t PIECE = 1024;  // inputs that a gradient has in one go: of 64 pictures, they stay in the cache
+constexpr int64_t SHORT = 512;   // inputs that a product has in one go
+constexpr int64_t DEEP = 64;     // rows that a product has in one go where it sums over them
+constexpr size_t FEW_PARTS = 8;  // parts a row, on average, with which an update does without pieces
+constexpr double MANY_PARTS = .3; // of all that there might be, from which on it multiplies zeros too
 
 // The numbers [first, last) of `count` that thread `me` of several has.
 struct Share {
@@ -57,49 +59,48 @@ inline float sum(V v) {
 // a . b
 inline float dot(int64_t count, const float* a, const float* b) {
     V s = {};
-    for (int64_t k = 0; k < count; k += VL) s += load(a + k) * load(b + k);
+    for (int64_t k = 0; k < count; k += VL) s = fused(load(a + k), load(b + k), s);
     return sum(s);
 }
 
-constexpr int ROWS = VL == 16 ? 12 : 6, SIDES = VL == 4 ? 1 : 2;  // sums that the registers hold: rows, vectors of pictures
-constexpr int64_t LINE = 16;                                      // floats that come from memory together
+constexpr int ROWS = VL == 16 ? 12 : 6, SIDES = VL == 4 ? 1 : 2;  // sums that the registers hold: rows, vectors of columns
+constexpr int64_t PANEL = SIDES * VL;
 
-// y[r][p] += the sum over k of w[r][k] x[k][p], for R rows and S vectors of pictures; `next`: the rows that will be wanted then
+// y[r][c] += the sum over k of a[r][k] b[k][c], for R rows and S vectors of columns
 template <int R, int S>
-inline void products(int64_t count, const float* const* w, const float* const* next, const float* x, int64_t xs, float* const* y) {
+inline void products(int64_t count, const float* const* a, const float* b, int64_t stride, float* const* y) {
     V s[R][S] = {};
-    for (int64_t line = 0; line < count; line += LINE) {
-        if (next)
-#pragma GCC unroll 16
-            for (int r = 0; r < R; ++r) __builtin_prefetch(next[r] + line);
-        const int64_t last = std::min(count, line + LINE);
-        for (int64_t k = line; k < last; ++k) {
-            V one[S];
+    for (int64_t k = 0; k < count; ++k) {
+        V one[S];
 #pragma GCC unroll 2
-            for (int i = 0; i < S; ++i) one[i] = load(x + k * xs + i * VL);
+        for (int i = 0; i < S; ++i) one[i] = load(b + k * stride + i * VL);
 #pragma GCC unroll 16
-            for (int r = 0; r < R; ++r)
+        for (int r = 0; r < R; ++r) {
+            const V times = every(a[r][k]);
 #pragma GCC unroll 2
-                for (int i = 0; i < S; ++i) s[r][i] += w[r][k] * one[i];
+            for (int i = 0; i < S; ++i) s[r][i] = fused(times, one[i], s[r][i]);
         }
     }
     for (int r = 0; r < R; ++r)
         for (int i = 0; i < S; ++i) store(y[r] + i * VL, load(y[r] + i * VL) + s[r][i]);
 }
 
-// The same for `rows` of ROWS rows, and all pictures.
-template <int R>
-inline void tile(int rows, int64_t count, const float* const* w, const float* const* next, const float* x, int64_t xs, float* const* y) {
+// The same for up to ROWS rows and up to PANEL columns.
+template <int R = ROWS>
+inline void tile(int rows, int64_t width, int64_t count, const float* const* a, const float* b, int64_t stride, float* const* y) {
     if constexpr (R > 1) {
-        if (rows < R) return tile<R - 1>(rows, count, w, nullptr, x, xs, y);
+        if (rows < R) return tile<R - 1>(rows, width, count, a, b, stride, y);
     }
-    float* to[R];
-    for (int64_t p = 0; p < xs; next = nullptr) {
-        for (int r = 0; r < R; ++r) to[r] = y[r] + p;
-        if (p + SIDES * VL <= xs)
-            products<R, SIDES>(count, w, next, x + p, xs, to), p += SIDES * VL;
-        else
-            products<R, 1>(count, w, next, x + p, xs, to), p += VL;
+    if (width == PANEL) return products<R, SIDES>(count, a, b, stride, y);
+    if constexpr (SIDES > 1) products<R, 1>(count, a, b, stride, y);
+}
+
+// `width` columns of `rows` rows, PANEL of them together: what a product reads, one thing after another.
+inline void pack(int64_t rows, const float* from, int64_t stride, int64_t width, float* to) {
+    for (int64_t c = 0; c < width; c += PANEL) {
+        const int64_t here = std::min(PANEL, width - c);
+        for (int64_t r = 0; r < rows; ++r, to += PANEL)
+            for (int64_t i = 0; i < here; i += VL) store(to + i, load(from + r * stride + c + i));
     }
 }
 
@@ -117,8 +118,9 @@ inline void combine(const Part* parts, int64_t count, int64_t at, float* c) {
     for (int i = 0; i < LANES; ++i) s[i] = load(c + i * VL);
     for (int64_t n = 0; n < count; ++n) {
         const float* x = parts[n].x + at;
+        const V times = every(parts[n].times);
 #pragma GCC unroll 8
-        for (int i = 0; i < LANES; ++i) s[i] += parts[n].times * load(x + i * VL);
+        for (int i = 0; i < LANES; ++i) s[i] = fused(times, load(x + i * VL), s[i]);
     }
 #pragma GCC unroll 8
     for (int i = 0; i < LANES; ++i) store(c + i * VL, s[i]);
@@ -213,17 +215,23 @@ struct Memory {
     int32_t* owed;           // a row's decays of its squares yet to be made
 };
 
+// A row that moves, and the parts [first, last) of its gradient.
+struct Row {
+    int64_t row, first, last;
+    bool any;  // of its memory is not zero
+};
+
 template <class Rule>
-void update(const Dense& d, const Numbers& n, const float* x, const float* g, float* w, const Memory& memory, int threads) {
-    const bool may_rest = n.decay == 0 && n.eps > 0;
-    on_threads(threads, [&](int me) {
-        const FlushDenormals flush;
-        const Share rows(d.outputs, me, threads);
+struct Update {
+    const Dense& d;
+    const Numbers& n;
+    const float *x, *g;
+    float* w;
+    const Memory& memory;
+
+    void operator()(const Share& rows) const {
+        const bool may_rest = n.decay == 0 && n.eps > 0;
         std::vector<Part> parts;
-        struct Row {
-            int64_t row, first, last;
-            bool any;
-        };
         std::vector<Row> moved;
         for (int64_t r = rows.first; r < rows.last; ++r) {
             const int64_t first = parts.size();
@@ -235,21 +243,64 @@ void update(const Dense& d, const Numbers& n, const float* x, const float* g, fl
             else
                 moved.push_back({r, first, last, false});
         }
-        // Of few parts, a row in one go, as memory likes it; of many, in pieces, so that the pictures stay in the cache.
+        if (parts.size() > MANY_PARTS * double(moved.size() * d.pictures))
+            by_products(moved);
+        else
+            by_parts(moved, parts);
+        for (const Row& row : moved) memory.rests[row.row] = !row.any, memory.owed[row.row] = 0;
+    }
+
+    void move(Row& row, int64_t k, int64_t count, const float* gradient) const {
+        const int64_t at = row.row * d.inputs + k;
+        float* const squares = Rule::SQUARES ? memory.squares + at : nullptr;
+        if (Rule::SQUARES && memory.owed[row.row]) pay(n.beta2, memory.owed[row.row], count, squares);
+        row.any |= Rule::move(n, count, gradient, w + at, memory.first + at, squares);
+    }
+
+    // Of few parts, a row in one go, as memory likes it; of many, in pieces, so that the pictures stay in the cache.
+    void by_parts(std::vector<Row>& moved, const std::vector<Part>& parts) const {
         const int64_t width = std::min(d.inputs, parts.size() <= FEW_PARTS * moved.size() ? d.inputs : PIECE);
         std::vector<float> gradient(width);
         for (int64_t k = 0; k < d.inputs; k += width) {
             const int64_t here = std::min(width, d.inputs - k);
             for (Row& row : moved) {
-                const int64_t at = row.row * d.inputs + k;
-                float* const squares = Rule::SQUARES ? memory.squares + at : nullptr;
-                if (Rule::SQUARES && memory.owed[row.row]) pay(n.beta2, memory.owed[row.row], here, squares);
                 std::fill(gradient.begin(), gradient.begin() + here, 0.f);
                 combine(parts.data() + row.first, row.last - row.first, k, here, gradient.data());
-                row.any |= Rule::move(n, here, gradient.data(), w + at, memory.first + at, squares);
+                move(row, k, here, gradient.data());
             }
         }
-        for (const Row& row : moved) memory.rests[row.row] = !row.any, memory.owed[row.row] = 0;
+    }
+
+    // All pictures in every row, some rows at a time.
+    void by_products(std::vector<Row>& moved) const {
+        const int64_t count = moved.size();
+        std::vector<float> turned(count * d.pictures), packed(PIECE * d.pictures), gradient(ROWS * PIECE);
+        for (int64_t p = 0; p < d.pictures; ++p)
+            for (int64_t i = 0; i < count; ++i) turned[i * d.pictures + p] = g[p * d.outputs + moved[i].row];
+        for (int64_t k = 0; k < d.inputs; k += PIECE) {
+            const int64_t here = std::min(PIECE, d.inputs - k);
+            pack(d.pictures, x + k, d.inputs, here, packed.data());
+            for (int64_t i = 0; i < count; i += ROWS) {
+                const int together = int(std::min<int64_t>(ROWS, count - i));
+                const float* from[ROWS];
+                float* to[ROWS];
+                std::fill(gradient.begin(), gradient.end(), 0.f);
+                for (int r = 0; r < together; ++r) from[r] = &turned[(i + r) * d.pictures];
+                for (int64_t c = 0; c < here; c += PANEL) {
+                    for (int r = 0; r < together; ++r) to[r] = &gradient[r * PIECE + c];
+                    tile(together, std::min(PANEL, here - c), d.pictures, from, &packed[c * d.pictures], PANEL, to);
+                }
+                for (int r = 0; r < together; ++r) move(moved[i + r], k, here, &gradient[r * PIECE]);
+            }
+        }
+    }
+};
+
+template <class Rule>
+void update(const Dense& d, const Numbers& n, const float* x, const float* g, float* w, const Memory& memory, int threads) {
+    on_threads(threads, [&](int me) {
+        const FlushDenormals flush;
+        Update<Rule>{d, n, x, g, w, memory}(Share(d.outputs, me, threads));
     });
 }
 
@@ -272,13 +323,13 @@ void alexnet_dense(const Dense* d, const float* x, const float* w, const float* 
                 for (int64_t i = 0; i < here; ++i) turned[i * width + p] = x[p * d->inputs + k + i];
             for (int64_t i = mine.first; i < mine.last; i += ROWS) {
                 const int together = int(std::min<int64_t>(ROWS, mine.last - i));
-                const float *from[ROWS], *next[ROWS];
+                const float* from[ROWS];
                 float* to[ROWS];
-                for (int r = 0; r < together; ++r) {
-                    from[r] = w + rows[i + r] * d->inputs + k, to[r] = &sums[(i - mine.first + r) * width];
-                    next[r] = w + rows[std::min(i + ROWS + r, mine.last - 1)] * d->inputs + k;
+                for (int r = 0; r < together; ++r) from[r] = w + rows[i + r] * d->inputs + k;
+                for (int64_t c = 0; c < width; c += PANEL) {
+                    for (int r = 0; r < together; ++r) to[r] = &sums[(i - mine.first + r) * width + c];
+                    tile(together, std::min(PANEL, width - c), here, from, &turned[c], width, to);
                 }
-                tile<ROWS>(together, here, from, next, turned.data(), width, to);
             }
         }
         for (int64_t p = 0; p < d->pictures; ++p)
@@ -308,6 +359,38 @@ void alexnet_dense_back(const Dense* d, const float* g, const float* w, float* d
             for (int64_t p = 0; p < d->pictures; ++p) std::fill_n(dx + p * d->inputs + k, here, 0.f);
             for (const Some& some : found)
                 combine(parts.data() + some.first, some.last - some.first, k, here, dx + some.picture * d->inputs + k);
+        }
+    });
+}
+
+// y (pictures x inputs) = g w + bias, of whatever is not zero and what is
+void alexnet_dense_across(const Dense* d, const float* g, const float* w, const float* bias, float* y, int threads) {
+    on_threads(threads, [&](int me) {
+        const Share mine(d->inputs, me, threads, VL);
+        std::vector<float> packed(DEEP * SHORT);
+        for (int64_t k = mine.first; k < mine.last; k += SHORT) {
+            const int64_t here = std::min(SHORT, mine.last - k);
+            for (int64_t p = 0; p < d->pictures; ++p) {
+                float* const to = y + p * d->inputs + k;
+                if (bias)
+                    std::copy_n(bias + k, here, to);
+                else
+                    std::fill_n(to, here, 0.f);
+            }
+            for (int64_t r = 0; r < d->outputs; r += DEEP) {
+                const int64_t deep = std::min(DEEP, d->outputs - r);
+                pack(deep, w + r * d->inputs + k, d->inputs, here, packed.data());
+                for (int64_t p = 0; p < d->pictures; p += ROWS) {
+                    const int together = int(std::min<int64_t>(ROWS, d->pictures - p));
+                    const float* from[ROWS];
+                    float* to[ROWS];
+                    for (int i = 0; i < together; ++i) from[i] = g + (p + i) * d->outputs + r;
+                    for (int64_t c = 0; c < here; c += PANEL) {
+                        for (int i = 0; i < together; ++i) to[i] = y + (p + i) * d->inputs + k + c;
+                        tile(together, std::min(PANEL, here - c), deep, from, &packed[c * deep], PANEL, to);
+                    }
+                }
+            }
         }
     });
 }

@@ -20,8 +20,11 @@ from torch.autograd.function import once_differentiable
 from alexnet.models.kernels.native import Dense, Numbers, Unavailable, ready
 
 LARGE = 1 << 18  # weights; with fewer, all of this takes less time than to ask
-SPARSE = 0.2  # of the values are not zero, at most: with more, torch's products are faster
-SMALL = 96  # pictures, up to which rows multiply faster than torch's product, which lays weights out anew
+SPARSE = 0.2  # of the values are not zero, at most, where it is worth looking for those that are
+SMALL = (
+    96  # pictures, up to which these products are faster than torch's, which lay weights out anew
+)
+BATCH = 128  # pictures, up to which the rule meets a gradient without zeros too faster than torch's
 FEW = 0.05  # the same of inputs, whose columns are gathered
 CLOSE = 1e-4  # of the spread of the results: some ten times their rounding
 
@@ -100,9 +103,9 @@ class _Product(torch.autograd.Function):
             y = forward(x, weight, bias, rows.awake)
             rows.fired = (y > 0).any(0)
             return y
-        if rows.columns or len(x) > SMALL:
+        if len(x) > SMALL:
             return nn.functional.linear(x, weight, bias)
-        return forward(x, weight, bias, _every(len(weight)))
+        return across(x, weight.T, bias) if rows.columns else forward(x, weight, bias)
 
     @staticmethod
     @once_differentiable
@@ -113,15 +116,18 @@ class _Product(torch.autograd.Function):
             ctx.rows.taken.append((x.detach(), gradient))
         dx = None
         if of_x:
-            dx = taps(x, gradient, weight) if ctx.few else _back(gradient, weight, ctx.rows)
+            dx = taps(x, gradient, weight) if ctx.few else _back(gradient, weight, ctx.rows.columns)
         return dx, None, gradient.sum(0) if of_bias else None, None
 
 
-def forward(x: Tensor, weight: Tensor, bias: Tensor | None, rows: Tensor) -> Tensor:
-    """Return ``(N, outputs)``: of the numbered rows the product with ``x`` ``(N, inputs)``, else zero.
+def forward(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, rows: Tensor | None = None
+) -> Tensor:
+    """Return ``(N, outputs)``: of the numbered rows (None: of all) the product with ``x`` ``(N, inputs)``, else zero.
 
     A row's results for a picture have the same bits whatever other rows and pictures there are.
     """
+    rows = _every(len(weight)) if rows is None else rows
     y = x.new_empty((len(x), len(weight)))
     at = (rows.data_ptr(), len(rows), y.data_ptr(), torch.get_num_threads())
     ready().dense(_shape(x, weight), x.data_ptr(), weight.data_ptr(), _at(bias), *at)
@@ -131,6 +137,14 @@ def forward(x: Tensor, weight: Tensor, bias: Tensor | None, rows: Tensor) -> Ten
 @cache
 def _every(count: int) -> Tensor:
     return torch.arange(count, dtype=torch.int32)
+
+
+def across(values: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return ``(N, columns)``, the product of ``(N, rows)`` and a contiguous ``(rows, columns)``."""
+    y = values.new_empty((len(values), matrix.shape[1]))
+    at = (values.data_ptr(), matrix.data_ptr(), _at(bias), y.data_ptr(), torch.get_num_threads())
+    ready().dense_across(_shape(values, matrix), *at)
+    return y
 
 
 def gather(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -149,13 +163,15 @@ def taps(x: Tensor, gradient: Tensor, weight: Tensor) -> Tensor:
     return dx
 
 
-def _back(gradient: Tensor, weight: Tensor, rows: ByRows) -> Tensor:
-    if rows.columns or not sparse(gradient):
+def _back(gradient: Tensor, weight: Tensor, columns: bool) -> Tensor:
+    if not columns and sparse(gradient):
+        dx = gradient.new_empty((len(gradient), weight.shape[1]))
+        at = (gradient.data_ptr(), weight.data_ptr(), dx.data_ptr(), torch.get_num_threads())
+        ready().dense_back(_shape(dx, weight), *at)
+        return dx
+    if len(gradient) > SMALL:
         return gradient @ weight
-    dx = gradient.new_empty((len(gradient), weight.shape[1]))
-    at = (gradient.data_ptr(), weight.data_ptr(), dx.data_ptr(), torch.get_num_threads())
-    ready().dense_back(_shape(dx, weight), *at)
-    return dx
+    return forward(gradient, weight.T) if columns else across(gradient, weight)
 
 
 def update(
@@ -192,9 +208,8 @@ def check() -> None:
     """Compare the products with torch's. Raises ``Unavailable``."""
     draw = torch.Generator().manual_seed(0)
     x, weight = torch.randn(7, 96, generator=draw), torch.randn(32, 96, generator=draw)
-    expected, rows = x @ weight.T, torch.arange(32, dtype=torch.int32)
-    by_columns = weight.T.contiguous().T
-    for found in (forward(x, weight, None, rows), gather(x, by_columns, None)):
+    expected, by_columns = x @ weight.T, weight.T.contiguous().T
+    for found in (forward(x, weight), gather(x, by_columns, None), across(x, by_columns.T)):
         if not torch.allclose(found, expected, rtol=0, atol=CLOSE * float(expected.std())):
             raise Unavailable("the dense kernel computes something else on this processor")
 

@@ -3,7 +3,9 @@
 #include <cstdint>
 #include <thread>
 #include <vector>
-#if defined(__SSE__)
+#if defined(__AVX__)
+#include <immintrin.h>
+#elif defined(__SSE__)
 #include <xmmintrin.h>
 #endif
 #if !defined(_WIN32)
@@ -21,6 +23,19 @@ typedef float V __attribute__((vector_size(VL * 4), aligned(4), may_alias));
 
 inline V load(const float* p) { return *reinterpret_cast<const V*>(p); }
 inline void store(float* p, V v) { *reinterpret_cast<V*>(p) = v; }
+
+// a b + c, rounded once where the processor can. Said so: left to it, GCC takes two roundings in some loops and one in others,
+// and a sum would have other bits in a tile of another shape.
+inline V fused(V a, V b, V c) {
+#if defined(__AVX512F__)
+    return V(_mm512_fmadd_ps(__m512(a), __m512(b), __m512(c)));
+#elif defined(__FMA__) && defined(__AVX__)
+    return V(_mm256_fmadd_ps(__m256(a), __m256(b), __m256(c)));
+#else
+    return a * b + c;
+#endif
+}
+inline V every(float x) { return V{} + x; }
 
 // How a thread computes with floating point: torch.set_flush_denormal(True) is for the thread that calls it, and for no other.
 struct FloatingPoint {

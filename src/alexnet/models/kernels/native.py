@@ -89,6 +89,7 @@ _CALLS: dict[str, tuple[Any, list[Any]]] = {
     "lanes": (i32, []),
     "dense": (None, [ctypes.POINTER(Dense), *[pointer] * 4, i64, pointer, i32]),
     "dense_back": (None, [ctypes.POINTER(Dense), *[pointer] * 3, i32]),
+    "dense_across": (None, [ctypes.POINTER(Dense), *[pointer] * 4, i32]),
     "dense_gather": (None, [ctypes.POINTER(Dense), *[pointer] * 4, i32]),
     "dense_taps": (None, [ctypes.POINTER(Dense), *[pointer] * 4, i32]),
     "dense_update": (

@@ -132,7 +132,7 @@ def test_either_goes_on_where_the_other_stopped(name, monkeypatch):
         leave_to(whom, monkeypatch)
         first.steps(range(begin, begin + 2))
     first.rows.settle(first.rule)
-    row_update.release(first.model)
+    first.model.fc1.by_rows = first.model.fc2.by_rows = None
     first.rows = None
     agree(first.steps(range(6, 8)).found, whole.steps(range(8)).found)
 
@@ -284,6 +284,31 @@ def test_the_losses_of_a_run_are_those_of_torchs_updates(tmp_path, root, weights
     by_rows = losses("by rows")
     monkeypatch.setattr(row_update, "way", lambda *how: "torch")
     assert by_rows == pytest.approx(losses("torch"), rel=1e-4)
+
+
+@pytest.mark.usefixtures("rate")
+@pytest.mark.parametrize(
+    ("changes", "made"),
+    [({}, False), ({"train.batch": 129}, True), ({"train.convolutions": "direct"}, True)],
+    ids=["by rows", "a large batch", "torch's"],
+)
+def test_memory_has_no_room_for_a_gradient_that_is_not_made(root, weights, changes, made):
+    stage = set_up(plan(weights, **changes), CPU, root, HUSH)
+    learns = [p for p in stage.model.parameters() if p.requires_grad]
+    large = [stage.model.head1.weight, stage.model.head2.weight]
+    whole = sum(p.nbytes for p in learns)
+    assert stage.memory.gradients == whole - (0 if made else sum(p.nbytes for p in large))
+
+
+@pytest.mark.usefixtures("rate")
+def test_what_is_timed_before_a_run_is_by_rows_too(root, weights, monkeypatch):
+    """By torch's products a run of two hours was foretold as one of eight."""
+    stage = set_up(plan(weights), CPU, root, HUSH)
+    real, seen = kernels.multiply, []
+    monkeypatch.setattr(kernels, "multiply", lambda *given: seen.append(given) or real(*given))
+    loop.rehearse(stage)
+    assert len(seen) == 3 * 2  # passes, large layers
+    assert [layer.by_rows.taken for layer in (stage.model.head1, stage.model.head2)] == [[], []]
 
 
 def test_killed_and_resumed_is_never_killed(tmp_path, root, weights):

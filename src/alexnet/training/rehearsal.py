@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from alexnet.training import row_update
 from alexnet.training.step import draw_ahead
 
 if TYPE_CHECKING:
@@ -44,7 +43,6 @@ def seconds(stage: Stage, x: Tensor, labels: Tensor) -> float:
 @contextmanager
 def _copied(stage: Stage) -> Iterator[Called]:
     model, first = copy.deepcopy(stage.model), stage.first
-    row_update.release(model)
     yield (lambda x: model(x, first)) if first else model
 
 

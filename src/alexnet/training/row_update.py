@@ -65,6 +65,14 @@ def _large(model: AlexNet) -> dict[str, bool]:
     return found
 
 
+def unmade(model: object, batch: int) -> int:
+    """Return the bytes of gradients that nobody makes whole: of batches that the kernels always take."""
+    if not isinstance(model, AlexNet) or batch > kernel.BATCH:
+        return 0
+    weights = (model.get_submodule(name).weight for name in _large(model))
+    return sum(weight.nbytes for weight in weights if isinstance(weight, Tensor))
+
+
 class _Followed:
     """A layer, its rows (or columns) at rest, and the decays of squares that these owe: ``kernel.update``."""
 
@@ -139,13 +147,6 @@ class RowUpdate:
         squares = rule.state.get(weight, {}).get("exp_avg_sq")
         if squares is not None:
             kernel.settle(group["betas"][1], squares, self._layers[weight].owed)
-
-
-def release(model: torch.nn.Module) -> None:
-    """Have a network's dense layers give their gradients whole again."""
-    for layer in model.children():
-        if isinstance(layer, Linear):
-            layer.by_rows = None
 
 
 Step = tuple[int, Numbers, tuple[Tensor, ...]]  # the kernel's rule, its numbers, what is remembered

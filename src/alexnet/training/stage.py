@@ -161,7 +161,10 @@ def set_up(
     data = material.gather(recipe, root, console, ranks, folder)
     learns = learner.made(data, shared, device, root, console)
     ridge.refuse_unready(data.recipe, learns, len(data.parts["train"]))
-    plan = estimate.Planned(data.recipe, learns.model, learns.first, data.parts, device, ranks)
+    unmade = forward.unmade(recipe, device, learns.convolutions, learns.model)
+    plan = estimate.Planned(
+        data.recipe, learns.model, learns.first, data.parts, device, ranks, unmade
+    )
     memory = estimate.checked(plan)
     data = learner.behind(learns, data, device, root, console)
     return _cast(data, learns, device, memory)

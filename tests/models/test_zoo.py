@@ -23,6 +23,7 @@ EXPECTED = {
     "alexnet-2012-source": (60_965_224, 0, 724_406_816),
     "alexnet-bn": None,
     "alexnet-cifar": None,
+    "alexnet-cifar-gelu": None,
     "alexnet-cifar-wide": None,
     "alexnet-cifar-wide-global": None,
     "alexnet-small": (1_327_784, 0, 33_235_296),
@@ -61,6 +62,7 @@ SIDES = {
     ("keras-bn5", 128): [30, 14, 14, 6, 6, 6, 6, 2],
     ("cifar-eight", 32): [31, 31, 15, 15, 15, 7, 7, 7, 3, 3, 1],
     ("cifar-eight-gelu", 32): [31, 31, 15, 15, 15, 7, 7, 7, 3, 3, 1],
+    ("alexnet-cifar-gelu", 32): [32, 32, 15, 15, 7, 7, 7, 3],
     ("alexnet-cifar-wide", 32): [32, 32, 15, 15, 15, 7, 7, 3],
     ("alexnet-cifar-wide-global", 32): [32, 32, 15, 15, 15, 7, 7, 1],
     ("cuda-convnet-80sec", 32): [32, 16, 16, 8, 8, 4],
@@ -210,7 +212,23 @@ def test_alexnet_cifar_wide_by_hand(name, side):
     assert total.buffers == 56 * 27 + 3 * norms
 
 
-@pytest.mark.parametrize("name", ["alexnet-cifar", "alexnet-bn", "alexnet-cifar-wide"])
+def test_alexnet_cifar_gelu_by_hand():
+    """Filters over the patch of what they read, at every place; the dense layers see 160 maps of 3x3."""
+    kernels = [64 * 24 * 9, 128 * 64 * 9, 160 * 128 * 9, 160 * 160 * 9]
+    places = [32 * 32, 15 * 15, 7 * 7, 7 * 7]
+    matrices = 1440 * 256 + 256 * 256 + 256 * 10
+    norms = 64 + 128 + 160 + 160 + 256 + 256
+    total = table.totals(table.trace(zoo.network("alexnet-cifar-gelu")))
+    work = sum(k * n for k, n in zip(kernels, places, strict=True))
+    assert total.multiply_adds == 24 * 27 * 1024 + work + matrices == 52_166_144
+    assert total.trainable == sum(kernels) + matrices + norms
+    assert total.buffers == 24 * 27 + 3 * norms
+
+
+CIFAR = ("alexnet-cifar", "alexnet-cifar-gelu", "alexnet-cifar-wide")
+
+
+@pytest.mark.parametrize("name", [*CIFAR, "alexnet-bn"])
 def test_it_keeps_the_shape_of_alexnet(name):
     rows = zoo.network(name).rows
     assert sum(isinstance(r, Conv) for r in rows) == 5

@@ -23,6 +23,9 @@ SQUARE = 3  # side of the map that the dense layers see, whatever the picture's
 DENSE = (512, 512)
 DROPOUT = 0.3
 EIGHT = (64, 256, 256)  # filters of the three pairs of convolutions of cifar-eight
+GELU_WIDTHS = (24, 64, 128, 160, 160)  # filters of conv1 to conv5 of alexnet-cifar-gelu
+GELU_DENSE = 256
+GELU_DROPOUT = 0.1
 WIDE = (56, 256, 512, 512, 512)  # filters of conv1 to conv5 of alexnet-cifar-wide
 WIDE_DENSE = (1024, 512)
 WIDE_DROPOUT = 0.1
@@ -140,6 +143,42 @@ def _normed(n: int, activation: str) -> tuple[Row, ...]:
     # A short run needs running statistics that follow quickly.
     return BatchNorm(f"norm{n}", momentum=0.4, scale=False), ACTIVATIONS[activation](
         f"{activation}{n}"
+    )
+
+
+def alexnet_cifar_gelu() -> Network:
+    """Build AlexNet's shape for 32x32 with what the speed records taught: minutes on two cores.
+
+    Other than ``alexnet-cifar``: the second convolution still sees every pixel, behind fewer whitening
+    filters; GELU; convolutions start as the identity; dense layers of half the width, which Muon's
+    products take a quarter of the time for.
+    """
+    pooled = (2, 3, 5)
+
+    def block(n: int, width: int) -> tuple[Row, ...]:
+        conv = Conv(f"conv{n}", channels=width, kernel=3, padding=1, bias=False)
+        pool = (MaxPool(f"pool{n}", kernel=3, stride=2),) if n in pooled else ()
+        return (conv, *pool, *_normed(n, "gelu"))
+
+    def dense(n: int) -> tuple[Row, ...]:
+        layer = Dense(f"fc{n}", units=GELU_DENSE, bias=False)
+        return (layer, *_normed(n, "gelu"), Dropout(f"drop{n}", p=GELU_DROPOUT))
+
+    rows = (
+        Conv("conv1", channels=GELU_WIDTHS[0], kernel=3, padding=1, bias=False, whitening=True),
+        GELU("gelu1"),
+        *(row for n, width in enumerate(GELU_WIDTHS[1:], start=2) for row in block(n, width)),
+        Flatten("flatten"),
+        *(row for n in (6, 7) for row in dense(n)),
+        Dense("fc8", units=10, bias=False),
+    )
+    return Network(
+        name="alexnet-cifar-gelu",
+        rows=rows,
+        size=32,
+        init="dirac",
+        summary="AlexNet's shape for 32x32 with what the speed records taught",
+        source="this package; pieces after Jordan (2024)",
     )
 
 

@@ -136,6 +136,7 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     "alexnet-2012-source": paper.alexnet_2012_source,
     "alexnet-bn": modern.alexnet_bn,
     "alexnet-cifar": alexnet_cifar,
+    "alexnet-cifar-gelu": modern.alexnet_cifar_gelu,
     "alexnet-cifar-wide": modern.alexnet_cifar_wide,
     "alexnet-cifar-wide-global": modern.alexnet_cifar_wide_global,
     "alexnet-small": small.alexnet_small,

@@ -25,7 +25,7 @@ from alexnet.reporting import run_pictures
 from alexnet.run import checkpoint, log
 from alexnet.run.device import Device
 
-TINY: dict[str, Any] = {
+SHAPES: dict[str, Any] = {  # some drawn pictures, for any recipe
     "data.name": "shapes",
     "data.train": "train[:100]",
     "data.validation": "train[100:150]",
@@ -34,9 +34,9 @@ TINY: dict[str, Any] = {
     "train.epochs": "2 epochs",
     "train.precision": "float32",
 }
+TINY = SHAPES | {"model.network": "alexnet-cifar"}
 STEPS = 4  # of an epoch
 HEAD: dict[str, Any] = TINY | {  # a head on frozen convolutions, which run once
-    "model.network": "alexnet-cifar",
     "input.size": 32,
     "data.train": "train[:40]",
     "data.validation": "train[100:120]",

@@ -21,6 +21,7 @@ from alexnet.run.device import Device
 
 CPU = Device(torch.device("cpu"), "float32")
 TINY = {
+    "model.network": "alexnet-cifar",
     "data.name": "shapes",
     "data.train": "train[:100]",
     "data.validation": "train[100:150]",

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from processes import TINY
+from processes import SHAPES
 from torch import nn
 from torch.nn import functional as F
 
@@ -22,7 +22,7 @@ from alexnet.training.stage import set_up
 
 CPU = Device(torch.device("cpu"), "float32")
 HUSH = log.Console(quiet=True)
-FEW = TINY | {"data.split": "slice", "train.convolutions": "direct"}
+FEW = SHAPES | {"data.split": "slice", "train.convolutions": "direct"}
 STEPS, PICTURES = 8, 6  # a step is an epoch: the first layer's bias is left alone after three
 
 # What airbench94_muon.py says of its 2,000 pictures.

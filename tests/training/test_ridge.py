@@ -31,7 +31,6 @@ KERNEL = TINY | {
     "data.split": "slice",
     "data.size": 32,
     "input.size": 32,
-    "model.network": "alexnet-cifar",
     "model.frozen": ["conv*", "norm*"],
     "model.pool": 0,
     "model.kernel": 2.0,

@@ -105,7 +105,6 @@ def agree(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
 
 def leave_to(whom: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have gradients met by the kernel, or given to torch's rule as a whole."""
-    monkeypatch.setattr(kernel, "BATCH", {"kernel": 128, "torch": 0}[whom])
     monkeypatch.setattr(kernel, "sparse", sparse(whom == "kernel"))
 
 
@@ -284,20 +283,6 @@ def test_the_losses_of_a_run_are_those_of_torchs_updates(tmp_path, root, weights
     by_rows = losses("by rows")
     monkeypatch.setattr(row_update, "way", lambda *how: "torch")
     assert by_rows == pytest.approx(losses("torch"), rel=1e-4)
-
-
-@pytest.mark.usefixtures("rate")
-@pytest.mark.parametrize(
-    ("changes", "made"),
-    [({}, False), ({"train.batch": 129}, True), ({"train.convolutions": "direct"}, True)],
-    ids=["by rows", "a large batch", "torch's"],
-)
-def test_memory_has_no_room_for_a_gradient_that_is_not_made(root, weights, changes, made):
-    stage = set_up(plan(weights, **changes), CPU, root, HUSH)
-    learns = [p for p in stage.model.parameters() if p.requires_grad]
-    large = [stage.model.head1.weight, stage.model.head2.weight]
-    whole = sum(p.nbytes for p in learns)
-    assert stage.memory.gradients == whole - (0 if made else sum(p.nbytes for p in large))
 
 
 @pytest.mark.usefixtures("rate")

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from processes import TINY
+from processes import SHAPES
 
 import alexnet
 from alexnet import recipe as recipes
@@ -26,7 +26,12 @@ SYSTEMS = [
     for name in recipes.names()
     if name.startswith(("keras-lab", "keras-functional", "tf-sgd", "torch-lrn"))
 ]
-FEW = TINY | {"data.split": "slice", "data.size": 32, "train.batch": 20, "train.epochs": "2 epochs"}
+FEW = SHAPES | {
+    "data.split": "slice",
+    "data.size": 32,
+    "train.batch": 20,
+    "train.epochs": "2 epochs",
+}
 # The whole network would be two hundred million numbers with its memory; its rows have names alike.
 SMALL = FEW | {"model.network": "alexnet-cifar", "input.size": 32}
 

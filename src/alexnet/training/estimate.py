@@ -34,7 +34,6 @@ class Planned:
     parts: Mapping[str, Source]
     device: Device
     ranks: Ranks  # which divide a batch evenly
-    unmade: int = 0  # bytes of gradients that the rule meets piece by piece (``row_update``)
 
     @property
     def value(self) -> int:
@@ -65,7 +64,7 @@ def memory_of(run: Planned) -> Memory:
         weights=weights,
         copies=sum(p.numel() for p in model.parameters()) * value if value == 2 else 0,
         average=weights if recipe.train.average else 0,
-        gradients=0 if solves else _bytes(trained) - run.unmade,
+        gradients=0 if solves else _bytes(trained),
         optimiser=0 if solves else remembered(groups.grouped(model, recipe.optim), recipe.optim),
         activations=kept * batch // half,
         scoring=passing // half,

@@ -65,13 +65,6 @@ def way(device: Device, plan: Optim, model: AlexNet | Tower, convolutions: str) 
     return fused_update.way(device.torch, plan)
 
 
-def unmade(recipe: Recipe, device: Device, convolutions: str, model: AlexNet | Tower) -> int:
-    """Return the bytes of gradients that are never made whole (``row_update.unmade``)."""
-    if way(device, recipe.optim, model, convolutions) != row_update.BY_ROWS:
-        return 0
-    return row_update.unmade(model, recipe.train.batch)
-
-
 def placed(source: Source, plan: Computing, device: Device) -> Source | Resident:
     """Return a split where it was decided to lie."""
     return Resident.of(source, device.torch) if plan.resident else source

@@ -1,8 +1,8 @@
 """An update of large dense layers row by row, on the CPU: the rule meets the gradient where it is made.
 
-A gradient of a dense layer is as large as its weights: written, read again by the rule. Here each piece of it is
-used as soon as it is there (``models/kernels/dense.cpp``), and where most gradients of the outputs are zero, behind ReLU
-and dropout, a few pictures make a row's. Of a layer that reads what a ReLU gives, most inputs are zero too,
+A gradient of a dense layer is as large as its weights: written, read again by the rule. Where most gradients of
+the outputs are zero, behind ReLU and dropout, a few pictures make a row's, and each piece of it is used as
+soon as it is there (``models/kernels/dense.cpp``). Of a layer that reads what a ReLU gives, most inputs are zero too,
 and columns take the place of rows. A row without a gradient whose memory has come down to zero
 does not move: it is not touched, and its squares' decays are made when somebody looks. The numbers are torch's
 rule's to float32 rounding, under the same names, so that either goes on where the other stopped.
@@ -65,14 +65,6 @@ def _large(model: AlexNet) -> dict[str, bool]:
     return found
 
 
-def unmade(model: object, batch: int) -> int:
-    """Return the bytes of gradients that nobody makes whole: of batches that the kernels always take."""
-    if not isinstance(model, AlexNet) or batch > kernel.BATCH:
-        return 0
-    weights = (model.get_submodule(name).weight for name in _large(model))
-    return sum(weight.nbytes for weight in weights if isinstance(weight, Tensor))
-
-
 class _Followed:
     """A layer, its rows (or columns) at rest, and the decays of squares that these owe: ``kernel.update``."""
 
@@ -122,7 +114,7 @@ class RowUpdate:
         factors = of.kept.take()
         if factors is None or group.get("over"):
             return None
-        if len(factors[0]) <= kernel.BATCH or kernel.sparse(factors[1]):
+        if kernel.sparse(factors[1]):
             return factors
         self._settle(rule, group, weight)
         of.rests.zero_()

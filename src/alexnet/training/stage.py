@@ -161,10 +161,7 @@ def set_up(
     data = material.gather(recipe, root, console, ranks, folder)
     learns = learner.made(data, shared, device, root, console)
     ridge.refuse_unready(data.recipe, learns, len(data.parts["train"]))
-    unmade = forward.unmade(recipe, device, learns.convolutions, learns.model)
-    plan = estimate.Planned(
-        data.recipe, learns.model, learns.first, data.parts, device, ranks, unmade
-    )
+    plan = estimate.Planned(data.recipe, learns.model, learns.first, data.parts, device, ranks)
     memory = estimate.checked(plan)
     data = learner.behind(learns, data, device, root, console)
     return _cast(data, learns, device, memory)

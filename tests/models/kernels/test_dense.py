@@ -71,36 +71,6 @@ def test_the_product_across_is_that_of_float64(pictures, rows, columns, threads,
     assert torch.equal(dense.across(x, matrix, bias), found)
 
 
-@pytest.mark.parametrize("threads", [1, 3])
-def test_pictures_without_a_part_change_no_bits_of_an_update(threads, monkeypatch):
-    """Of few parts an update looks for them, of many it multiplies zeros as well."""
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    x, few = drawn(5, 2048), drawn(5, 23, seed=1)
-    quiet = 60
-    padded = (torch.cat([x, drawn(quiet, 2048, seed=2)]), torch.cat([few, torch.zeros(quiet, 23)]))
-    moved = [updated(*factors) for factors in ((x, few), padded)]
-    for products, parts in zip(*moved, strict=True):
-        assert torch.equal(products, parts)
-    assert not torch.equal(moved[0][0], updated(x, few * 1.5)[0])
-
-
-def updated(x, few):
-    """Return weights and memory after two steps of Adam from the same start."""
-    rows, inputs = few.shape[1], x.shape[1]
-    weight, first, squares = (
-        drawn(rows, inputs, seed=3),
-        drawn(rows, inputs),
-        drawn(rows, inputs) ** 2,
-    )
-    numbers = native.Numbers(
-        lr=0.1, beta1=0.9, rest1=0.1, beta2=0.99, rest2=0.01, eps=1e-8, root=0.5
-    )
-    rests, owed = torch.zeros(rows, dtype=torch.uint8), torch.zeros(rows, dtype=torch.int32)
-    for _ in range(2):
-        dense.update(0, numbers, (x, few), weight, (first, squares), rests, owed)
-    return weight, first, squares
-
-
 @pytest.mark.parametrize(("pictures", "inputs", "outputs"), SHAPES)
 @pytest.mark.parametrize("share", [0.0, 0.1, 1.0])
 def test_gradients_are_those_of_float64(pictures, inputs, outputs, share):

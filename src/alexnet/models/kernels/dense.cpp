@@ -22,11 +22,10 @@ struct Dense {
     int64_t pictures, inputs, outputs;  // of a batch; inputs: a multiple of VL
 };
 
-constexpr int64_t PIECE = 1024;  // inputs that a gradient has in one go: of 64 pictures, they stay in the cache
+constexpr int64_t PIECE = 1024;  // inputs that a sum of parts has in one go: of 64 pictures, they stay in the cache
 constexpr int64_t SHORT = 512;   // inputs that a product has in one go
 constexpr int64_t DEEP = 64;     // rows that a product has in one go where it sums over them
 constexpr size_t FEW_PARTS = 8;  // parts a row, on average, with which an update does without pieces
-constexpr double MANY_PARTS = .3; // of all that there might be, from which on it multiplies zeros too
 
 // The numbers [first, last) of `count` that thread `me` of several has.
 struct Share {
@@ -215,23 +214,17 @@ struct Memory {
     int32_t* owed;           // a row's decays of its squares yet to be made
 };
 
-// A row that moves, and the parts [first, last) of its gradient.
-struct Row {
-    int64_t row, first, last;
-    bool any;  // of its memory is not zero
-};
-
 template <class Rule>
-struct Update {
-    const Dense& d;
-    const Numbers& n;
-    const float *x, *g;
-    float* w;
-    const Memory& memory;
-
-    void operator()(const Share& rows) const {
-        const bool may_rest = n.decay == 0 && n.eps > 0;
+void update(const Dense& d, const Numbers& n, const float* x, const float* g, float* w, const Memory& memory, int threads) {
+    const bool may_rest = n.decay == 0 && n.eps > 0;
+    on_threads(threads, [&](int me) {
+        const FlushDenormals flush;
+        const Share rows(d.outputs, me, threads);
         std::vector<Part> parts;
+        struct Row {
+            int64_t row, first, last;
+            bool any;
+        };
         std::vector<Row> moved;
         for (int64_t r = rows.first; r < rows.last; ++r) {
             const int64_t first = parts.size();
@@ -243,64 +236,21 @@ struct Update {
             else
                 moved.push_back({r, first, last, false});
         }
-        if (parts.size() > MANY_PARTS * double(moved.size() * d.pictures))
-            by_products(moved);
-        else
-            by_parts(moved, parts);
-        for (const Row& row : moved) memory.rests[row.row] = !row.any, memory.owed[row.row] = 0;
-    }
-
-    void move(Row& row, int64_t k, int64_t count, const float* gradient) const {
-        const int64_t at = row.row * d.inputs + k;
-        float* const squares = Rule::SQUARES ? memory.squares + at : nullptr;
-        if (Rule::SQUARES && memory.owed[row.row]) pay(n.beta2, memory.owed[row.row], count, squares);
-        row.any |= Rule::move(n, count, gradient, w + at, memory.first + at, squares);
-    }
-
-    // Of few parts, a row in one go, as memory likes it; of many, in pieces, so that the pictures stay in the cache.
-    void by_parts(std::vector<Row>& moved, const std::vector<Part>& parts) const {
+        // Of few parts, a row in one go, as memory likes it; of many, in pieces, so that the pictures stay in the cache.
         const int64_t width = std::min(d.inputs, parts.size() <= FEW_PARTS * moved.size() ? d.inputs : PIECE);
         std::vector<float> gradient(width);
         for (int64_t k = 0; k < d.inputs; k += width) {
             const int64_t here = std::min(width, d.inputs - k);
             for (Row& row : moved) {
+                const int64_t at = row.row * d.inputs + k;
+                float* const squares = Rule::SQUARES ? memory.squares + at : nullptr;
+                if (Rule::SQUARES && memory.owed[row.row]) pay(n.beta2, memory.owed[row.row], here, squares);
                 std::fill(gradient.begin(), gradient.begin() + here, 0.f);
                 combine(parts.data() + row.first, row.last - row.first, k, here, gradient.data());
-                move(row, k, here, gradient.data());
+                row.any |= Rule::move(n, here, gradient.data(), w + at, memory.first + at, squares);
             }
         }
-    }
-
-    // All pictures in every row, some rows at a time.
-    void by_products(std::vector<Row>& moved) const {
-        const int64_t count = moved.size();
-        std::vector<float> turned(count * d.pictures), packed(PIECE * d.pictures), gradient(ROWS * PIECE);
-        for (int64_t p = 0; p < d.pictures; ++p)
-            for (int64_t i = 0; i < count; ++i) turned[i * d.pictures + p] = g[p * d.outputs + moved[i].row];
-        for (int64_t k = 0; k < d.inputs; k += PIECE) {
-            const int64_t here = std::min(PIECE, d.inputs - k);
-            pack(d.pictures, x + k, d.inputs, here, packed.data());
-            for (int64_t i = 0; i < count; i += ROWS) {
-                const int together = int(std::min<int64_t>(ROWS, count - i));
-                const float* from[ROWS];
-                float* to[ROWS];
-                std::fill(gradient.begin(), gradient.end(), 0.f);
-                for (int r = 0; r < together; ++r) from[r] = &turned[(i + r) * d.pictures];
-                for (int64_t c = 0; c < here; c += PANEL) {
-                    for (int r = 0; r < together; ++r) to[r] = &gradient[r * PIECE + c];
-                    tile(together, std::min(PANEL, here - c), d.pictures, from, &packed[c * d.pictures], PANEL, to);
-                }
-                for (int r = 0; r < together; ++r) move(moved[i + r], k, here, &gradient[r * PIECE]);
-            }
-        }
-    }
-};
-
-template <class Rule>
-void update(const Dense& d, const Numbers& n, const float* x, const float* g, float* w, const Memory& memory, int threads) {
-    on_threads(threads, [&](int me) {
-        const FlushDenormals flush;
-        Update<Rule>{d, n, x, g, w, memory}(Share(d.outputs, me, threads));
+        for (const Row& row : moved) memory.rests[row.row] = !row.any, memory.owed[row.row] = 0;
     });
 }
 

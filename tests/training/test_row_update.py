@@ -103,22 +103,11 @@ def agree(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
         torch.testing.assert_close(ours[name], value, rtol=1e-5, atol=5e-6, msg=name)
 
 
-def leave_to(whom: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have gradients met by the kernel, or given to torch's rule as a whole."""
-    monkeypatch.setattr(kernel, "sparse", sparse(whom == "kernel"))
-
-
-@pytest.mark.parametrize(
-    ("whom", "share"),
-    [("kernel", 0.3), ("kernel", 0.8), ("torch", 0.3)],
-    ids=["few gradients", "many", "torch's products"],
-)
+@pytest.mark.parametrize("few", [True, False], ids=["piece by piece", "as a whole"])
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
-def test_six_steps_are_those_of_torch(rule, whom, share, monkeypatch):
-    leave_to(whom, monkeypatch)
-    ours, theirs = (
-        Trained(rule, by_rows=by, share=share).steps(range(STEPS)) for by in (True, False)
-    )
+def test_six_steps_are_those_of_torch(rule, few, monkeypatch):
+    monkeypatch.setattr(kernel, "sparse", sparse(few))
+    ours, theirs = (Trained(rule, by_rows=by).steps(range(STEPS)) for by in (True, False))
     assert ours.model.fc1.weight.grad is None
     assert ours.model.fc1.by_rows.taken == []
     agree(ours.found, theirs.found)
@@ -127,8 +116,8 @@ def test_six_steps_are_those_of_torch(rule, whom, share, monkeypatch):
 @pytest.mark.parametrize("name", ["sgd", "adam", "keras-adam", "2012"])
 def test_either_goes_on_where_the_other_stopped(name, monkeypatch):
     first, whole = (Trained(RULES[name], by_rows=by) for by in (True, False))
-    for begin, whom in ((0, "kernel"), (2, "torch"), (4, "kernel")):
-        leave_to(whom, monkeypatch)
+    for begin, few in ((0, True), (2, False), (4, True)):
+        monkeypatch.setattr(kernel, "sparse", sparse(few))
         first.steps(range(begin, begin + 2))
     first.rows.settle(first.rule)
     first.model.fc1.by_rows = first.model.fc2.by_rows = None

@@ -93,33 +93,30 @@ class RowUpdate:
     @torch.no_grad()
     def step(self, rule: Rule) -> None:
         """Move the weights of all groups by a step of ``rule``, and forget the gradients."""
-        alone = [
-            (group, weight, factors)
-            for group, weight in self._weights(rule)
-            if (factors := self._factors(rule, group, weight))
-        ]
-        rule.step()
-        for group, weight, factors in alone:
-            number, numbers, memory = NUMBERS[type(rule)](rule, group, weight)
-            of = self._layers[weight]
-            kernel.update(number, numbers, factors, weight, memory, of.rests, of.owed)
-            group.pop("taken", None)  # KerasAdam counts anew from the steps of its weights
+        found = [(*its, self._layers[its[1]].kept.take()) for its in self._weights(rule)]
+        rule.step()  # which finds no gradients of these
+        for group, weight, factors in found:
+            if factors is not None and not group.get("over"):
+                self._move(rule, group, weight, factors)
         rule.zero_grad(set_to_none=True)
         if self._silence is not None:
             self._silence.see(rule, self._layers[self._silence.layer.weight].rests)
 
-    def _factors(self, rule: Rule, group: Group, weight: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Take the factors of a gradient that is to be met by rows; of another, give ``rule`` the whole."""
-        of = self._layers[weight]
-        factors = of.kept.take()
-        if factors is None or group.get("over"):
-            return None
+    def _move(
+        self, rule: Rule, group: Group, weight: Tensor, factors: tuple[Tensor, Tensor]
+    ) -> None:
+        """Meet a gradient piece by piece where most of it is zero; else make it whole first."""
+        of, (number, numbers, memory) = (
+            self._layers[weight],
+            NUMBERS[type(rule)](rule, group, weight),
+        )
         if kernel.sparse(factors[1]):
-            return factors
-        self._settle(rule, group, weight)
-        of.rests.zero_()
-        weight.grad = of.kept.gradient(factors)
-        return None
+            kernel.update(number, numbers, factors, weight, memory, of.rests, of.owed)
+        else:
+            self._settle(rule, group, weight)
+            of.rests.zero_()
+            kernel.move(number, numbers, of.kept.gradient(factors), weight, memory)
+        group.pop("taken", None)  # KerasAdam counts anew from the steps of its weights
 
     def _weights(self, rule: Rule) -> list[tuple[Group, Tensor]]:
         return [

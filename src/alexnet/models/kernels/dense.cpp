@@ -385,6 +385,18 @@ void alexnet_dense_update(int rule, const Dense* d, const Numbers* n, const floa
     if (rule == 2) update<Velocity>(*d, *n, x, g, w, memory, threads);
 }
 
+// The same for a gradient that is there as a whole: `count` values that lie as the weights do.
+void alexnet_dense_move(int rule, const Numbers* n, int64_t count, const float* g, float* w, float* first, float* squares, int threads) {
+    on_threads(threads, [&](int me) {
+        const FlushDenormals flush;
+        const Share mine(count, me, threads, VL);
+        const int64_t at = mine.first, many = mine.last - mine.first;
+        if (rule == 0) Adam::move(*n, many, g + at, w + at, first + at, squares + at);
+        if (rule == 1) Momentum::move(*n, many, g + at, w + at, first + at, nullptr);
+        if (rule == 2) Velocity::move(*n, many, g + at, w + at, first + at, nullptr);
+    });
+}
+
 // Make the decays that rows owe.
 void alexnet_dense_settle(const Dense* d, float beta2, float* squares, int32_t* owed, int threads) {
     on_threads(threads, [&](int me) {

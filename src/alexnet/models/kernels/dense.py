@@ -198,6 +198,18 @@ def update(
     )
 
 
+def move(
+    rule: int, numbers: Numbers, gradient: Tensor, weight: Tensor, memory: tuple[Tensor, ...]
+) -> None:
+    """Move weights, and what their rule remembers, by a whole gradient that lies as they do: in one pass."""
+    assert all(own.stride() == weight.stride() for own in (gradient, *memory))
+    first, squares = (*memory, None)[:2]
+    ready().dense_move(
+        *(rule, ctypes.byref(numbers), weight.numel(), gradient.data_ptr(), weight.data_ptr()),
+        *(_at(first), _at(squares), torch.get_num_threads()),
+    )
+
+
 def settle(beta2: float, squares: Tensor, owed: Tensor) -> None:
     """Make the decays that rows of squares owe: the bits of those made step by step."""
     shape = _by_ref(Dense(0, squares.numel() // len(owed), len(owed)))

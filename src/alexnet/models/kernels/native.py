@@ -96,6 +96,7 @@ _CALLS: dict[str, tuple[Any, list[Any]]] = {
         None,
         [i32, ctypes.POINTER(Dense), ctypes.POINTER(Numbers), *[pointer] * 7, i32],
     ),
+    "dense_move": (None, [i32, ctypes.POINTER(Numbers), i64, *[pointer] * 4, i32]),
     "dense_settle": (None, [ctypes.POINTER(Dense), ctypes.c_float, *[pointer] * 2, i32]),
 }
 

@@ -409,12 +409,12 @@ def test_a_damaged_checkpoint(alexnet, unfinished, picture, damage, file):
 
 def test_a_recipe_of_another_network_is_not_resumed(alexnet, unfinished):
     path = unfinished / "recipe.toml"
-    text = path.read_text(encoding="utf-8").replace("alexnet-cifar", "keras-lab")
+    text = path.read_text(encoding="utf-8").replace("alexnet-cifar-gelu", "keras-lab")
     path.write_text(text.replace("size = 32\n", "size = 67\n"), encoding="utf-8")
     before = everything(unfinished / "checkpoints")
     found = alexnet("resume", unfinished, "--device", "cpu")
     assert found.status == 1
-    assert "holds network 'alexnet-cifar'" in found.err.splitlines()[-1]
+    assert "holds network 'alexnet-cifar-gelu'" in found.err.splitlines()[-1]
     assert "asks for 'keras-lab'" in found.err.splitlines()[-1]
     assert everything(unfinished / "checkpoints") == before
 

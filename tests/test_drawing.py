@@ -146,7 +146,7 @@ def test_a_recipe_is_drawn_as_its_network_at_its_size():
     assert (network.name, side) == ("keras-lab", 227)
     assert network_of("cifar10-quick")[1] == 32
     card = show("cifar10-quick", drawing=True)
-    assert card.text.endswith(draw(zoo.network("alexnet-cifar"), 32))
+    assert card.text.endswith(draw(zoo.network("alexnet-cifar-gelu"), 32))
     with pytest.raises(UnknownName, match="unknown network or recipe 'shapes'"):
         show("shapes", drawing=True)
 

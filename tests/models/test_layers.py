@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from alexnet.models import zoo
 from alexnet.models.build import AlexNet, build
 from alexnet.models.layers import (
+    AdaptiveAvgPool2d,
     LocallyConnected2d,
     PaperConv2d,
 )
@@ -159,6 +160,19 @@ def test_an_average_counts_only_what_lies_inside(side):
         expected[:, :, row, column] = window.mean((2, 3))
     got = AlexNet(network, side)(torch.from_numpy(x))
     np.testing.assert_allclose(got.numpy(), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(6, 6), (6, 7), (13, 13), (3, 3)])
+def test_a_mean_over_parts_is_torchs_and_a_map_of_its_size_passes_as_it_is(shape):
+    x = torch.randn(2, 3, *shape, generator=torch.Generator().manual_seed(0))
+    ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    found, expected = AdaptiveAvgPool2d(6)(ours), F.adaptive_avg_pool2d(theirs, 6)
+    assert torch.equal(found, expected)
+    assert (found is ours) == (shape == (6, 6))
+    weights = torch.randn_like(expected)
+    (found * weights).sum().backward()
+    (expected * weights).sum().backward()
+    assert torch.equal(ours.grad, theirs.grad)
 
 
 @pytest.mark.parametrize("size", [2, 3, 4, 5])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from processes import KILLED, TINY, dies, resume, trace, train
+from processes import HEAD, KILLED, dies, resume, trace, train
 
 from alexnet import recipe as recipes
 from alexnet.data.loader import generator, read_portion
@@ -17,20 +17,11 @@ from alexnet.training.stage import set_up
 
 CPU = Device(torch.device("cpu"), "float32")
 HUSH = log.Console(quiet=True)
-COPIES = TINY | {
-    "data.train": "train[:40]",
-    "data.validation": "train[100:120]",
-    "data.test": "test[:20]",
-    "train.batch": 10,
-    "model.frozen": ["conv*", "norm*"],
-    "model.head": [12],
-    "augment.crop": 0,
+COPIES = HEAD | {
     "augment.flip": "random",
     "augment.area": [0.3, 1.0],
     "augment.copies": 3,
     "evaluation.views": "flip",
-    "optim.name": "adam",
-    "optim.lr": 0.001,
 }
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from alexnet.models.rows import (
     GELU,
     AdaptiveAvgPool,
@@ -23,12 +26,8 @@ SQUARE = 3  # side of the map that the dense layers see, whatever the picture's
 DENSE = (512, 512)
 DROPOUT = 0.3
 EIGHT = (64, 256, 256)  # filters of the three pairs of convolutions of cifar-eight
-GELU_WIDTHS = (24, 64, 128, 160, 160)  # filters of conv1 to conv5 of alexnet-cifar-gelu
-GELU_DENSE = 256
-GELU_DROPOUT = 0.1
-WIDE = (56, 256, 512, 512, 512)  # filters of conv1 to conv5 of alexnet-cifar-wide
-WIDE_DENSE = (1024, 512)
-WIDE_DROPOUT = 0.1
+QUICKLY = 0.4  # how running statistics follow in a short run
+SLOWLY = 0.1
 ACTIVATIONS: dict[str, type[ReLU | GELU]] = {"relu": ReLU, "gelu": GELU}
 
 
@@ -139,11 +138,9 @@ def _pair(n: int, width: int, activation: str = "relu") -> tuple[Row, ...]:
     )
 
 
-def _normed(n: int, activation: str) -> tuple[Row, ...]:
-    # A short run needs running statistics that follow quickly.
-    return BatchNorm(f"norm{n}", momentum=0.4, scale=False), ACTIVATIONS[activation](
-        f"{activation}{n}"
-    )
+def _normed(n: int, activation: str, momentum: float = QUICKLY) -> tuple[Row, ...]:
+    norm = BatchNorm(f"norm{n}", momentum=momentum, scale=False)
+    return norm, ACTIVATIONS[activation](f"{activation}{n}")
 
 
 def alexnet_cifar_gelu() -> Network:
@@ -153,32 +150,17 @@ def alexnet_cifar_gelu() -> Network:
     filters; GELU; convolutions start as the identity; dense layers of half the width, which Muon's
     products take a quarter of the time for.
     """
-    pooled = (2, 3, 5)
-
-    def block(n: int, width: int) -> tuple[Row, ...]:
-        conv = Conv(f"conv{n}", channels=width, kernel=3, padding=1, bias=False)
-        pool = (MaxPool(f"pool{n}", kernel=3, stride=2),) if n in pooled else ()
-        return (conv, *pool, *_normed(n, "gelu"))
-
-    def dense(n: int) -> tuple[Row, ...]:
-        layer = Dense(f"fc{n}", units=GELU_DENSE, bias=False)
-        return (layer, *_normed(n, "gelu"), Dropout(f"drop{n}", p=GELU_DROPOUT))
-
-    rows = (
-        Conv("conv1", channels=GELU_WIDTHS[0], kernel=3, padding=1, bias=False, whitening=True),
-        GELU("gelu1"),
-        *(row for n, width in enumerate(GELU_WIDTHS[1:], start=2) for row in block(n, width)),
-        Flatten("flatten"),
-        *(row for n in (6, 7) for row in dense(n)),
-        Dense("fc8", units=10, bias=False),
-    )
-    return Network(
-        name="alexnet-cifar-gelu",
-        rows=rows,
-        size=32,
-        init="dirac",
-        summary="AlexNet's shape for 32x32 with what the speed records taught",
-        source="this package; pieces after Jordan (2024)",
+    return _gelu(
+        "alexnet-cifar-gelu",
+        "AlexNet's shape for 32x32 with what the speed records taught",
+        _Form(
+            widths=(24, 64, 128, 160, 160),
+            pools={n: MaxPool(f"pool{n}", kernel=3, stride=2) for n in (2, 3, 5)},
+            dense=(256, 256),
+            dropout=0.1,
+            bias=False,
+            momentum=QUICKLY,
+        ),
     )
 
 
@@ -199,32 +181,55 @@ def alexnet_cifar_wide_global() -> Network:
 
 
 def _wide(name: str, last: MaxPool, told: str) -> Network:
+    return _gelu(
+        name,
+        f"five wide convolutions and three dense layers for 32x32, {told}",
+        _Form(
+            widths=(56, 256, 512, 512, 512),
+            pools={n: MaxPool(f"pool{n}", kernel=3, stride=2) for n in (2, 4)} | {5: last},
+            dense=(1024, 512),
+            dropout=0.1,
+            bias=True,
+            momentum=SLOWLY,
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class _Form:
+    """What two networks of one build differ in. ``bias``: a learned one behind the whitening filters."""
+
+    widths: tuple[int, ...]  # filters of conv1 to conv5
+    pools: Mapping[int, MaxPool]  # by the number of the convolution before
+    dense: tuple[int, ...]  # units of fc6 and fc7
+    dropout: float
+    bias: bool
+    momentum: float  # of the norms
+
+
+def _gelu(name: str, summary: str, form: _Form) -> Network:
+    """Build five 3x3 convolutions, the first of which whitens, and three dense layers, with GELU."""
+
+    def block(n: int, width: int) -> tuple[Row, ...]:
+        conv = Conv(f"conv{n}", channels=width, kernel=3, padding=1, bias=False)
+        pool = (form.pools[n],) if n in form.pools else ()
+        return (conv, *pool, *_normed(n, "gelu", form.momentum))
+
+    def dense(n: int, units: int) -> tuple[Row, ...]:
+        layer = Dense(f"fc{n}", units=units, bias=False)
+        return (
+            layer,
+            *_normed(n, "gelu", form.momentum),
+            Dropout(f"drop{n}", p=form.dropout),
+        )
+
+    first, *others = form.widths
     rows = (
-        Conv("conv1", channels=WIDE[0], kernel=3, padding=1, whitening=True),
+        Conv("conv1", channels=first, kernel=3, padding=1, bias=form.bias, whitening=True),
         GELU("gelu1"),
-        *(row for n, width in enumerate(WIDE[1:], start=2) for row in _wide_block(n, width, last)),
+        *(row for n, width in enumerate(others, start=2) for row in block(n, width)),
         Flatten("flatten"),
-        *(row for n, units in enumerate(WIDE_DENSE, start=6) for row in _wide_dense(n, units)),
+        *(row for n, units in enumerate(form.dense, start=6) for row in dense(n, units)),
         Dense("fc8", units=10, bias=False),
     )
-    summary = f"five wide convolutions and three dense layers for 32x32, {told}"
     return Network(name, rows, 32, "dirac", summary, "this package; pieces after Jordan (2024)")
-
-
-def _wide_block(n: int, width: int, last: MaxPool) -> tuple[Row, ...]:
-    conv = Conv(f"conv{n}", channels=width, kernel=3, padding=1, bias=False)
-    pools = {
-        2: MaxPool("pool2", kernel=3, stride=2),
-        4: MaxPool("pool4", kernel=3, stride=2),
-        5: last,
-    }
-    return (conv, *((pools[n],) if n in pools else ()), *_wide_normed(n))
-
-
-def _wide_dense(n: int, units: int) -> tuple[Row, ...]:
-    dense = Dense(f"fc{n}", units=units, bias=False)
-    return (dense, *_wide_normed(n), Dropout(f"drop{n}", p=WIDE_DROPOUT))
-
-
-def _wide_normed(n: int) -> tuple[Row, ...]:
-    return BatchNorm(f"norm{n}", scale=False), GELU(f"gelu{n}")

@@ -106,10 +106,8 @@ class RowUpdate:
         self, rule: Rule, group: Group, weight: Tensor, factors: tuple[Tensor, Tensor]
     ) -> None:
         """Meet a gradient piece by piece where most of it is zero; else make it whole first."""
-        of, (number, numbers, memory) = (
-            self._layers[weight],
-            NUMBERS[type(rule)](rule, group, weight),
-        )
+        of = self._layers[weight]
+        number, numbers, memory = NUMBERS[type(rule)](rule, group, weight)
         if kernel.sparse(factors[1]):
             kernel.update(number, numbers, factors, weight, memory, of.rests, of.owed)
         else:

@@ -152,6 +152,35 @@ def test_other_convolutions_stay_as_they_are(changes, x):
     assert torch.equal(found(given), expected)
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_convolution_of_single_places_is_a_product(layout):
+    fast, exact = Conv2d(256, 40, 1), torch.nn.Conv2d(256, 40, 1).double()
+    exact.load_state_dict(fast.state_dict())
+    fast.minimal = True
+    x = pictures(2, 256, 6, 5).contiguous(memory_format=layout)
+    assert kernels.is_product(fast, x)
+    mine, theirs = x.clone().requires_grad_(), x.double().requires_grad_()
+    found, expected = fast(mine), exact(theirs)
+    weights = pictures(2, 40, 6, 5)
+    (found * weights).sum().backward()
+    (expected * weights).sum().backward()
+    same = {"rtol": 1e-5, "atol": 1e-4}
+    torch.testing.assert_close(found.double(), expected, **same)
+    torch.testing.assert_close(mine.grad.double(), theirs.grad, **same)
+    for ours, own in zip(fast.parameters(), exact.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad.double(), own.grad, **same)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"in_channels": 255}, {"kernel_size": 3}, {"stride": 2}, {"padding": 1}, {"groups": 2}],
+    ids=str,
+)
+def test_other_convolutions_are_no_products(changes):
+    how = {"in_channels": 256, "out_channels": 8, "kernel_size": 1} | changes
+    assert not kernels.is_product(Conv2d(**how), torch.zeros(1, how["in_channels"], 6, 6))
+
+
 def test_autocast_is_left_to_torch():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert not kernels.fits(layer(32, 32, 3, 1), pictures(1, 32, 13, 13))

@@ -313,7 +313,7 @@ void alexnet_dense_back(const Dense* d, const float* g, const float* w, float* d
     });
 }
 
-// y (pictures x inputs) = g w + bias, of whatever is not zero and what is
+// y (pictures x inputs) = g w + bias, where zeros are not worth looking for
 void alexnet_dense_across(const Dense* d, const float* g, const float* w, const float* bias, float* y, int threads) {
     on_threads(threads, [&](int me) {
         const Share mine(d->inputs, me, threads, VL);

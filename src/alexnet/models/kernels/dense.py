@@ -20,11 +20,8 @@ from torch.autograd.function import once_differentiable
 from alexnet.models.kernels.native import Dense, Numbers, Unavailable, ready
 
 LARGE = 1 << 18  # weights; with fewer, all of this takes less time than to ask
-SPARSE = 0.2  # of the values are not zero, at most, where it is worth looking for those that are
-SMALL = (
-    96  # pictures, up to which these products are faster than torch's, which lay weights out anew
-)
-BATCH = 128  # pictures, up to which the rule meets a gradient without zeros too faster than torch's
+SPARSE = 0.3  # of the values are not zero, at most: with more, torch's product is faster
+SMALL = 64  # pictures, up to which these products are faster than torch's
 FEW = 0.05  # the same of inputs, whose columns are gathered
 CLOSE = 1e-4  # of the spread of the results: some ten times their rounding
 
@@ -35,7 +32,8 @@ class ByRows:
 
     ``columns``: it reads what a ReLU gives, dropped or not; its weights lie column by column (``lay_out``).
     ``taken``: inputs ``(N, inputs)`` and gradients of the outputs ``(N, outputs)`` of a step.
-    ``awake``: the rows that a step computes, int32, ascending; of all others the output is zero. None: all. ``fired``: ``(outputs,)``, the outputs above zero for any picture of the last step, where ``awake`` is given.
+    ``awake``: the rows that a step computes, int32, ascending; of all others the output is zero. None: all.
+    ``fired``: ``(outputs,)``, the outputs above zero for any picture of the last step, where ``awake`` is given.
     """
 
     columns: bool = False

@@ -27,7 +27,7 @@ def case():
 
 def test_against_scikit_learn(case):
     p, labels = case
-    found = score(p, labels, "centre", (1, 3, 5))
+    found = score(p.log(), labels, "centre", (1, 3, 5))
     guess = p.argmax(1)
     assert found.accuracy == pytest.approx(metrics.accuracy_score(labels, guess))
     assert np.array_equal(found.confusion, metrics.confusion_matrix(labels, guess))
@@ -44,12 +44,12 @@ def test_against_scikit_learn(case):
 
 def test_ties_count_against_us():
     """A network that says the same of everything has not found the class."""
-    found = score(torch.full((10, 4), 0.25), torch.arange(10) % 4, "centre", (1, 3, 4))
+    found = score(torch.full((10, 4), 0.25).log(), torch.arange(10) % 4, "centre", (1, 3, 4))
     assert found.top == {1: 0.0, 3: 0.0, 4: 1.0}
 
 
 def test_a_class_without_pictures_has_no_recall():
-    found = score(torch.eye(3)[[0, 1]], torch.tensor([0, 1]), "centre", (1,))
+    found = score(torch.eye(3)[[0, 1]].log(), torch.tensor([0, 1]), "centre", (1,))
     assert found.per_class[:2] == (1.0, 1.0)
     assert math.isnan(found.per_class[2])
 
@@ -62,7 +62,7 @@ def test_balance_against_scikit_learn_where_classes_are_rare_or_absent():
     logits = torch.randn(300, 6, generator=draw)
     logits[torch.arange(300), labels] += 1.0
     logits[:, 5] = -50
-    found, guess = score(logits.softmax(1), labels, "centre", (1,)), logits.argmax(1)
+    found, guess = score(logits.log_softmax(1), labels, "centre", (1,)), logits.argmax(1)
     assert (guess == 4).any()
     assert found.balanced_accuracy == pytest.approx(metrics.balanced_accuracy_score(labels, guess))
     assert found.macro_f1 == pytest.approx(metrics.f1_score(labels, guess, average="macro"))
@@ -70,7 +70,7 @@ def test_balance_against_scikit_learn_where_classes_are_rare_or_absent():
 
 
 def test_a_summary_has_no_entry_for_each_class():
-    found = score(torch.eye(3)[[0, 1]], torch.tensor([0, 1]), "centre", (1,))
+    found = score(torch.eye(3)[[0, 1]].log(), torch.tensor([0, 1]), "centre", (1,))
     assert found.to_json().keys() - found.summary().keys() == {"per_class", "confusion"}
 
 
@@ -84,6 +84,23 @@ def test_calibration_error_by_bins(case):
         if inside.any():
             total += inside.sum() * abs(confidence[inside].mean() - right[inside].mean())
     assert calibration_error(p, labels) == pytest.approx(total / len(labels))
+
+
+class Sure(torch.nn.Module):
+    """Four classes, and of every picture a certainty that leaves the others no probability at all."""
+
+    def forward(self, x):
+        return torch.tensor([[300.0, 0, 150, -5]]).expand(len(x), 4)
+
+
+@pytest.mark.parametrize("views", ["centre", "flip"])
+def test_classes_without_a_probability_still_have_an_order(views):
+    """A float32 probability below 1e-45 is 0: were they compared, all but the first class would tie."""
+    images = np.zeros((4, 8, 8, 3), np.uint8)
+    source, top = Source(images, np.arange(4), np.arange(4)), (1, 2, 3)
+    found = evaluate(Sure(), source, Preprocessing(8, 8), CPU, top=top, views=views)
+    assert found.top == {1: 0.25, 2: 0.5, 3: 0.75}
+    assert found.loss == pytest.approx((0 + 300 + 150 + 305) / 4)
 
 
 class LeftEdge(torch.nn.Module):

@@ -24,7 +24,7 @@ from alexnet.run.classifier import Classifier
 from alexnet.run.computing import as_in_training
 from alexnet.run.device import Device
 from alexnet.run.ranks import ALONE, Ranks
-from alexnet.run.views import probabilities
+from alexnet.run.views import log_mean, log_probabilities
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ def predictions(
     active, a function of it and of the pictures; None: no dropout, as it should be.
     """
     how: dict[str, Any] = {"views": views, "batch": batch, "ranks": ranks, "dropout": dropout}
-    for p, labels in _on_device(module, source, preprocessing, device, **how):
-        yield p.cpu(), labels.cpu()
+    for logs, labels in _on_device(module, source, preprocessing, device, **how):
+        yield logs.exp().cpu(), labels.cpu()
 
 
 def _on_device(
@@ -92,15 +92,15 @@ def _on_device(
     ranks: Ranks,
     dropout: int | None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield ``predictions`` where they were computed: nobody waits for one batch to ask for the next."""
+    """Yield ``(log probabilities, labels)`` where they were computed: no batch waits for the next."""
     was_training = module.training
     module.eval()
     try:
         for part in in_order(source, batch, device.torch, rank=ranks.rank, world=ranks.world):
             if dropout is not None and len(part.indices):
                 keep_dropping(module, seed=dropout, step=int(part.indices[0]))
-            p = probabilities(module, part.pictures, preprocessing, device, views=views)
-            yield p, part.labels
+            logs = log_probabilities(module, part.pictures, preprocessing, device, views=views)
+            yield logs, part.labels
     finally:
         module.train(was_training)
 
@@ -126,8 +126,8 @@ def evaluate(
         raise DataError("the split to evaluate holds no pictures")
     how: dict[str, Any] = {"views": views, "batch": batch, "ranks": ranks, "dropout": dropout}
     found = _on_device(module, source, preprocessing, device, **how)
-    p, labels = (ranks.gather_rows(torch.cat(parts).cpu()) for parts in zip(*found, strict=True))
-    return score(p, labels, views, top)
+    logs, labels = (ranks.gather_rows(torch.cat(parts).cpu()) for parts in zip(*found, strict=True))
+    return score(logs, labels, views, top)
 
 
 def evaluate_together(
@@ -145,15 +145,16 @@ def evaluate_together(
     """
     if not len(source):
         raise DataError("the split to evaluate holds no pictures")
-    total, labels = torch.zeros(()), torch.zeros(0)
+    every, labels = [], torch.zeros(0)
     for model in models:
         module, own = model.module.to(device.torch), views or model.views
+        how: dict[str, Any] = {"views": own, "batch": batch, "ranks": ALONE, "dropout": None}
         with as_in_training(module, device):  # the recorded scores, to the last bit
-            found = predictions(module, source, model.preprocessing, device, views=own, batch=batch)
-            p, labels = (torch.cat(parts) for parts in zip(*found, strict=True))
-        total = total + p
+            found = _on_device(module, source, model.preprocessing, device, **how)
+            logs, labels = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
+        every.append(logs)
     each = dict.fromkeys(views or model.views for model in models)
-    return score(total / len(models), labels, " + ".join(each), top)
+    return score(log_mean(every), labels, " + ".join(each), top)
 
 
 def tops(asked: tuple[int, ...] | None, classes: int) -> tuple[int, ...]:
@@ -168,37 +169,37 @@ def tops(asked: tuple[int, ...] | None, classes: int) -> tuple[int, ...]:
     return top
 
 
-def score(p: Tensor, labels: Tensor, views: str, top: tuple[int, ...]) -> Scores:
-    """Compute ``Scores`` from probabilities ``(N, classes)`` and labels ``(N,)``."""
-    count, classes = p.shape
-    chosen = p.gather(1, labels[:, None])
+def score(logs: Tensor, labels: Tensor, views: str, top: tuple[int, ...]) -> Scores:
+    """Compute ``Scores`` from logarithms of probabilities ``(N, classes)`` and labels ``(N,)``."""
+    count, classes = logs.shape
+    chosen = logs.gather(1, labels[:, None])
     # How many classes are more probable than the true one; a tie counts against us.
-    rank = (p >= chosen).sum(1) - 1
-    matrix = confusion(labels.numpy(), p.argmax(1).numpy(), classes)
+    rank = (logs >= chosen).sum(1) - 1
+    matrix = confusion(labels.numpy(), logs.argmax(1).numpy(), classes)
     right = int((rank < 1).sum())
     with np.errstate(invalid="ignore"):
         recall = matrix.diagonal() / matrix.sum(1)
     return Scores(
         count=count,
-        loss=float(cross_entropy(p, labels).mean()),
+        loss=-float(chosen.double().mean()),
         accuracy=right / count,
         top={k: int((rank < k).sum()) / count for k in top},
         balanced_accuracy=float(np.nanmean(recall)),
         macro_f1=macro_f1(matrix),
         per_class=tuple(float(r) for r in recall),
         confusion=tuple(tuple(int(n) for n in row) for row in matrix),
-        calibration_error=calibration_error(p, labels),
+        calibration_error=calibration_error(logs.exp(), labels),
         interval=wilson(right, count),
         views=views,
     )
 
 
-def cross_entropy(p: Tensor, labels: Tensor, smallest: float = 1e-12) -> Tensor:
+def cross_entropy(p: Tensor, labels: Tensor, smallest: float = 1e-7) -> Tensor:
     """Return each picture's cross-entropy ``(N,)``, float64, from probabilities ``(N, classes)``.
 
-    They are divided by their sum, and the true class's is kept from ``smallest`` to 1 - ``smallest``.
-    Keras does the same with 1e-7 where it is given probabilities alone; of a network that ends in a
-    softmax its fit and evaluate take the logits instead (``keras-losses.json``), as we do in training.
+    They are divided by their sum, and the true class's is kept from ``smallest`` to 1 - ``smallest``, as
+    Keras does where it is given probabilities alone. Of a network that ends in a softmax its fit and
+    evaluate take the logits instead (``keras-losses.json``), as ours do: for figures of another program.
     """
     share = p.double() / p.double().sum(1, keepdim=True)
     return -share.gather(1, labels[:, None])[:, 0].clamp(smallest, 1 - smallest).log()

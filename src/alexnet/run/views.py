@@ -1,12 +1,14 @@
 """The views of a picture that a prediction is the mean over, and that mean.
 
-Evaluation, prediction and the pictures of a run all go through ``probabilities``: stored pictures
-in, probabilities out.
+Evaluation, prediction and the pictures of a run all go through ``log_probabilities``: stored pictures
+in, logarithms of probabilities out. A network that is sure of everything gives most classes less than
+float32's least number, 1e-45: as probabilities they would all be 0, and none before another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -24,7 +26,6 @@ VIEWS = ("centre", "flip", "shift", "scales", "ten")
 SCALES = (1.0, 7 / 8, 9 / 8)  # of the side of what a network sees; the first two views are "flip"
 
 
-@torch.inference_mode()
 def probabilities(
     module: nn.Module,
     pictures: Tensor,
@@ -33,7 +34,20 @@ def probabilities(
     *,
     views: str = "centre",
 ) -> Tensor:
-    """Return float32 probabilities ``(N, classes)``, the mean over the views of each picture.
+    """Return float32 probabilities ``(N, classes)``, as ``log_probabilities`` has their logarithms."""
+    return log_probabilities(module, pictures, preprocessing, device, views=views).exp()
+
+
+@torch.inference_mode()
+def log_probabilities(
+    module: nn.Module,
+    pictures: Tensor,
+    preprocessing: Preprocessing,
+    device: Device,
+    *,
+    views: str = "centre",
+) -> Tensor:
+    """Return float32 ``(N, classes)``: the logarithm of the mean over the views of each picture.
 
     pictures: stored ones, uint8 ``(N, picture_size, picture_size, 3)``. ``views``:
 
@@ -55,8 +69,13 @@ def probabilities(
     for x in seen(pictures, preprocessing, views):
         with device.autocast():
             logits = module(x)
-        found.append(logits.float().softmax(1))
-    return torch.stack(found).mean(0)
+        found.append(logits.float().log_softmax(1))
+    return log_mean(found)
+
+
+def log_mean(found: Sequence[Tensor]) -> Tensor:
+    """Return the logarithm of the mean of what ``found`` holds the logarithms of, of one shape each."""
+    return torch.stack([*found]).logsumexp(0) - math.log(len(found))
 
 
 def seen(pictures: Tensor, preprocessing: Preprocessing, views: str) -> Iterator[Tensor]:

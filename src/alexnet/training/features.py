@@ -35,7 +35,7 @@ from alexnet.models.build import AlexNet, keep_dropping
 from alexnet.run.device import Device
 from alexnet.run.files import sync_file, sync_folder, write_text
 from alexnet.run.log import Console, minutes
-from alexnet.run.views import seen, sides
+from alexnet.run.views import log_mean, seen, sides
 from alexnet.training.copies import Copies
 
 FORMAT = 1
@@ -294,7 +294,7 @@ def score(
         with plan.device.autocast():
             each = part.pictures.unbind(1)[: VIEWS[views]]
             logits = [module(view, plan.first) for view in each]
-        found.append(torch.stack([x.float().softmax(1) for x in logits]).mean(0))
+        found.append(log_mean([x.float().log_softmax(1) for x in logits]))
         labels.append(part.labels)
     module.train(was_training)
     return evaluation.score(torch.cat(found).cpu(), torch.cat(labels).cpu(), views, top)

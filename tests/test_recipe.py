@@ -266,6 +266,7 @@ def test_every_key_can_be_written_and_is_listed():
 def test_how_often_a_run_is_saved_is_no_change_of_it():
     lab = recipe.load("keras-lab")
     assert recipe.changes(recipe.override(lab, {"checkpoint.every": "5 epochs"})) == {}
+    assert recipe.changes(recipe.override(lab, {"train.precision": "float32"})) == {}
     assert recipe.changes(recipe.override(lab, {"train.epochs": 5})) != {}
 
 

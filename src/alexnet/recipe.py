@@ -54,6 +54,7 @@ __all__ = [
 
 # Of a published run: what neither changes ours nor is compared with its score.
 SAVED = {"checkpoint.every", "checkpoint.keep"}  # they change no number of a run
+ROUNDED = {"train.precision"}  # "auto" is another on every machine; a record says which it was
 TOLD = {
     f"published.{key}"
     for key in ("source", "hardware", "seconds_per_epoch", "training_seconds", "claim", "remark")
@@ -135,14 +136,15 @@ def to_tree(recipe: Recipe) -> dict[str, Any]:
 def changes(recipe: Recipe) -> dict[str, Any]:
     """Return the dotted keys that differ from the built-in recipe of that name.
 
-    The seed, how often a run is saved and what is only told of a published program do not count.
-    Empty where there is none of that name. A key that the recipe has and the other has not counts.
+    The seed, the precision, how often a run is saved and what is only told of a published program do
+    not count. Empty where there is none of that name. A key that the recipe has and the other has not counts.
     """
     if recipe.name not in names():
         return {}
     own, built_in = (dict(flat(to_tree(r))) for r in (recipe, load(recipe.name)))
     differing = {k for k in own.keys() | built_in.keys() if own.get(k) != built_in.get(k)}
-    return {key: own.get(key) for key in sorted(differing - {"train.seed", "fault", *SAVED, *TOLD})}
+    apart = {"train.seed", "fault", *SAVED, *ROUNDED, *TOLD}
+    return {key: own.get(key) for key in sorted(differing - apart)}
 
 
 def to_toml(recipe: Recipe) -> str:

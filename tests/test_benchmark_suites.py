@@ -14,7 +14,7 @@ import torch
 import alexnet
 from alexnet import recipe as recipes
 from alexnet.benchmark import accuracy, every, forms, inference, input, start
-from alexnet.errors import AlexNetError, UsageError
+from alexnet.errors import AlexNetError, Interrupted, UsageError
 from alexnet.run import checkpoint
 from alexnet.run.classifier import fresh
 from alexnet.run.device import Device
@@ -49,6 +49,47 @@ def test_an_accuracy_is_that_of_the_same_run_and_its_cost_is_told(tiny, data_roo
     assert runs[0].accuracy == alone["test"]["accuracy"]
     assert runs[0].training_multiply_adds == alone["speed"]["training_multiply_adds"]
     assert warm_up > 0 < runs[0].other_seconds
+
+
+def test_a_seed_that_ended_is_kept_though_the_next_one_is_stopped(
+    tiny, data_root, tmp_path, monkeypatch
+):
+    """A lease that ends takes the last seed with it, not those before."""
+    from alexnet import cli
+
+    whole, begun = accuracy._run, []
+
+    def stopped(recipe, seed, *others):
+        begun.append(seed)  # the warm-up's too
+        if len(begun) > 2:
+            raise Interrupted("SIGTERM: saved. Go on with\n  alexnet resume /gone", 143)
+        return whole(recipe, seed, *others)
+
+    monkeypatch.setattr(accuracy, "_run", stopped)
+    plan, record = tmp_path / "tiny.toml", tmp_path / "kept.json"
+    plan.write_text(recipes.to_toml(tiny))
+    asked = ["bench", "accuracy", str(plan), "--seeds", "4..6", "--record", str(record)]
+    monkeypatch.setattr(sys, "argv", ["alexnet", *asked, "--data", str(data_root)])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 143
+    kept = json.loads(record.read_text())
+    assert [run["seed"] for run in kept["details"]["runs"]] == [4]
+    assert kept["rows"][0]["measured"]["n"] == 1
+
+
+def test_what_was_stopped_says_which_seeds_are_left(tiny, monkeypatch):
+    """Not where the run was saved: its folder is gone."""
+
+    def stopped(recipe, seed, *others):
+        if recipe.train.epochs.unit == "epochs":  # the warm-up is of steps
+            raise Interrupted("SIGTERM: saved. Go on with\n  alexnet resume /gone", 143)
+
+    monkeypatch.setattr(accuracy, "_run", stopped)
+    with pytest.raises(Interrupted) as caught:
+        accuracy.accuracy_runs(tiny, [4, 5], CPU)
+    expected = "stopped in seed 4; finished: none. Measure the others by --seeds 4,5"
+    assert str(caught.value) == expected
 
 
 def made(seed, accuracy_, seconds):

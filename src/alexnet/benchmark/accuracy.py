@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import torch
 
 from alexnet import recipe as recipes
 from alexnet.benchmark.record import Row, Spread
-from alexnet.errors import UsageError
+from alexnet.errors import Interrupted, UsageError
 from alexnet.recipe import Recipe
 from alexnet.run.device import Device
 from alexnet.run.log import Console
@@ -59,11 +59,15 @@ def accuracy_runs(
     *,
     root: Path | None = None,
     console: Console | None = None,
+    finished: Callable[[float, Sequence[Run]], object] = lambda warm_up, runs: None,
 ) -> tuple[float, list[Run]]:
     """Train a recipe once a seed; returns the warm-up's seconds and the runs.
 
+    ``finished`` is called with them after every seed: what was measured is not lost with what follows.
+
     The warm-up is two steps of the same recipe in the same process: memory is mapped, kernels are
-    chosen and, where the recipe asks for it, compiled. The runs' folders are removed again.
+    chosen and, where the recipe asks for it, compiled. The runs' folders are removed again. Raises
+    ``Interrupted`` where it was asked to stop, naming the seeds that are left.
     """
     console = console or Console(quiet=True)
     short = {"train.epochs": WARM_UP, "schedule.warmup": "0 epochs"}
@@ -71,11 +75,23 @@ def accuracy_runs(
     _run(recipes.override(recipe, short), seeds[0], device, root, Console(quiet=True))
     warm_up = time.perf_counter() - start
     console.say(f"warmed up in {warm_up:.1f} s, outside the clock")
-    found = []
-    for seed in seeds:
-        found.append(_run(recipe, seed, device, root, console))
+    found: list[Run] = []
+    for number, seed in enumerate(seeds):
+        try:
+            found.append(_run(recipe, seed, device, root, console))
+        except Interrupted as error:
+            raise Interrupted(_stopped(seeds, number), error.exit_code) from None
         console.say(f"seed {seed}: {found[-1].accuracy:.2%}, {found[-1].training_seconds:.2f} s")
+        finished(warm_up, found)
     return warm_up, found
+
+
+def _stopped(seeds: Sequence[int], number: int) -> str:
+    ended = ", ".join(map(str, seeds[:number])) or "none"
+    left = ",".join(map(str, seeds[number:]))
+    return (
+        f"stopped in seed {seeds[number]}; finished: {ended}. Measure the others by --seeds {left}"
+    )
 
 
 def _run(recipe: Recipe, seed: int, device: Device, root: Path | None, console: Console) -> Run:

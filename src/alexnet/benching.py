@@ -21,7 +21,7 @@ RecordFile = Annotated[
     Path | None,
     Option(metavar="FILE.json", help="Keep what was measured, and on what, in this file."),
 ]
-Precision = Annotated[str, Option(help="auto, bf16 or float32.")]
+Precision = Annotated[str, Option(help="auto, bf16, tf32 or float32.")]
 
 
 bench = Program(

@@ -157,7 +157,7 @@ class Train(Section):
     batch: Annotated[int, Field(ge=1)] = 128
     seed: Annotated[int, Field(ge=0)] = 0
     label_smoothing: Probability = 0.0
-    precision: Literal["auto", "bf16", "float32"] = "auto"
+    precision: Literal["auto", "bf16", "tf32", "float32"] = "auto"
     average: Probability = 0.0  # decay of the running average of the weights, per step; 0: none
     early_stopping: Annotated[int, Field(ge=0)] = 0  # epochs of no better val_loss; 0: never
     compile: bool = False

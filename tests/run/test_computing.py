@@ -116,6 +116,8 @@ def test_bf16_weights_where_one_process_has_units_for_them(changes, weights):
 
 def test_float32_asked_for_is_not_tf32():
     assert not of("cuda", "float32", free_bytes=GB).tf32
+    asked = of("cuda", "tf32", free_bytes=GB)
+    assert (asked.tf32, asked.weights, asked.update) == (True, "float32", "torch")
 
 
 def test_this_machine_is_asked_for_its_memory_and_units(monkeypatch):

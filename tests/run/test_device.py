@@ -68,9 +68,24 @@ def test_bf16_on_cuda_from_ampere_on(monkeypatch, capability, fast):
     assert device.fast_bf16(torch.device("cuda")) is fast
 
 
+@pytest.mark.parametrize(("capability", "there"), [((7, 5), False), ((8, 0), True)])
+def test_tf32_on_cuda_from_ampere_on_and_nowhere_else(monkeypatch, capability, there):
+    monkeypatch.setattr(device, "available", lambda: ["cuda", "cpu"])
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda at: capability)
+    if there:
+        assert device.choose("cuda", "tf32").precision == "tf32"
+    else:
+        with pytest.raises(UsageError, match="use bf16 or float32"):
+            device.choose("cuda", "tf32")
+    with pytest.raises(UsageError, match="'tf32' on cpu"):
+        device.choose("cpu", "tf32")
+
+
 def test_autocast_computes_in_the_precision():
     a = torch.ones(2, 2)
-    for precision, dtype in (("float32", torch.float32), ("bf16", torch.bfloat16)):
+    every = (("float32", torch.float32), ("tf32", torch.float32), ("bf16", torch.bfloat16))
+    for precision, dtype in every:
         with device.Device(torch.device("cpu"), precision).autocast():
             assert (a @ a).dtype is dtype
 

@@ -100,7 +100,7 @@ def plan(
         read_every=device.read_every,
         weights=narrow if bf16 else "float32",
         compile="default" if compiled else "no",
-        tf32=cuda and bf16,  # who asks for float32 gets all 24 bits of it
+        tf32=cuda and device.precision != "float32",  # who asks for that gets all 24 bits of it
         cudnn_benchmark=cuda,
         convolutions=convolutions,
         graph=cuda and static and alone and graph,

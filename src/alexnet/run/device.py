@@ -21,22 +21,26 @@ import torch
 from alexnet.errors import UnknownName, UsageError
 
 PACKAGES = ("alexnet", "torch", "numpy", "pillow", "safetensors", "pydantic", "matplotlib")
-PRECISIONS = ("auto", "bf16", "float32")
+PRECISIONS = ("auto", "bf16", "tf32", "float32")
+TF32_SINCE = (8, 0)  # compute capability
 READ_EVERY = 32  # steps; a second or so of a large GPU
 
 
 @dataclass(frozen=True)
 class Device:
-    """Where a run computes and in which precision (``"bf16"`` or ``"float32"``)."""
+    """Where a run computes and in which precision.
+
+    ``bf16``; ``float32``; ``tf32``: float32 numbers whose products keep 10 bits of the mantissa.
+    """
 
     torch: torch.device
     precision: str
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Return the context in which a forward pass runs."""
-        if self.precision == "float32":
-            return nullcontext()
-        return torch.autocast(self.torch.type, dtype=torch.bfloat16)
+        if self.precision == "bf16":
+            return torch.autocast(self.torch.type, dtype=torch.bfloat16)
+        return nullcontext()
 
     def synchronise(self) -> None:
         """Wait until the device has done what was asked of it, so that a clock can be read."""
@@ -95,7 +99,7 @@ def choose(name: str = "auto", precision: str = "auto") -> Device:
     """Choose a device by name: ``auto`` (cuda, else mps, else cpu), ``cpu``, ``cuda``, ``cuda:1``.
 
     ``precision`` ``auto`` takes bf16 where the hardware multiplies it fast. Raises ``UsageError``
-    for a device that is not there or a precision that is none.
+    for a device that is not there, or that has no units for ``tf32``, and for a precision that is none.
     """
     if precision not in PRECISIONS:
         raise UnknownName("precision", precision, PRECISIONS)
@@ -111,7 +115,16 @@ def choose(name: str = "auto", precision: str = "auto") -> Device:
         raise UsageError(f"device {name!r}: this machine has {torch.cuda.device_count()} of them")
     if precision == "auto":
         precision = "bf16" if fast_bf16(device) else "float32"
+    if precision == "tf32" and not _multiplies_tf32(device):
+        raise UsageError(
+            f"precision 'tf32' on {device}: only CUDA devices from Ampere on have units for it; use "
+            "bf16 or float32"
+        )
     return Device(device, precision)
+
+
+def _multiplies_tf32(device: torch.device) -> bool:
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= TF32_SINCE
 
 
 def available() -> list[str]:

@@ -24,7 +24,7 @@ from alexnet.models.build import build
 from alexnet.run import checkpoint, classifier
 from alexnet.run.classifier import Classifier, Split
 from alexnet.run.device import Device
-from alexnet.run.views import probabilities
+from alexnet.run.views import log_probabilities
 
 CPU = Device(torch.device("cpu"), "float32")
 SPLIT = "shapes/test[:30]"
@@ -58,7 +58,8 @@ def test_scores_are_of_the_mean_of_the_probabilities(dataset, three, data_root):
     found = alexnet.evaluate(three, SPLIT, device="cpu", precision="float32", data_root=data_root)
     batch = source_of(dataset, "test[:30]").read(np.arange(30), CPU.torch)
     each = [
-        probabilities(m.module, batch.pictures, m.preprocessing, CPU, views=m.views) for m in three
+        log_probabilities(m.module, batch.pictures, m.preprocessing, CPU, views=m.views).exp()
+        for m in three
     ]
     p = np.mean([q.double().numpy() for q in each], axis=0)
     labels = batch.labels.numpy()
@@ -95,7 +96,10 @@ def test_no_split_is_what_the_run_tested_on(three, data_root):
 def test_a_prediction_is_of_the_mean(dataset, three):
     picture = dataset.parts["test"].images[3]
     stored = torch.from_numpy(np.array(picture))[None]
-    each = [probabilities(m.module, stored, m.preprocessing, CPU, views=m.views) for m in three]
+    each = [
+        log_probabilities(m.module, stored, m.preprocessing, CPU, views=m.views).exp()
+        for m in three
+    ]
     expected = torch.cat(each).mean(0)
     ranked = alexnet.predict(three, picture, top=10)
     assert [dataset.classes.index(r.label) for r in ranked] == expected.argsort(

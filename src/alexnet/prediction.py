@@ -16,7 +16,7 @@ from alexnet.data.pictures import read_square
 from alexnet.errors import BadPicture, UsageError
 from alexnet.run.classifier import Classifier, refuse_strangers
 from alexnet.run.device import Device
-from alexnet.run.views import probabilities
+from alexnet.run.views import log_probabilities
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def _probabilities(
     square = read_square(picture, how.picture_size, how.square_fit)
     stored = torch.from_numpy(np.ascontiguousarray(square))[None].to(device.torch)
     module, seen = model.module.to(device.torch), views or model.views
-    return probabilities(module, stored, how, device, views=seen)[0].cpu()
+    return log_probabilities(module, stored, how, device, views=seen)[0].exp().cpu()
 
 
 def predict_each(

@@ -10,7 +10,7 @@ from alexnet.errors import UsageError
 from alexnet.models import zoo
 from alexnet.models.build import build
 from alexnet.run.device import Device
-from alexnet.run.views import probabilities, seen
+from alexnet.run.views import log_probabilities, seen
 
 CPU = Device(torch.device("cpu"), "float32")
 PICTURES = torch.from_numpy(
@@ -49,9 +49,9 @@ def test_ten_views_are_corners_and_centre_each_mirrored():
     places = [(0, 0), (0, 4), (4, 0), (4, 4), (2, 2)]
     five = [normalised(levels[:, t : t + 8, le : le + 8]) for t, le in places]
     expected = answer([v for view in five for v in (view, view[:, :, ::-1])])
-    got = probabilities(Weighed(), PICTURES, CROP, CPU, views="ten").numpy()
+    got = log_probabilities(Weighed(), PICTURES, CROP, CPU, views="ten").exp().numpy()
     np.testing.assert_allclose(got, expected, atol=1e-5)
-    centre = probabilities(Weighed(), PICTURES, CROP, CPU).numpy()
+    centre = log_probabilities(Weighed(), PICTURES, CROP, CPU).exp().numpy()
     assert np.abs(got - centre).max() > 0.01, "or this test could not fail"
 
 
@@ -68,9 +68,9 @@ def test_ten_views_subtract_the_central_window_of_the_mean_picture():
 
 def test_flip_is_the_mean_probability_of_both_views():
     levels = normalised(PICTURES.numpy().astype(np.float64), (0,) * 3, (1,) * 3)
-    got = probabilities(Weighed(), PICTURES, PLAIN, CPU, views="flip").numpy()
+    got = log_probabilities(Weighed(), PICTURES, PLAIN, CPU, views="flip").exp().numpy()
     np.testing.assert_allclose(got, answer([levels, levels[:, :, ::-1]]), atol=1e-5)
-    got = probabilities(Weighed(), PICTURES, PLAIN, CPU).numpy()
+    got = log_probabilities(Weighed(), PICTURES, PLAIN, CPU).exp().numpy()
     np.testing.assert_allclose(got, answer([levels]), atol=1e-5)
 
 
@@ -80,7 +80,7 @@ def test_shift_is_the_mean_over_six_moved_and_mirrored_pictures(made):
     wider = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
     moved = [wider[:, i : i + made.size, i : i + made.size] for i in range(3)]
     expected = answer([v for m in moved for v in (m, m[:, :, ::-1])])
-    got = probabilities(Weighed(), PICTURES, made, CPU, views="shift").numpy()
+    got = log_probabilities(Weighed(), PICTURES, made, CPU, views="shift").exp().numpy()
     np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
@@ -103,22 +103,22 @@ def test_scales_are_the_whole_picture_at_three_sides_each_mirrored():
 def test_scales_need_a_network_of_any_size_and_whole_pictures():
     fixed = build(zoo.network("alexnet-cifar"), 32)
     with pytest.raises(UsageError, match=r"show pictures of 28, 32, 36 pixels, .* fit those of 32"):
-        probabilities(fixed, PICTURES, Preprocessing(12, 32), CPU, views="scales")
+        log_probabilities(fixed, PICTURES, Preprocessing(12, 32), CPU, views="scales")
     with pytest.raises(UsageError, match=r"needs input\.fit = 'resize'"):
-        probabilities(Weighed(), PICTURES, CROP, CPU, views="scales")
+        log_probabilities(Weighed(), PICTURES, CROP, CPU, views="scales")
     network = zoo.network("alexnet-bn", classes=3)
     free = build(network, 64).eval()
-    found = probabilities(free, PICTURES, Preprocessing(12, 64), CPU, views="scales")
+    found = log_probabilities(free, PICTURES, Preprocessing(12, 64), CPU, views="scales")
     each = [free(x).softmax(1) for x in seen(PICTURES, Preprocessing(12, 64), "scales")]
-    torch.testing.assert_close(found, torch.stack(each).mean(0), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(found.exp(), torch.stack(each).mean(0), atol=1e-5, rtol=1e-5)
 
 
 def test_unknown_views_are_refused():
     with pytest.raises(UsageError, match="unknown views 'tne'; did you mean 'ten'"):
-        probabilities(Weighed(), PICTURES, PLAIN, CPU, views="tne")
+        log_probabilities(Weighed(), PICTURES, PLAIN, CPU, views="tne")
 
 
 @pytest.mark.parametrize("made", [PLAIN, Preprocessing(12, 12, fit="crop"), Preprocessing(12, 8)])
 def test_ten_views_need_a_border(made):
     with pytest.raises(UsageError, match=r"views 'ten' cuts .* which needs input\.fit = 'crop'"):
-        probabilities(Weighed(), PICTURES, made, CPU, views="ten")
+        log_probabilities(Weighed(), PICTURES, made, CPU, views="ten")

@@ -131,7 +131,7 @@ def _bars(axes: Axes, rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) 
     axes.axvline(1, color=style.INK, linewidth=1)
     axes.set_xscale("log")
     low, high = min(*ratios, 0.5), max(*ratios, 2.0)
-    axes.set_xlim(low / 3, high * 3)
+    axes.set_xlim(low / 10, high * 3)  # room for what is written at the end of a bar
     axes.xaxis.set_major_formatter(lambda ratio, _: f"{ratio:g}")  # "10^0" is a formula
     axes.xaxis.set_minor_formatter(lambda ratio, _: "")
     axes.set_yticks(list(heights), [style.readable(label) for label in labels])

@@ -21,7 +21,7 @@ from alexnet.reporting.pictures import plot_prediction, plot_samples
 from alexnet.reporting.style import RIGHT, WRONG
 from alexnet.run.classifier import Classifier
 from alexnet.run.device import Device
-from alexnet.run.views import probabilities
+from alexnet.run.views import log_probabilities
 from alexnet.training.record import Result
 
 SAMPLES = 32
@@ -70,21 +70,21 @@ def _chancesamples(
     chance = np.random.Generator(np.random.PCG64(fold(recipe.train.seed, "samples")))
     picked = chance.choice(len(test), min(SAMPLES, len(test)), replace=False)
     batch = test.read(picked, device.torch)
-    p = probabilities(
+    logs = log_probabilities(
         model.module.to(device.torch),
         batch.pictures,
         model.preprocessing,
         device,
         views=recipe.evaluation.views,
     ).cpu()
-    guesses, truths = p.argmax(1).tolist(), batch.labels.tolist()
+    guesses, truths = logs.argmax(1).tolist(), batch.labels.tolist()
     images, names = batch.pictures.cpu().numpy(), model.classes
     titles = [
         names[g] if g == t else f"{names[g]}\nis {names[t]}"
         for g, t in zip(guesses, truths, strict=True)
     ]
     colours = [RIGHT if g == t else WRONG for g, t in zip(guesses, truths, strict=True)]
-    ranked = [(r.label, r.probability) for r in rank(p[0], names, top=5)]
+    ranked = [(r.label, r.probability) for r in rank(logs[0].exp(), names, top=5)]
     actual = names[truths[0]]
     files, number = dataset.names(part_in(dataset, plan.test)), int(batch.indices[0])
     say(

@@ -26,18 +26,6 @@ VIEWS = ("centre", "flip", "shift", "scales", "ten")
 SCALES = (1.0, 7 / 8, 9 / 8)  # of the side of what a network sees; the first two views are "flip"
 
 
-def probabilities(
-    module: nn.Module,
-    pictures: Tensor,
-    preprocessing: Preprocessing,
-    device: Device,
-    *,
-    views: str = "centre",
-) -> Tensor:
-    """Return float32 probabilities ``(N, classes)``, as ``log_probabilities`` has their logarithms."""
-    return log_probabilities(module, pictures, preprocessing, device, views=views).exp()
-
-
 @torch.inference_mode()
 def log_probabilities(
     module: nn.Module,
@@ -79,7 +67,7 @@ def log_mean(found: Sequence[Tensor]) -> Tensor:
 
 
 def seen(pictures: Tensor, preprocessing: Preprocessing, views: str) -> Iterator[Tensor]:
-    """Yield the views of pictures, each float32 ``(N, 3, size, size)``; see ``probabilities``."""
+    """Yield the views of pictures, each float32 ``(N, 3, size, size)``; see ``log_probabilities``."""
     if views not in VIEWS:
         raise UnknownName("views", views, VIEWS)
     if views in ("ten", "scales"):

@@ -166,7 +166,8 @@ def test_a_model_of_whole_pictures_sees_files_and_data_so(tmp_path: Path, comman
     right = [
         r.probability for name, of in ranked.items() for r in of if r.label == name.parent.name
     ]
-    assert json.loads(text)["loss"] == pytest.approx(-np.log(right).mean(), rel=1e-4)
+    # A prediction is in float32, a score in bf16 where the hardware has units for it.
+    assert json.loads(text)["loss"] == pytest.approx(-np.log(right).mean(), rel=1e-3)
     recorded = json.loads((out / "result.json").read_text(encoding="utf-8"))["test"]
     status, text, err = command("eval", out, "--device", "cpu", "--json")
     assert status == 0, err

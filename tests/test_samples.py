@@ -61,7 +61,7 @@ def test_pixels_are_printed_where_they_are_asked_for(data_root):
 
 def test_what_a_model_says_is_what_it_predicts(data_root, shapes):
     model = replace(fresh("alexnet-cifar"), classes=shapes.classes, data="shapes")
-    found = look(data_root, model, index=0, count=30)
+    found = look(data_root, model, index=0, count=30, precision="float32")  # as predict's
     for sample in found:
         ranked = alexnet.predict(model, sample.picture)
         assert [r.label for r in sample.ranked] == [r.label for r in ranked]

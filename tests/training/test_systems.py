@@ -115,7 +115,8 @@ def test_the_reported_losses_include_the_penalty(tmp_path, data_root):
         ("shapes/train[100:150]", run.history[-1]["val_loss"]),
         ("shapes/test[:50]", run.record["test"]["loss"]),
     ):
-        plain = alexnet.evaluate(tmp_path, split, data_root=data_root, device="cpu").loss
+        how = {"device": "cpu", "precision": "float32"}  # the run's
+        plain = alexnet.evaluate(tmp_path, split, data_root=data_root, **how).loss
         assert loss - plain == pytest.approx(1e-4 * squares, rel=1e-4)
     assert run.record["scored"]["penalty"] == pytest.approx(1e-4 * squares, rel=1e-5)
 

@@ -42,7 +42,7 @@ def tiny():
 
 
 def test_an_accuracy_is_that_of_the_same_run_and_its_cost_is_told(tiny, data_root, tmp_path):
-    warm_up, runs = accuracy.accuracy_runs(tiny, [3], CPU, root=data_root)
+    ((warm_up, runs),) = accuracy.accuracy_runs(tiny, [3], CPU, root=data_root)
     plan = recipes.override(tiny, {"train.seed": 3})
     alone = alexnet.train(plan, tmp_path / "a", device="cpu", data_root=data_root).record
     assert [r.seed for r in runs] == [3]
@@ -87,7 +87,7 @@ def test_what_was_stopped_says_which_seeds_are_left(tiny, monkeypatch):
 
     monkeypatch.setattr(accuracy, "_run", stopped)
     with pytest.raises(Interrupted) as caught:
-        accuracy.accuracy_runs(tiny, [4, 5], CPU)
+        next(accuracy.accuracy_runs(tiny, [4, 5], CPU))
     expected = "stopped in seed 4; finished: none. Measure the others by --seeds 4,5"
     assert str(caught.value) == expected
 

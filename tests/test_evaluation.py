@@ -9,7 +9,7 @@ from sklearn import metrics
 
 from alexnet.data.loader import Source
 from alexnet.data.preprocess import Preprocessing
-from alexnet.errors import DataError
+from alexnet.errors import DataError, NotFinite
 from alexnet.evaluation import calibration_error, evaluate, score
 from alexnet.run.device import Device
 
@@ -84,6 +84,14 @@ def test_calibration_error_by_bins(case):
         if inside.any():
             total += inside.sum() * abs(confidence[inside].mean() - right[inside].mean())
     assert calibration_error(p, labels) == pytest.approx(total / len(labels))
+
+
+def test_answers_that_are_no_numbers_are_refused():
+    """Nothing is more probable than what is no number: they would count as right."""
+    logs = torch.eye(4).log_softmax(1)
+    logs[2, 1] = float("nan")
+    with pytest.raises(NotFinite, match="answers to 1 of 4 pictures are no numbers"):
+        score(logs, torch.arange(4), "centre", (1,))
 
 
 class Sure(torch.nn.Module):

@@ -216,6 +216,12 @@ def test_an_effect_is_the_difference_of_two_recorded_runs():
     )
 
 
+def test_an_effect_across_machines_says_so():
+    with_it = record("torch-lrn-as-published", accuracy=0.48, hardware="y")
+    said = effect("torch-lrn", "evaluation.dropout", record("torch-lrn", accuracy=0.50), with_it)
+    assert said.endswith("-3.38 to -0.61; with it on y, without on x")
+
+
 def test_one_of_several_faults_is_measured_by_a_run_with_it_alone():
     base, all_ = record("tf-sgd", accuracy=0.70), record("tf-sgd-as-published", accuracy=0.6)
     assert effect("tf-sgd", "input.scale", base, all_) == (

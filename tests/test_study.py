@@ -113,6 +113,15 @@ def test_rows_without_runs_are_said_to_have_none():
     assert "No run is finished; `alexnet study pools` runs 2." in tables.markdown(nothing)
 
 
+def test_every_machine_is_named_with_its_precision():
+    """An older record has them of its first run alone."""
+    found = record(BASE, WORSE)
+    other = {"hardware": "a GPU", "precision": "bf16", "torch": "2.11.0"}
+    found["cells"] = [*found["cells"], other]
+    said = "of training on a GPU, bf16, torch 2.11.0 and two cores, float32, torch 2.13.0, by"
+    assert said in tables.text(found)
+
+
 def test_two_factors_are_a_grid_with_the_published_cells():
     def cell(name, at, value, claim=None):
         top = {"1": figure(value, 0, 1, 1), "3": figure(value + 0.1, 0, 1, 1)}

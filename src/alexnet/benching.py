@@ -100,7 +100,7 @@ def accuracy(
     from dataclasses import asdict
 
     from alexnet import recipe as recipes
-    from alexnet.benchmark.accuracy import Run, accuracy_rows, accuracy_runs, seeds_of
+    from alexnet.benchmark.accuracy import accuracy_rows, accuracy_runs, seeds_of
     from alexnet.reporting.speed import text
     from alexnet.run.log import Console
 
@@ -108,15 +108,12 @@ def accuracy(
         raise BadParameter(f"--target {target} is no accuracy; give 0.94 for 94 %")
     plan, chosen_seeds = recipes.load(recipe), seeds_of(seeds)
     chosen = _ready(record, device, plan.train.precision)
-    settings = {"recipe": recipe, "target": target, "seeds": chosen_seeds}
-
-    def keep(warm_up: float, runs: Sequence[Run]) -> dict[str, Any]:
+    settings, found = {"recipe": recipe, "target": target, "seeds": chosen_seeds}, {}
+    for warm_up, runs in accuracy_runs(plan, chosen_seeds, chosen, root=data, console=Console()):
         rows = accuracy_rows(plan.name, runs, warm_up, target, chosen)
         details = {"runs": [asdict(run) for run in runs]}
-        return _keep(record, "accuracy", rows, chosen, settings, details=details)
-
-    how: dict[str, Any] = {"root": data, "console": Console(), "finished": keep}
-    found = keep(*accuracy_runs(plan, chosen_seeds, chosen, **how))
+        # After every seed: what was measured is not lost with one that is stopped.
+        found = _keep(record, "accuracy", rows, chosen, settings, details=details)
     write(found if as_json else text(found))
 
 

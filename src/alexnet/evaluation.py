@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from alexnet.data.loader import Resident, Source, in_order
 from alexnet.data.preprocess import Preprocessing
-from alexnet.errors import DataError, UsageError
+from alexnet.errors import DataError, NotFinite, UsageError
 from alexnet.intervals import wilson
 from alexnet.models.build import keep_dropping
 from alexnet.run.classifier import Classifier
@@ -170,8 +170,16 @@ def tops(asked: tuple[int, ...] | None, classes: int) -> tuple[int, ...]:
 
 
 def score(logs: Tensor, labels: Tensor, views: str, top: tuple[int, ...]) -> Scores:
-    """Compute ``Scores`` from logarithms of probabilities ``(N, classes)`` and labels ``(N,)``."""
+    """Compute ``Scores`` from logarithms of probabilities ``(N, classes)`` and labels ``(N,)``.
+
+    Raises ``NotFinite`` for answers that are no numbers.
+    """
     count, classes = logs.shape
+    if strange := int(logs.isnan().any(1).sum()):
+        raise NotFinite(
+            f"the answers to {strange:,} of {count:,} pictures are no numbers: the network's weights hold "
+            "some that are none, or too large ones; train it again at a lower rate"
+        )
     chosen = logs.gather(1, labels[:, None])
     # How many classes are more probable than the true one; a tie counts against us.
     rank = (logs >= chosen).sum(1) - 1

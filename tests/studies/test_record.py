@@ -87,6 +87,7 @@ def test_rows_are_means_over_seeds_and_differences_of_pairs(study, tmp_path):
     assert centre["top"]["1"]["difference"]["value"] == pytest.approx(-0.02)
     assert slow["published"]["points"] == {"top1": -1.4}
     assert (record["seconds"], record["missing"], len(record["cells"])) == (120.0, 0, 4)
+    assert record["cells"][0]["precision"] == "float32"
     assert record["recipe"]["evaluation"]["also"] == ["flip", "centre"]
 
 

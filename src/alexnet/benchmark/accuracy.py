@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,11 +59,8 @@ def accuracy_runs(
     *,
     root: Path | None = None,
     console: Console | None = None,
-    finished: Callable[[float, Sequence[Run]], object] = lambda warm_up, runs: None,
-) -> tuple[float, list[Run]]:
-    """Train a recipe once a seed; returns the warm-up's seconds and the runs.
-
-    ``finished`` is called with them after every seed: what was measured is not lost with what follows.
+) -> Iterator[tuple[float, list[Run]]]:
+    """Train a recipe once a seed; yields the warm-up's seconds and the runs so far after each of them.
 
     The warm-up is two steps of the same recipe in the same process: memory is mapped, kernels are
     chosen and, where the recipe asks for it, compiled. The runs' folders are removed again. Raises
@@ -82,8 +79,7 @@ def accuracy_runs(
         except Interrupted as error:
             raise Interrupted(_stopped(seeds, number), error.exit_code) from None
         console.say(f"seed {seed}: {found[-1].accuracy:.2%}, {found[-1].training_seconds:.2f} s")
-        finished(warm_up, found)
-    return warm_up, found
+        yield warm_up, found
 
 
 def _stopped(seeds: Sequence[int], number: int) -> str:

@@ -99,7 +99,14 @@ def _measured(faulty: Sequence[Recorded], without: Sequence[Recorded]) -> str:
     return (
         f"effect: {100 * (a[0] - b[0]):+.2f} points of top-1, with it {a[0]:.2%} (n = {a[1]}), "
         f"without {b[0]:.2%} (n = {b[1]}); 95 % interval {100 * low:+.2f} to {100 * high:+.2f}"
+        + _elsewhere(faulty, without)
     )
+
+
+def _elsewhere(faulty: Sequence[Recorded], without: Sequence[Recorded]) -> str:
+    """Name the machines where they are not the same: they round otherwise."""
+    with_it, alone = (", ".join(sorted({r.hardware for r in runs})) for runs in (faulty, without))
+    return "" if with_it == alone else f"; with it on {with_it}, without on {alone}"
 
 
 def _pooled(runs: Sequence[Recorded]) -> tuple[float, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,13 +124,19 @@ def _made(record: dict[str, Any]) -> str:
     if not done:
         return f"No run is finished; `{record['command']}` runs {record['missing']}."
     hows = dict.fromkeys(row["top"]["1"]["how"] for row in record["rows"] if "1" in row["top"])
-    hardware = ", ".join(sorted({cell["hardware"] for cell in done}))
+    machines = " and ".join(sorted({_machine(cell, environment) for cell in done}))
     missing = f", {record['missing']} more to run" if record["missing"] else ""
     return (
         f"Intervals of a row's mean: {', '.join(hows)}. {len(done)} runs{missing}, "
-        f"{minutes(record['seconds'])} of training on {hardware}, {environment['precision']}, "
-        f"torch {environment['packages']['torch']}, by `{record['command']}` ({record['date']})."
+        f"{minutes(record['seconds'])} of training on {machines}, by `{record['command']}` "
+        f"({record['date']})."
     )
+
+
+def _machine(cell: Mapping[str, Any], first: Mapping[str, Any]) -> str:
+    """Say what a run was trained on; an older record has precision and torch of its first run alone."""
+    precision = cell.get("precision", first["precision"])
+    return f"{cell['hardware']}, {precision}, torch {cell.get('torch', first['packages']['torch'])}"
 
 
 def _title(record: dict[str, Any], name: str) -> str:

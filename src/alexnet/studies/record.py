@@ -121,7 +121,7 @@ def _plain(estimate: Any) -> dict[str, Any]:
 
 def _cell(cell: Cell, result: dict[str, Any]) -> dict[str, Any]:
     """Return what a reader wants to know of one run; the whole of it is in its own folder."""
-    speed = result["speed"]
+    speed, environment = result["speed"], result["environment"]
     return {
         "row": cell.row,
         "seed": cell.seed,
@@ -131,7 +131,9 @@ def _cell(cell: Cell, result: dict[str, Any]) -> dict[str, Any]:
         "share_of_matrix_rate": speed["share_of_matrix_rate"],
         "commit": result["commit"],
         "date": result["date"],
-        "hardware": result["environment"]["hardware"],
+        "hardware": environment["hardware"],
+        "precision": environment["precision"],
+        "torch": environment["packages"].get("torch", ""),
         "changed": result["changed"],
     }
 

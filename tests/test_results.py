@@ -64,6 +64,62 @@ def test_other_machines_and_changed_recipes_are_rows_of_their_own(tmp_path):
     assert [row["recipe"] for row in rows] == ["a", "a", "a (train.epochs = 1 epochs)", "b"]
 
 
+def of(name, changes=None, *, seed=0, **more):
+    """A record that holds its settings: of the recipe ``name`` as it is, or with keys changed."""
+    plan = recipes.override(recipes.load(name), {**(changes or {}), "train.seed": seed})
+    told = recipes.changes(plan)
+    return record(name, seed, changed=told, settings=recipes.to_tree(plan), **more)
+
+
+def rows_of(tmp_path, *records):
+    write(tmp_path, *records)
+    return [(row["recipe"], row["n"]) for row in collect(tmp_path)]
+
+
+def test_seed_precision_and_what_is_only_told_make_no_row_of_their_own(tmp_path):
+    told = of("keras-lab", {"train.precision": "float32", "checkpoint.every": "3 epochs"}, seed=2)
+    told["settings"]["summary"] = told["settings"]["published"]["claim"] = "told in other words"
+    assert rows_of(tmp_path, of("keras-lab"), told) == [("keras-lab", "2")]
+
+
+def test_a_recipe_that_was_changed_since_is_a_row_of_its_own_with_what_it_was(tmp_path):
+    old = of("keras-lab", {"optim.lr": 0.002, "train.epochs": "4 epochs"}, seed=1)
+    old["changed"] = {}  # as it was told on the day of the run
+    now, then = rows_of(tmp_path, of("keras-lab"), old)
+    assert now == ("keras-lab", "1")
+    assert then == ("keras-lab (optim.lr = 0.002, train.epochs = 4 epochs)", "1")
+    (runs,) = [runs for runs in summaries(read_records(tmp_path)) if runs.changed]
+    assert verdict(runs) == "another protocol"
+
+
+def test_a_run_changed_to_what_the_recipe_is_now_is_one_of_its_runs(tmp_path):
+    ahead = of("keras-lab", seed=1)
+    ahead["changed"] = {"optim.lr": ahead["settings"]["optim"]["lr"]}
+    assert rows_of(tmp_path, of("keras-lab"), ahead) == [("keras-lab", "2")]
+
+
+def test_a_key_that_came_later_is_read_as_its_default(tmp_path):
+    old = of("keras-lab", seed=1)
+    del old["settings"]["train"]["graph"]
+    assert rows_of(tmp_path, of("keras-lab"), old) == [("keras-lab", "2")]
+
+
+def test_a_key_that_is_no_more_is_told_by_the_commit_that_had_it(tmp_path):
+    old = [of("keras-lab", seed=seed, commit="abc1234") for seed in (1, 2)]
+    for each in old:
+        each["settings"]["train"]["luck"] = "much"
+    expected = [("keras-lab", "1"), ("keras-lab (commit = abc1234)", "2")]
+    assert rows_of(tmp_path, of("keras-lab"), *old) == expected
+
+
+def test_two_recipes_of_somebodys_own_are_not_taken_together_for_their_name(tmp_path):
+    one, other = of("cifar10-quick"), of("cifar10-quick", {"optim.lr": 0.1}, seed=1)
+    for each in (one, other):
+        each["recipe"], each["changed"] = "mine", {}
+        each["settings"]["name"] = "mine"
+    assert rows_of(tmp_path, one, other) == [("mine", "1"), ("mine", "1")]
+
+
 def test_the_published_number_stands_beside(tmp_path):
     write(tmp_path, record(verdict={"published": 0.7081}))
     assert collect(tmp_path)[0]["published"] == "70.81 %"

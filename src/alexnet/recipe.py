@@ -37,6 +37,7 @@ __all__ = [
     "Recipe",
     "Schedule",
     "changes",
+    "changes_since",
     "check",
     "checked",
     "flat",
@@ -47,14 +48,16 @@ __all__ = [
     "parse",
     "parse_assignment",
     "read_file",
+    "settled",
     "to_toml",
     "to_tree",
 ]
 
 
-# Of a published run: what neither changes ours nor is compared with its score.
+PROSE = ("summary", "source", "published.", "fault")  # how keys begin that change no figure
 SAVED = {"checkpoint.every", "checkpoint.keep"}  # they change no number of a run
 ROUNDED = {"train.precision"}  # "auto" is another on every machine; a record says which it was
+# Of a published run: what neither changes ours nor is compared with its score.
 TOLD = {
     f"published.{key}"
     for key in ("source", "hardware", "seconds_per_epoch", "training_seconds", "claim", "remark")
@@ -142,9 +145,31 @@ def changes(recipe: Recipe) -> dict[str, Any]:
     if recipe.name not in names():
         return {}
     own, built_in = (dict(flat(to_tree(r))) for r in (recipe, load(recipe.name)))
-    differing = {k for k in own.keys() | built_in.keys() if own.get(k) != built_in.get(k)}
     apart = {"train.seed", "fault", *SAVED, *ROUNDED, *TOLD}
-    return {key: own.get(key) for key in sorted(differing - apart)}
+    return {key: own.get(key) for key in sorted(_differing(own, built_in) - apart)}
+
+
+def settled(recipe: Recipe) -> dict[str, Any]:
+    """Return what decides the figures of a recipe's runs, by dotted key; runs alike in it differ by seed.
+
+    Neither what is told of it, nor the precision, which a record names beside its machine.
+    """
+    apart = {"train.seed", *SAVED, *ROUNDED}
+    return {k: v for k, v in flat(to_tree(recipe)) if not k.startswith(PROSE) and k not in apart}
+
+
+def changes_since(was: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return the keys in which ``settled`` of another day differs from the recipe of that name today.
+
+    Empty where there is none of that name.
+    """
+    if name not in names():
+        return {}
+    return {key: was.get(key) for key in sorted(_differing(was, settled(load(name))))}
+
+
+def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> set[str]:
+    return {key for key in one.keys() | other.keys() if one.get(key) != other.get(key)}
 
 
 def to_toml(recipe: Recipe) -> str:

@@ -424,6 +424,7 @@ def test_result_holds_what_was_measured_and_on_what(finished):
         "command",
         "seed",
         "changed",
+        "settings",
         "test",
         "test_views",
         "scored",

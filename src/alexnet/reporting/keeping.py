@@ -77,6 +77,7 @@ def _unfinished(run: Path, why: str) -> dict[str, Any]:
         "command": around.get("command", ""),
         "seed": plan.train.seed,
         "changed": recipes.changes(plan),
+        "settings": recipes.to_tree(plan),
         "stopped": {**_how_far(plan, history[0]["step"], history[-1]), "why": why},
         "speed": {
             "training_seconds": history[-1]["seconds"],

@@ -1,4 +1,7 @@
-"""Recorded runs, those of one recipe on one machine taken together. Nothing here imports torch.
+"""Recorded runs, those of one protocol on one machine taken together. Nothing here imports torch.
+
+What a run's recipe differs in is told of the recipe that has its name today: one that was changed since is a
+row of its own, with what it was then.
 
 A record is a run's result.json, kept under any name in one folder of a checkout. What is known of
 them is packaged as well (``recorded.json``), so that an installed ``alexnet show`` can tell it.
@@ -12,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from alexnet.errors import DataError
+from alexnet.errors import DataError, RecipeError
 from alexnet.intervals import wilson
 
 PACKAGED = "recorded.json"
@@ -72,11 +75,15 @@ def titled(recipe: str, changed: Mapping[str, Any]) -> str:
 
 
 def grouped(records: Iterable[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
-    """Put records together that differ by their seed alone, in order of recipe, change, machine."""
-    groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
+    """Put records together that differ by their seed alone, in order of recipe, change, machine.
+
+    Those of before records kept every setting go by what was changed alone.
+    """
+    groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for record in records:
         changed = ", ".join(f"{k} = {v}" for k, v in record["changed"].items())
-        key = (record["recipe"], changed, record["environment"]["hardware"])
+        settings = json.dumps(record.get("settings", {}), sort_keys=True)
+        key = (record["recipe"], changed, record["environment"]["hardware"], settings)
         groups.setdefault(key, []).append(record)
     return [group for _, group in sorted(groups.items())]
 
@@ -93,7 +100,10 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
 
 
 def read_record(path: Path, needed: Set[str]) -> dict[str, Any]:
-    """Read one record. Raises ``DataError`` for a file that is none, or that lacks what is needed."""
+    """Read one record, as it is told today (``as_now``).
+
+    Raises ``DataError`` for a file that is none, or that lacks what is needed.
+    """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         missing = needed - record.keys()
@@ -101,7 +111,25 @@ def read_record(path: Path, needed: Set[str]) -> dict[str, Any]:
         raise DataError(f"{path} is not a record of a run: {error}") from None
     if missing:
         raise DataError(f"{path} is not a record of a run: it has no {', '.join(sorted(missing))}")
-    return dict(record)
+    return as_now(record)
+
+
+def as_now(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record whose ``settings`` are those that decide figures, ``changed`` those unlike today's.
+
+    Settings that this version has no more are told by the commit that had them; a record without
+    settings is returned as it is.
+    """
+    if "settings" not in record:
+        return dict(record)
+    from alexnet import recipe as recipes  # with pydantic, which `alexnet show` does without
+
+    try:
+        was = recipes.settled(recipes.check(record["settings"]))
+    except RecipeError:
+        changed = {**record["changed"], "commit": record.get("commit", "unknown")}
+        return {**record, "settings": {}, "changed": changed}
+    return {**record, "settings": was, "changed": recipes.changes_since(was, record["recipe"])}
 
 
 def summaries(records: Iterable[Mapping[str, Any]]) -> list[Recorded]:

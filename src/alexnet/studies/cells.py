@@ -23,7 +23,6 @@ from alexnet.studies.plan import Line, Study
 
 RECIPE, RESULT = "recipe.toml", "result.json"  # as training.record writes them
 RECORDED = {"test_views", "speed", "environment", "commit", "date", "changed"}
-PROSE = ("summary", "source", "published.", "fault")  # changes no figure
 SPLITS = ("data.train", "data.validation", "data.test")
 
 
@@ -152,5 +151,6 @@ def _differences(cell: Cell) -> Iterator[str]:
     cut_by_data = {key for key in SPLITS if here.get(key) == "auto"}
     settled = cut_by_data | ({"data.split"} if cut_by_data else set())
     for key in sorted(there.keys() | here.keys()):
-        if not key.startswith(PROSE) and key not in settled and there.get(key) != here.get(key):
+        told_only = key.startswith(recipes.PROSE)
+        if not told_only and key not in settled and there.get(key) != here.get(key):
             yield f"{key} is {there.get(key)!r} there and {here.get(key)!r} in the study"

@@ -194,6 +194,7 @@ def _record(
         "command": begun.get("command", ""),
         "seed": stage.recipe.train.seed,
         "changed": recipes.changes(stage.recipe),
+        "settings": recipes.to_tree(stage.recipe),
         "test": scores.to_json(),
         "test_views": views,
         "scored": scoring.peculiarities(stage, scores),

@@ -267,6 +267,9 @@ def test_how_often_a_run_is_saved_is_no_change_of_it():
     lab = recipe.load("keras-lab")
     assert recipe.changes(recipe.override(lab, {"checkpoint.every": "5 epochs"})) == {}
     assert recipe.changes(recipe.override(lab, {"train.precision": "float32"})) == {}
+    assert recipe.changes(recipe.override(lab, {"train.log_every": "9 steps"})) == {}
+    assert recipe.changes(recipe.override(lab, {"evaluation.also": ["flip"]})) == {}
+    assert recipe.changes(recipe.override(lab, {"evaluation.views": "flip"})) != {}
     assert recipe.changes(recipe.override(lab, {"train.epochs": 5})) != {}
 
 

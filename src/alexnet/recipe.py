@@ -55,7 +55,8 @@ __all__ = [
 
 
 PROSE = ("summary", "source", "published.", "fault")  # how keys begin that change no figure
-SAVED = {"checkpoint.every", "checkpoint.keep"}  # they change no number of a run
+# What is saved, said and scored besides: no number of a run, nor of its own views, changes.
+BESIDES = {"checkpoint.every", "checkpoint.keep", "train.log_every", "evaluation.also"}
 ROUNDED = {"train.precision"}  # "auto" is another on every machine; a record says which it was
 # Of a published run: what neither changes ours nor is compared with its score.
 TOLD = {
@@ -139,13 +140,13 @@ def to_tree(recipe: Recipe) -> dict[str, Any]:
 def changes(recipe: Recipe) -> dict[str, Any]:
     """Return the dotted keys that differ from the built-in recipe of that name.
 
-    The seed, the precision, how often a run is saved and what is only told of a published program do
-    not count. Empty where there is none of that name. A key that the recipe has and the other has not counts.
+    The seed, the precision, what a run saves and says or scores besides, and what is only told of a
+    published program do not count. Empty where there is none of that name. A key that the recipe has and the other has not counts.
     """
     if recipe.name not in names():
         return {}
     own, built_in = (dict(flat(to_tree(r))) for r in (recipe, load(recipe.name)))
-    apart = {"train.seed", "fault", *SAVED, *ROUNDED, *TOLD}
+    apart = {"train.seed", "fault", *BESIDES, *ROUNDED, *TOLD}
     return {key: own.get(key) for key in sorted(_differing(own, built_in) - apart)}
 
 
@@ -154,7 +155,7 @@ def settled(recipe: Recipe) -> dict[str, Any]:
 
     Neither what is told of it, nor the precision, which a record names beside its machine.
     """
-    apart = {"train.seed", *SAVED, *ROUNDED}
+    apart = {"train.seed", *BESIDES, *ROUNDED}
     return {k: v for k, v in flat(to_tree(recipe)) if not k.startswith(PROSE) and k not in apart}
 
 

@@ -443,6 +443,18 @@ def test_eval_of_what_is_not_there(refused, finished, split, said):
     assert said in refused("eval", finished, split, status=2)
 
 
+def test_eval_by_statistics_taken_anew(alexnet, refused, finished):
+    scored = ("eval", finished, "shapes/test", "--device", "cpu")
+    own = alexnet(*scored, "--json").json
+    anew = alexnet(*scored, "--precise-bn", "shapes/train[:60]", "--json").json
+    assert anew["count"] == own["count"]
+    assert anew["loss"] != own["loss"]
+    assert alexnet(*scored, "--json").json == own
+    said = refused(*scored, "--precise-bn", "shapes/test[:60]", status=2)
+    assert "60 of the" in said
+    assert "pictures to score are among those" in said
+
+
 # --- no network, no data ---------------------------------------------------------------------
 
 

@@ -181,6 +181,7 @@ def evaluate(
     precision: str = "auto",
     top: tuple[int, ...] | None = None,
     batch: int = 500,
+    precise_bn: str | None = None,
     data_root: str | Path | None = None,
 ) -> Scores:
     """Score a model on part of a data set, named like ``cifar10/test`` or ``cifar10/train[:10%]``.
@@ -191,27 +192,26 @@ def evaluate(
 
     ``views``: ``centre``; ``flip``, the mean of a picture and its mirror image; ``shift``; ``ten``
     (``run.views``); None: as each model was scored when it was trained. ``top``: which k to count
-    right answers among; None: 1 and 3, or 1 and 2 of two classes.
+    right answers among; None: 1 and 3, or 1 and 2 of two classes. ``precise_bn``: pictures, named like
+    ``data``, that batch norms take their statistics from first (``run.precise_bn``).
 
     Raises ``UnknownName`` or ``UsageError`` for a data set or split that is not there, or whose
     classes are not the model's, and for models that do not go together.
     """
     from alexnet import evaluation
-    from alexnet.data.loader import source_of
-    from alexnet.data.sources import named_split, open_dataset
-    from alexnet.run.classifier import Split, refuse_other_classes, stored_data, tested_on
+    from alexnet.run import precise_bn as precise
     from alexnet.run.device import choose, prepare_process
+    from alexnet.run.named import pictures
 
     prepare_process()
     models, chosen = _loaded(model), choose(device, precision)
-    trained_on, side, fit = stored_data(models)
+    named = [data] if precise_bn is None else [data, precise_bn]
+    source, *seen = pictures(models, named, data_root)
     top = evaluation.tops(top, len(models[0].classes))
-    name, text = (trained_on, "") if data is None else named_split(data)
-    split = Split(text) if text else tested_on(models)
-    dataset = open_dataset(name, root=data_root, size=side, fit=fit)
-    refuse_other_classes(models, dataset.classes, name)
-    source = source_of(dataset, split.expression, method=split.method, seed=split.seed)
-    return evaluation.evaluate_together(models, source, chosen, views=views, batch=batch, top=top)
+    with precise.renewed(models, *seen, device=chosen, scored=source, batch=batch):
+        return evaluation.evaluate_together(
+            models, source, chosen, views=views, batch=batch, top=top
+        )
 
 
 def embed(

@@ -161,6 +161,10 @@ def eval_(
         list[int] | None,
         Option(metavar="K", help="Top-K, may be given again. [default: 1 and 3]"),
     ] = None,
+    precise_bn: Annotated[
+        str | None,
+        Option(metavar="DATASET/SPLIT", help="Take batch norm's statistics anew from these first."),
+    ] = None,
     picture: Annotated[
         Path | None, Option(help="Draw the confusion matrix into this .png.")
     ] = None,
@@ -172,9 +176,8 @@ def eval_(
     from alexnet.reporting import scores
 
     models = [alexnet.load(name, say=say) for name in (model, *(others or []))]
-    found = alexnet.evaluate(
-        models, split, views=views, device=device, data_root=data, top=tuple(top) if top else None
-    )
+    how: dict[str, Any] = {"views": views, "device": device, "precise_bn": precise_bn}
+    found = alexnet.evaluate(models, split, top=tuple(top) if top else None, data_root=data, **how)
     classes = models[0].classes
     if picture is not None:
         title = split or models[0].data

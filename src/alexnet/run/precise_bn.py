@@ -1,0 +1,118 @@
+"""Batch norm's statistics taken anew from many pictures, of the weights as they are ("PreciseBN").
+
+What a norm keeps in training is a moving mean over the last batches, and so of older weights. Where units die or
+grow meanwhile, the network that is scored is not the one that learnt. Here every batch counts the same, and all
+are of the last weights (Wu and Johnson 2021, "Rethinking 'Batch' in BatchNorm", section 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from alexnet.data.loader import Source, in_order
+from alexnet.errors import DataError, UsageError
+from alexnet.run.classifier import Classifier
+from alexnet.run.computing import as_in_training
+from alexnet.run.device import Device
+
+
+@contextmanager
+def renewed(
+    models: Sequence[Classifier],
+    source: Source | None = None,
+    *,
+    device: Device,
+    scored: Source,
+    batch: int = 500,
+) -> Iterator[None]:
+    """Have models normalise by the statistics of all of ``source``'s pictures, for a while.
+
+    As they are scored: preprocessed, without augmentation or dropout. Afterwards, and where ``source`` is None,
+    they have their own. Raises ``UsageError`` for a model without batch norm and where pictures that are to be
+    ``scored`` would have a say, ``DataError`` for fewer than two pictures.
+    """
+    with ExitStack() as kept:
+        if source is not None:
+            _refuse(source, scored)
+            for model in models:
+                model.module.to(device.torch)
+                kept.enter_context(_kept(_norms(model)))
+                _renew(model, source, device, batch)
+        yield
+
+
+def _refuse(source: Source, scored: Source) -> None:
+    if len(source) < 2:
+        raise DataError(
+            f"the split to take batch norm's statistics from holds {len(source)} pictures; a variance "
+            "needs two or more"
+        )
+    same = source.images is scored.images
+    both = np.intersect1d(scored.chosen, source.chosen) if same else ()
+    if len(both):
+        raise UsageError(
+            f"{len(both):,} of the {len(scored):,} pictures to score are among those that batch norm's "
+            "statistics are to be taken from; name some of the training part that are not scored"
+        )
+
+
+def _norms(model: Classifier) -> list[_BatchNorm]:
+    found = [layer for layer in model.module.modules() if isinstance(layer, _BatchNorm)]
+    if not found:
+        raise UsageError(f"{model.module.network.name} has no batch norm to take statistics for")
+    return found
+
+
+@contextmanager
+def _kept(norms: Sequence[_BatchNorm]) -> Iterator[None]:
+    """Let norms keep other statistics for a while: their own may lie in a file that is mapped."""
+    was = [(norm.momentum, dict(norm.named_buffers())) for norm in norms]
+    for norm, (_, buffers) in zip(norms, was, strict=True):
+        _set(norm, {name: value.clone() for name, value in buffers.items()})
+    try:
+        yield
+    finally:
+        for norm, (momentum, buffers) in zip(norms, was, strict=True):
+            norm.momentum = momentum
+            _set(norm.eval(), buffers)
+
+
+def _set(norm: nn.Module, buffers: Mapping[str, Tensor]) -> None:
+    for name, value in buffers.items():
+        setattr(norm, name, value)
+
+
+@torch.inference_mode()
+def _renew(model: Classifier, source: Source, device: Device, batch: int) -> None:
+    """Set running means and variances to those over all pictures, each batch normalised by its own."""
+    module, norms = model.module, _norms(model)
+    sums = [torch.zeros(2, norm.num_features, dtype=torch.float64) for norm in norms]
+    for norm in norms:
+        norm.train().momentum = 1.0  # so that it keeps the last batch's and nothing else
+    with as_in_training(module, device):
+        for part in in_order(source, _never_one(len(source), batch), device.torch):
+            with device.autocast():
+                module(model.preprocessing(part.pictures))
+            for total, norm in zip(sums, norms, strict=True):
+                total += len(part.indices) * _moments(norm)
+    for total, norm in zip(sums, norms, strict=True):
+        mean, square = total / len(source)
+        norm.eval().get_buffer("running_mean").copy_(mean)
+        norm.get_buffer("running_var").copy_((square - mean**2).clamp_min(0))
+
+
+def _never_one(count: int, batch: int) -> int:
+    """Return a batch size, at most ``batch`` where one is, that leaves no picture for a batch of its own."""
+    return next((size for size in range(batch, 1, -1) if count % size != 1), count)
+
+
+def _moments(norm: _BatchNorm) -> Tensor:
+    """Return mean and mean square of each channel in the last batch: float64 ``(2, C)``, on the CPU."""
+    mean = norm.get_buffer("running_mean").double().cpu()
+    return torch.stack([mean, norm.get_buffer("running_var").double().cpu() + mean**2])

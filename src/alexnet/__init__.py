@@ -200,18 +200,18 @@ def evaluate(
     """
     from alexnet import evaluation
     from alexnet.run import precise_bn as precise
+    from alexnet.run.classifier import refuse_strangers
     from alexnet.run.device import choose, prepare_process
     from alexnet.run.named import pictures
 
     prepare_process()
     models, chosen = _loaded(model), choose(device, precision)
+    refuse_strangers(models)
+    how: Any = {"views": views, "top": evaluation.tops(top, len(models[0].classes))}
     named = [data] if precise_bn is None else [data, precise_bn]
     source, *seen = pictures(models, named, data_root)
-    top = evaluation.tops(top, len(models[0].classes))
     with precise.renewed(models, *seen, device=chosen, scored=source, batch=batch):
-        return evaluation.evaluate_together(
-            models, source, chosen, views=views, batch=batch, top=top
-        )
+        return evaluation.evaluate_together(models, source, chosen, batch=batch, **how)
 
 
 def embed(

@@ -449,6 +449,9 @@ def test_eval_by_statistics_taken_anew(alexnet, refused, finished):
     anew = alexnet(*scored, "--precise-bn", "shapes/train[:60]", "--json").json
     assert anew["count"] == own["count"]
     assert anew["loss"] != own["loss"]
+    assert anew["precise_bn"] == "shapes/train[:60]"
+    text = alexnet(*scored, "--precise-bn", "shapes/train[:60]").out
+    assert text.endswith("batch norm's statistics: anew, from shapes/train[:60]\n")
     assert alexnet(*scored, "--json").json == own
     said = refused(*scored, "--precise-bn", "shapes/test[:60]", status=2)
     assert "60 of the" in said

@@ -98,6 +98,16 @@ def test_a_run_changed_to_what_the_recipe_is_now_is_one_of_its_runs(tmp_path):
     assert rows_of(tmp_path, of("keras-lab"), ahead) == [("keras-lab", "2")]
 
 
+def test_a_way_of_looking_that_only_some_seeds_were_scored_in_is_a_row_of_its_own(tmp_path):
+    one, other = of("keras-lab"), of("keras-lab", {"evaluation.also": ["flip"]}, seed=1)
+    for each in (one, other):
+        each["test"]["views"] = "centre"
+    other["test_views"] = {"centre": other["test"], "flip": other["test"]}
+    write(tmp_path, one, other)
+    rows = view_rows(read_records(tmp_path))
+    assert [(row["views"], row["n"]) for row in rows] == [("centre", "2"), ("flip", "1")]
+
+
 def test_a_key_that_came_later_is_read_as_its_default(tmp_path):
     old = of("keras-lab", seed=1)
     del old["settings"]["train"]["graph"]

@@ -141,7 +141,8 @@ def changes(recipe: Recipe) -> dict[str, Any]:
     """Return the dotted keys that differ from the built-in recipe of that name.
 
     The seed, the precision, what a run saves and says or scores besides, and what is only told of a
-    published program do not count. Empty where there is none of that name. A key that the recipe has and the other has not counts.
+    published program do not count. Empty where there is none of that name. A key that the recipe has and
+    the other has not counts.
     """
     if recipe.name not in names():
         return {}

@@ -59,7 +59,7 @@ def view_rows(records: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
 def _view_rows(group: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, str]]:
     scored = [{r["test"].get("views", ""): r["test"], **r.get("test_views", {})} for r in group]
     waited = [record["speed"].get("waiting_share") for record in group]
-    for views in scored[0]:
+    for views in dict.fromkeys(views for found in scored for views in found):
         tests = [found[views] for found in scored if views in found]
         tops = {f"top-{k}": _share([t["top"].get(k) for t in tests]) for k in ("1", "3", "5")}
         yield {

@@ -56,7 +56,8 @@ __all__ = [
 
 PROSE = ("summary", "source", "published.", "fault")  # how keys begin that change no figure
 # What is saved, said and scored besides: no number of a run, nor of its own views, changes.
-BESIDES = {"checkpoint.every", "checkpoint.keep", "train.log_every", "evaluation.also"}
+BESIDES = {"checkpoint.every", "checkpoint.keep", "train.log_every"}
+BESIDES |= {"evaluation.also", "evaluation.precise_bn"}
 ROUNDED = {"train.precision"}  # "auto" is another on every machine; a record says which it was
 # Of a published run: what neither changes ours nor is compared with its score.
 TOLD = {

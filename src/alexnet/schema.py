@@ -7,13 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    PlainSerializer,
-    PlainValidator,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, model_validator
 
 from alexnet import values
 from alexnet.published import Fault, Published
@@ -179,6 +173,8 @@ class Evaluation(Section):
 
     views: Views = "centre"
     also: tuple[Views, ...] = ()  # views that the test part is scored in besides
+    # And once more, with batch norm's statistics taken anew from so many training pictures.
+    precise_bn: Annotated[int, Field(ge=0)] = 0
     batch: Annotated[int, Field(ge=1)] = 500
     top: tuple[Annotated[int, Field(ge=1)], ...] = (1, 3)
     drop_last: bool = False  # leave out the pictures of a last, smaller batch

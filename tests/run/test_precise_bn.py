@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from alexnet.data.loader import source_of
+from alexnet.data.loader import Resident, source_of
+from alexnet.data.order import shuffled
 from alexnet.data.preprocess import Preprocessing
 from alexnet.data.sources import open_dataset
 from alexnet.errors import DataError, UsageError
@@ -16,7 +17,7 @@ from alexnet.models import zoo
 from alexnet.models.build import build
 from alexnet.run.classifier import Classifier
 from alexnet.run.device import Device
-from alexnet.run.precise_bn import renewed
+from alexnet.run.precise_bn import renewed, taken_from
 
 CPU = Device(torch.device("cpu"), "float32")
 SEEN = Preprocessing(picture_size=32, size=32)
@@ -77,8 +78,8 @@ def test_between_batches_means_differ_and_the_variance_knows(dataset, scored):
     """Of a norm further down: pooled over batches, each of which is normalised by its own."""
     model, some = classifier("alexnet-cifar"), source_of(dataset, "train[:40]")
     last = list(norms(model))[-1]
-    found = []
-    for part in (some.first(20), replace(some, chosen=some.chosen[20:]), some):
+    found, mixed = [], some.chosen[shuffled(40, 0, 0)]
+    for part in (replace(some, chosen=mixed[:20]), replace(some, chosen=mixed[20:]), some):
         with renewed([model], part, device=CPU, scored=scored, batch=20):
             norm = norms(model)[last]
             found.append((norm.running_mean.double(), norm.running_var.double()))
@@ -100,6 +101,39 @@ def test_afterwards_norms_have_their_own_again(dataset, scored):
     assert torch.equal(own, kept)
     assert (first.momentum, first.num_batches_tracked) == (momentum, counted)
     assert not any(layer.training for layer in model.module.modules())
+
+
+def test_a_network_in_training_is_in_training_again(dataset):
+    model = classifier("alexnet-cifar")
+    model.module.train()
+    with taken_from(source_of(dataset, "train[:20]"), model.module, SEEN, CPU):
+        assert not any(layer.training for layer in model.module.modules())
+    assert all(layer.training for layer in model.module.modules())
+
+
+def test_pictures_that_lie_on_the_device_are_the_same_ones(dataset):
+    model, some = classifier("alexnet-cifar"), source_of(dataset, "train[20:60]")
+    found = []
+    for source in (some, Resident.of(some, CPU.torch)):
+        with taken_from(source, model.module, SEEN, CPU, count=30, batch=8):
+            found.append([norm.running_var for norm in norms(model).values()])
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_the_order_of_a_folder_does_not_decide(dataset, scored):
+    """Dark pictures first, as where classes differ in it: mixed, they are as good as in any order."""
+    model, some = classifier("alexnet-cifar"), source_of(dataset, "train[:200]")
+    light = some.images[some.chosen].mean((1, 2, 3))
+    sorted_ = replace(some, chosen=some.chosen[np.argsort(light, kind="stable")])
+    second = list(norms(model))[1]
+    found = []
+    for part, batch in ((some, 200), (some, 20), (sorted_, 20)):
+        with renewed([model], part, device=CPU, scored=scored, batch=batch):
+            found.append(norms(model)[second].running_var.double())
+    whole, as_it_is, dark_first = found
+    apart = (as_it_is - whole).norm()
+    assert 0 < (dark_first - whole).norm() < 2 * apart  # 21 times, unmixed
 
 
 def test_a_biased_norm_keeps_the_plain_variance(dataset, scored):

@@ -309,6 +309,61 @@ def test_a_folder_of_another_run_is_refused(tmp_path, fit, signalled):
         fit(tmp_path / "run", train__seed=1)
 
 
+def test_a_run_of_an_older_version_goes_on(tmp_path, fit, signalled):
+    """Keys are added with time: a folder whose recipe lacks one asks for what is the default today."""
+    signalled(signal.SIGTERM)
+    with pytest.raises(Interrupted):
+        fit(tmp_path / "run")
+    text = (tmp_path / "run" / record.RECIPE).read_text()
+    assert text.count("precise_bn = 0\n") == 1
+    (tmp_path / "run" / record.RECIPE).write_text(text.replace("precise_bn = 0\n", ""))
+    assert fit(tmp_path / "run").record["test"]["count"] == 50
+
+
+# --- besides ---------------------------------------------------------------------------------
+
+
+def test_statistics_taken_anew_are_scored_besides(tmp_path, fit, data_root):
+    """With all training pictures: what ``alexnet.evaluate`` takes from the same; the rest stays."""
+    plain, both = (fit(tmp_path / str(n), evaluation__precise_bn=n) for n in (0, 100))
+    assert both.record["test"] == plain.record["test"]
+    assert both.history[-1]["val_loss"] == plain.history[-1]["val_loss"]
+    assert list(both.record["test_views"]) == ["centre", "centre, precise BN"]
+    run, kept = str(both.folder), both.record["test_views"]
+    how = {"data_root": data_root, "precision": "float32"}
+    anew = alexnet.evaluate(run, precise_bn="shapes/train[:40]", **how)
+    assert kept["centre, precise BN"] == json.loads(json.dumps(anew.summary()))
+    assert kept["centre"] == json.loads(json.dumps(alexnet.evaluate(run, **how).summary()))
+    assert kept["centre"]["loss"] != kept["centre, precise BN"]["loss"]
+
+
+def test_fewer_pictures_are_other_statistics(tmp_path, fit):
+    found = [
+        fit(tmp_path / str(n), evaluation__precise_bn=n).record["test_views"]["centre, precise BN"]
+        for n in (2, 20, 40, 100)
+    ]
+    losses = [scores["loss"] for scores in found]
+    assert len(set(losses)) == 3
+    assert losses[2] == losses[3]  # there are forty
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"evaluation__precise_bn": 1}, "precise_bn = 1: a variance needs two pictures"),
+        ({"model__network": "one-tower", "input__size": 67}, "one-tower has no batch norm; set it"),
+        ({"model__frozen": ["conv1"]}, r"model.frozen = \['conv1'\] keeps rows as they came"),
+    ],
+)
+def test_statistics_that_could_not_be_taken_are_refused_first(tmp_path, fit, changes, said):
+    with pytest.raises(RecipeError, match=said):
+        fit(tmp_path / "run", **{"evaluation__precise_bn": 5000} | changes)
+    assert not (tmp_path / "run").exists()
+
+
+# --- what cannot be trained ------------------------------------------------------------------
+
+
 def test_a_batch_of_one_picture_before_a_batch_norm_is_refused_before_the_run(tmp_path, fit):
     with pytest.raises(RecipeError, match="leaves a batch of one of 40 training pictures"):
         fit(tmp_path / "run", train__batch=13, train__drop_last=False)  # 39 and one

@@ -73,6 +73,8 @@ def test_it_runs_and_records(name, tmp_path, data_root):
     assert (record["scored"]["pictures"], record["scored"]["of"]) == (record["test"]["count"], 50)
     assert record["scored"]["dropout"] is recipe.evaluation.dropout
     assert (record["scored"]["penalty"] > 0) is recipe.evaluation.penalty
+    anew = f"{recipe.evaluation.views}, precise BN"
+    assert (anew in record["test_views"]) is (recipe.evaluation.precise_bn > 0)
     asked = recipe.published
     has_number = asked is not None and asked.test_accuracy is not None
     assert (record["verdict"] is not None) is has_number

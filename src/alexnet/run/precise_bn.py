@@ -15,7 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from alexnet.data.loader import Source, in_order
+from alexnet.data.loader import Batch, Resident, Source
+from alexnet.data.order import shuffled
+from alexnet.data.preprocess import Preprocessing
+from alexnet.data.stream import told
 from alexnet.errors import DataError, UsageError
 from alexnet.run.classifier import Classifier
 from alexnet.run.computing import as_in_training
@@ -41,10 +44,35 @@ def renewed(
         if source is not None:
             _refuse(source, scored)
             for model in models:
-                model.module.to(device.torch)
-                kept.enter_context(_kept(_norms(model)))
-                _renew(model, source, device, batch)
+                module = model.module.to(device.torch)
+                with as_in_training(module, device):
+                    taken = taken_from(source, module, model.preprocessing, device, batch=batch)
+                    kept.enter_context(taken)
         yield
+
+
+@contextmanager
+def taken_from(
+    source: Source | Resident,
+    module: nn.Module,
+    preprocessing: Preprocessing,
+    device: Device,
+    *,
+    count: int | None = None,
+    batch: int = 500,
+) -> Iterator[None]:
+    """Have one network normalise by the statistics of ``count`` pictures of ``source``, for a while.
+
+    None: of all of them. Which ones, and in which batches, their number decides.
+    """
+    norms, was_training = norms_of(module), module.training
+    module.eval()  # no dropout
+    try:
+        with _kept(norms):
+            _renew(module, preprocessing, _mixed(source, count, batch, device), device)
+            yield
+    finally:
+        module.train(was_training)
 
 
 def _refuse(source: Source, scored: Source) -> None:
@@ -62,10 +90,12 @@ def _refuse(source: Source, scored: Source) -> None:
         )
 
 
-def _norms(model: Classifier) -> list[_BatchNorm]:
-    found = [layer for layer in model.module.modules() if isinstance(layer, _BatchNorm)]
+def norms_of(module: nn.Module) -> list[_BatchNorm]:
+    """Return a network's batch norms. Raises ``UsageError`` where it has none."""
+    found = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
     if not found:
-        raise UsageError(f"{model.module.network.name} has no batch norm to take statistics for")
+        name = getattr(module, "network", module).name
+        raise UsageError(f"{name} has no batch norm to take statistics for")
     return found
 
 
@@ -80,7 +110,7 @@ def _kept(norms: Sequence[_BatchNorm]) -> Iterator[None]:
     finally:
         for norm, (momentum, buffers) in zip(norms, was, strict=True):
             norm.momentum = momentum
-            _set(norm.eval(), buffers)
+            _set(norm, buffers)
 
 
 def _set(norm: nn.Module, buffers: Mapping[str, Tensor]) -> None:
@@ -88,21 +118,34 @@ def _set(norm: nn.Module, buffers: Mapping[str, Tensor]) -> None:
         setattr(norm, name, value)
 
 
+def _mixed(
+    source: Source | Resident, count: int | None, batch: int, device: Device
+) -> Iterator[Batch]:
+    """Yield pictures in a mixed order: of a folder's own, batches would be of one class each."""
+    order = shuffled(len(source), 0, 0)[:count]
+    size = _never_one(len(order), batch)
+    parts = (order[start : start + size] for start in range(0, len(order), size))
+    for positions in told(parts, source.tell_of):
+        yield source.read(positions, device.torch)
+
+
 @torch.inference_mode()
-def _renew(model: Classifier, source: Source, device: Device, batch: int) -> None:
+def _renew(
+    module: nn.Module, preprocessing: Preprocessing, batches: Iterator[Batch], device: Device
+) -> None:
     """Set running means and variances to those over all pictures, each batch normalised by its own."""
-    module, norms = model.module, _norms(model)
+    norms, count = norms_of(module), 0
     sums = [torch.zeros(2, norm.num_features, dtype=torch.float64) for norm in norms]
     for norm in norms:
         norm.train().momentum = 1.0  # so that it keeps the last batch's and nothing else
-    with as_in_training(module, device):
-        for part in in_order(source, _never_one(len(source), batch), device.torch):
-            with device.autocast():
-                module(model.preprocessing(part.pictures))
-            for total, norm in zip(sums, norms, strict=True):
-                total += len(part.indices) * _moments(norm)
+    for part in batches:
+        with device.autocast():
+            module(preprocessing(part.pictures))
+        count += len(part.indices)
+        for total, norm in zip(sums, norms, strict=True):
+            total += len(part.indices) * _moments(norm)
     for total, norm in zip(sums, norms, strict=True):
-        mean, square = total / len(source)
+        mean, square = total / count
         norm.eval().get_buffer("running_mean").copy_(mean)
         norm.get_buffer("running_var").copy_((square - mean**2).clamp_min(0))
 

@@ -11,6 +11,7 @@ from alexnet.data.splits import part_of
 from alexnet.errors import RecipeError, UnknownName, UsageError
 from alexnet.models import transfer
 from alexnet.models.init import INITIALISATIONS
+from alexnet.models.rows import BatchNorm
 from alexnet.models.table import Network
 from alexnet.recipe import Recipe
 from alexnet.run.ranks import Ranks
@@ -35,11 +36,28 @@ def refuse_early(recipe: Recipe, ranks: Ranks, *, resumed: bool) -> Parallel:
     sides.refuse_unfit(recipe, network)
     ridge.refuse_unfit(recipe, ranks)
     transfer.frozen_rows(network, recipe.model.frozen)
+    _refuse_statistics(recipe, network)
     if network.init not in INITIALISATIONS:
         raise UnknownName("initialisation", network.init, INITIALISATIONS)
     for expression in filter(None, splits(recipe).values()):
         part_of(expression)
     return _who_does_what(recipe, ranks, network, resumed=resumed)
+
+
+def _refuse_statistics(recipe: Recipe, network: Network) -> None:
+    """Refuse what ``evaluation.precise_bn`` could not do once the run has been trained."""
+    asked = f"evaluation.precise_bn = {recipe.evaluation.precise_bn}"
+    if recipe.evaluation.precise_bn == 0:
+        return
+    if not any(isinstance(row, BatchNorm) for row in network.rows):
+        raise RecipeError(f"{asked}, but {network.name} has no batch norm; set it to 0")
+    if recipe.evaluation.precise_bn == 1:
+        raise RecipeError(f"{asked}: a variance needs two pictures or more; 5000 are many")
+    if recipe.model.frozen:
+        raise RecipeError(
+            f"{asked}, but model.frozen = {list(recipe.model.frozen)} keeps rows as they came, their "
+            "statistics too; set it to 0"
+        )
 
 
 def _who_does_what(recipe: Recipe, ranks: Ranks, network: Network, *, resumed: bool) -> Parallel:

@@ -73,7 +73,7 @@ def open_folder(folder: Path, stage: Stage, command: str) -> None:
     """Write what is known before the first step; a folder of the same run is left as it is."""
     text = recipes.to_toml(stage.recipe)
     begun = (folder / RECIPE).is_file()
-    if begun and (folder / RECIPE).read_text(encoding="utf-8") != text:
+    if begun and read_recipe(folder) != stage.recipe:  # not by its text: keys are added with time
         raise UsageError(f"{folder} holds another run; choose another --out")
     if begun:
         refuse_other_data(folder, stage.dataset)
@@ -173,7 +173,7 @@ def finish(
         best = checkpoint.best(folder)
         checkpoint.load_weights(stage.predictor, stage.parallel.own(best.weights), str(best.path))
     scores = stage.score(stage.test)
-    views = scored_views(stage, scores)
+    views = {name: each.summary() for name, each in scoring.views(stage, scores).items()}
     if ranks.main:
         _write_json(folder / RESULT, _record(stage, folder, scores, views, progress, rate))
     ranks.wait()
@@ -212,13 +212,6 @@ def _record(
         **({"note": begun["note"]} if "note" in begun else {}),  # by `alexnet note`
         "history": log.read_metrics(folder / log.METRICS),
     }
-
-
-def scored_views(stage: Stage, scores: Scores) -> dict[str, dict[str, Any]]:
-    """Return the test part's figures by views: the recipe's own, ``scores``, and those besides."""
-    own, also = stage.recipe.evaluation.views, stage.recipe.evaluation.also
-    found = {views: stage.score(stage.test, views) for views in also if views != own}
-    return {views: each.summary() for views, each in {own: scores, **found}.items()}
 
 
 def speed(stage: Stage, seconds: float, rate: float, steps: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from alexnet.data.loader import Resident, Source
 from alexnet.data.order import fold
 from alexnet.evaluation import Scores, evaluate
 from alexnet.models.build import AlexNet
+from alexnet.run import precise_bn
 from alexnet.run.ranks import ALONE
 from alexnet.training import features, groups
 
@@ -26,6 +27,21 @@ def score(stage: Stage, source: Source | Resident, views: str | None) -> Scores:
     whole = len(source) // plan.batch * plan.batch
     found = _score(stage, source.first(whole) if plan.drop_last else source, views or plan.views)
     return replace(found, loss=found.loss + penalty(stage, averaged=True))
+
+
+def views(stage: Stage, scores: Scores) -> dict[str, Scores]:
+    """Return the test part's scores by views: the recipe's own, which are ``scores``, and those besides.
+
+    Statistics of batch norm that are taken anew count as views of their own.
+    """
+    plan = stage.recipe.evaluation
+    found: dict[str, Scores] = {plan.views: scores}
+    found |= {other: stage.score(stage.test, other) for other in plan.also if other != plan.views}
+    if plan.precise_bn:
+        of = (stage.train, stage.predictor, stage.preprocessing, stage.device)
+        with precise_bn.taken_from(*of, count=plan.precise_bn, batch=plan.batch):
+            found[f"{plan.views}, precise BN"] = stage.score(stage.test)
+    return found
 
 
 def _score(stage: Stage, source: Source | Resident, views: str) -> Scores:

@@ -258,6 +258,19 @@ def test_a_claim_is_judged_by_the_program_as_published_where_that_was_run():
     assert "-2.95 points from the published 47.95 %" in found.text
 
 
+def test_other_views_are_told_where_all_runs_have_them():
+    def seen(seed, **others):
+        run = record("keras-lab", seed=seed, accuracy=0.70)
+        run["test"]["views"] = "centre"
+        own = {"centre": run["test"]}
+        return run | {"test_views": own | {v: {"accuracy": a} for v, a in others.items()}}
+
+    found = claim("keras-lab", seen(0, ten=0.72, flip=0.71), seen(1, ten=0.74))
+    assert "by views 'ten' 73.00 %;" in found.text
+    assert "flip" not in found.text
+    assert "by views 'centre'" not in found.text
+
+
 def test_no_claim_and_a_result_is_the_first():
     found = claim("tf-sgd", record("tf-sgd", accuracy=0.7))
     assert found.word == "the first result"
@@ -286,6 +299,15 @@ def test_an_effect_across_machines_says_so():
     with_it = record("torch-lrn-as-published", accuracy=0.48, hardware="y")
     said = effect("torch-lrn", "evaluation.dropout", record("torch-lrn", accuracy=0.50), with_it)
     assert said.endswith("-3.38 to -0.61; with it on y, without on x")
+
+
+def test_of_several_machines_those_that_ran_both_are_compared():
+    kept = "torch-lrn-as-published"
+    known = [record("torch-lrn", accuracy=a, hardware=on) for a, on in ((0.5, "x"), (0.4, "y"))]
+    said = effect("torch-lrn", "evaluation.dropout", *known, record(kept, accuracy=0.48))
+    assert said.endswith(
+        "with it 48.00% (n = 1), without 50.00% (n = 1); 95 % interval -3.38 to -0.61"
+    )
 
 
 def test_one_of_several_faults_is_measured_by_a_run_with_it_alone():

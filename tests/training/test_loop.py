@@ -324,8 +324,10 @@ def test_a_run_of_an_older_version_goes_on(tmp_path, fit, signalled):
 
 
 def test_statistics_taken_anew_are_scored_besides(tmp_path, fit, data_root):
-    """With all training pictures: what ``alexnet.evaluate`` takes from the same; the rest stays."""
-    plain, both = (fit(tmp_path / str(n), evaluation__precise_bn=n) for n in (0, 100))
+    """With all training pictures in a batch: what ``alexnet.evaluate`` takes from them; the rest stays."""
+    plain, both = (
+        fit(tmp_path / str(n), evaluation__precise_bn=n, train__batch=40) for n in (0, 100)
+    )
     assert both.record["test"] == plain.record["test"]
     assert both.history[-1]["val_loss"] == plain.history[-1]["val_loss"]
     assert list(both.record["test_views"]) == ["centre", "centre, precise BN"]

@@ -93,6 +93,9 @@ def _runs(name: str, changed: Mapping[str, Any], known: Sequence[Recorded]) -> l
 
 
 def _measured(faulty: Sequence[Recorded], without: Sequence[Recorded]) -> str:
+    """Compare what ran on the same machines, where there are any."""
+    if both := {r.hardware for r in faulty} & {r.hardware for r in without}:
+        faulty, without = ([r for r in runs if r.hardware in both] for runs in (faulty, without))
     a, b = (_pooled(runs) for runs in (faulty, without))
     of = faulty[0].pictures, without[0].pictures
     low, high = newcombe((a[0] * of[0], of[0]), (b[0] * of[1], of[1]))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,9 @@ class Recorded:
     val_accuracy: float | None  # after the last epoch
     command: str  # of the first
     note: str = ""  # a remark on them
+    besides: Mapping[str, float] = field(
+        default_factory=dict
+    )  # accuracy by other views, of all runs
 
     @property
     def n(self) -> int:
@@ -158,7 +161,21 @@ def _together(group: Sequence[Mapping[str, Any]]) -> Recorded:
         ),
         command=first.get("command", ""),
         note=_note(group),
+        besides=_besides(group),
     )
+
+
+def _besides(group: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Return the mean accuracy by each of the views that all of the runs were scored in besides."""
+    found = [
+        {
+            v: t["accuracy"]
+            for v, t in r.get("test_views", {}).items()
+            if v != r["test"].get("views")
+        }
+        for r in group
+    ]
+    return {v: _mean([each[v] for each in found]) for v in found[0] if all(v in f for f in found)}
 
 
 def _note(group: Sequence[Mapping[str, Any]]) -> str:

@@ -32,14 +32,15 @@ def score(stage: Stage, source: Source | Resident, views: str | None) -> Scores:
 def views(stage: Stage, scores: Scores) -> dict[str, Scores]:
     """Return the test part's scores by views: the recipe's own, which are ``scores``, and those besides.
 
-    Statistics of batch norm that are taken anew count as views of their own.
+    Statistics of batch norm that are taken anew, in batches as in training, count as views of their own.
     """
     plan = stage.recipe.evaluation
     found: dict[str, Scores] = {plan.views: scores}
     found |= {other: stage.score(stage.test, other) for other in plan.also if other != plan.views}
     if plan.precise_bn:
         of = (stage.train, stage.predictor, stage.preprocessing, stage.device)
-        with precise_bn.taken_from(*of, count=plan.precise_bn, batch=plan.batch):
+        size = max(2, stage.recipe.train.batch)
+        with precise_bn.taken_from(*of, count=plan.precise_bn, batch=size):
             found[f"{plan.views}, precise BN"] = stage.score(stage.test)
     return found
 

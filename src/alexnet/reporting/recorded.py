@@ -46,9 +46,8 @@ class Recorded:
     val_accuracy: float | None  # after the last epoch
     command: str  # of the first
     note: str = ""  # a remark on them
-    besides: Mapping[str, float] = field(
-        default_factory=dict
-    )  # accuracy by other views, of all runs
+    # Their accuracy, a mean too, by each of the other views that all of them were scored in.
+    besides: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def n(self) -> int:
@@ -167,15 +166,9 @@ def _together(group: Sequence[Mapping[str, Any]]) -> Recorded:
 
 def _besides(group: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Return the mean accuracy by each of the views that all of the runs were scored in besides."""
-    found = [
-        {
-            v: t["accuracy"]
-            for v, t in r.get("test_views", {}).items()
-            if v != r["test"].get("views")
-        }
-        for r in group
-    ]
-    return {v: _mean([each[v] for each in found]) for v in found[0] if all(v in f for f in found)}
+    found, own = [record.get("test_views", {}) for record in group], group[0]["test"].get("views")
+    common = [views for views in found[0] if views != own and all(views in each for each in found)]
+    return {views: _mean([each[views]["accuracy"] for each in found]) for views in common}
 
 
 def _note(group: Sequence[Mapping[str, Any]]) -> str:

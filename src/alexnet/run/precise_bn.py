@@ -65,7 +65,7 @@ def taken_from(
 
     None: of all of them. Which ones, and in which batches, their number decides.
     """
-    norms, was_training = norms_of(module), module.training
+    norms, was_training = _norms(module), module.training
     module.eval()  # no dropout
     try:
         with _kept(norms):
@@ -90,7 +90,7 @@ def _refuse(source: Source, scored: Source) -> None:
         )
 
 
-def norms_of(module: nn.Module) -> list[_BatchNorm]:
+def _norms(module: nn.Module) -> list[_BatchNorm]:
     """Return a network's batch norms. Raises ``UsageError`` where it has none."""
     found = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
     if not found:
@@ -134,7 +134,7 @@ def _renew(
     module: nn.Module, preprocessing: Preprocessing, batches: Iterator[Batch], device: Device
 ) -> None:
     """Set running means and variances to those over all pictures, each batch normalised by its own."""
-    norms, count = norms_of(module), 0
+    norms, count = _norms(module), 0
     sums = [torch.zeros(2, norm.num_features, dtype=torch.float64) for norm in norms]
     for norm in norms:
         norm.train().momentum = 1.0  # so that it keeps the last batch's and nothing else

@@ -52,7 +52,7 @@ def _refuse_statistics(recipe: Recipe, network: Network) -> None:
     if not any(isinstance(row, BatchNorm) for row in network.rows):
         raise RecipeError(f"{asked}, but {network.name} has no batch norm; set it to 0")
     if recipe.evaluation.precise_bn == 1:
-        raise RecipeError(f"{asked}: a variance needs two pictures or more; 5000 are many")
+        raise RecipeError(f"{asked}: a variance needs two pictures or more, e.g. 5000")
     if recipe.model.frozen:
         raise RecipeError(
             f"{asked}, but model.frozen = {list(recipe.model.frozen)} keeps rows as they came, their "

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,13 @@ import pytest
 import torch
 
 import alexnet
+from alexnet import cli
 from alexnet import recipe as recipes
 from alexnet.benchmark import accuracy, every, forms, inference, input, start
 from alexnet.errors import AlexNetError, Interrupted, UsageError
 from alexnet.run import checkpoint
 from alexnet.run.classifier import fresh
-from alexnet.run.device import Device
+from alexnet.run.device import Device, environment
 
 CPU = Device(torch.device("cpu"), "float32")
 TINY = {
@@ -55,8 +57,6 @@ def test_a_seed_that_ended_is_kept_though_the_next_one_is_stopped(
     tiny, data_root, tmp_path, monkeypatch
 ):
     """A lease that ends takes the last seed with it, not those before."""
-    from alexnet import cli
-
     whole, begun = accuracy._run, []
 
     def stopped(recipe, seed, *others):
@@ -89,7 +89,69 @@ def test_what_was_stopped_says_which_seeds_are_left(tiny, monkeypatch):
     with pytest.raises(Interrupted) as caught:
         next(accuracy.accuracy_runs(tiny, [4, 5], CPU))
     expected = "stopped in seed 4; finished: none. Measure the others by --seeds 4,5"
-    assert str(caught.value) == expected
+    assert str(caught.value) == f"{expected}, and with --resume into the same --record"
+
+
+def test_further_seeds_are_added_to_a_record(tiny, tmp_path, monkeypatch, data_root):
+    """As if one process had trained them all, but for its times and its commit."""
+    plan, kept = tmp_path / "tiny.toml", tmp_path / "kept.json"
+    plan.write_text(recipes.to_toml(tiny))
+
+    def bench(*asked):
+        line = ["alexnet", "bench", "accuracy", str(plan), "--data", str(data_root), *asked]
+        monkeypatch.setattr(sys, "argv", line)
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        return end.value.code
+
+    def seeds():
+        found = json.loads(kept.read_text())
+        assert found["rows"][0]["measured"]["n"] == len(found["settings"]["seeds"])
+        assert all(run["commit"] for run in found["details"]["runs"])
+        return {run["seed"]: run["accuracy"] for run in found["details"]["runs"]}
+
+    into = ("--record", str(kept), "--resume")
+    assert bench("--seeds", "4", *into) == 0  # nothing to add to yet
+    assert bench("--seeds", "3,4", *into) == 0
+    added = seeds()
+    assert list(added) == [4, 3]
+    assert bench("--seeds", "4", *into) == 2  # there already
+    assert bench("--seeds", "7", "--resume") == 2  # into what?
+    assert seeds() == added
+    assert bench("--seeds", "3,4", "--record", str(kept)) == 0  # without it: from the first seed
+    assert seeds() == {3: added[3], 4: added[4]}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda r: r["details"]["recipe"].update({"optim.lr": 9.0}),
+            r"optim.lr = 9.0, and here it",
+        ),
+        (lambda r: r["details"]["recipe"].update({"gone.key": 1}), r"gone.key = 1, .* None"),
+        (lambda r: r["environment"].update(hardware="a GPU"), "hardware = 'a GPU'"),
+        (lambda r: r["environment"].update(precision="tf32"), "precision = 'tf32'"),
+        (lambda r: r["environment"]["packages"].update(torch="1.0"), "torch = '1.0'"),
+        (lambda r: r["details"].pop("recipe"), "holds no seeds to add to"),
+        (lambda r: r["details"]["runs"][0].pop("accuracy"), "holds no seeds to add to"),
+    ],
+)
+def test_seeds_of_something_else_are_not_added_to(tiny, tmp_path, change, said):
+    runs = [asdict(made(0, 0.93, 10.0))]
+    kept = {
+        "commit": "abc",
+        "environment": environment(CPU),
+        "details": {"recipe": recipes.settled(tiny), "runs": runs},
+    }
+    path = tmp_path / "kept.json"
+    path.write_text(json.dumps(kept))
+    (held,) = accuracy.runs_in(path, tiny, CPU)
+    assert held == made(0, 0.93, 10.0)
+    change(kept)
+    path.write_text(json.dumps(kept))
+    with pytest.raises(UsageError, match=said):
+        accuracy.runs_in(path, tiny, CPU)
 
 
 def made(seed, accuracy_, seconds):

@@ -94,24 +94,35 @@ def accuracy(
     device: DeviceName = "auto",
     data: Root = None,
     record: RecordFile = None,
+    resume: Annotated[
+        bool, Option("--resume", help="Add to the seeds that the record holds already.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Train a recipe once a seed: time, multiply-adds and memory to a test accuracy."""
     from dataclasses import asdict
 
     from alexnet import recipe as recipes
-    from alexnet.benchmark.accuracy import accuracy_rows, accuracy_runs, seeds_of
+    from alexnet.benchmark.accuracy import accuracy_rows, accuracy_runs, runs_in, seeds_of
     from alexnet.reporting.speed import text
     from alexnet.run.log import Console
 
     if not 0 < target <= 1:
         raise BadParameter(f"--target {target} is no accuracy; give 0.94 for 94 %")
-    plan, chosen_seeds = recipes.load(recipe), seeds_of(seeds)
+    if resume and record is None:
+        raise BadParameter("--resume adds to a record; name it with --record FILE.json")
+    plan, asked = recipes.load(recipe), seeds_of(seeds)
     chosen = _ready(record, device, plan.train.precision)
-    settings, found = {"recipe": recipe, "target": target, "seeds": chosen_seeds}, {}
-    for warm_up, runs in accuracy_runs(plan, chosen_seeds, chosen, root=data, console=Console()):
+    held = runs_in(record, plan, chosen) if resume and record else []
+    left = [seed for seed in asked if seed not in {run.seed for run in held}]
+    if not left:
+        raise BadParameter(f"--seeds {seeds}: {record} holds them all; leave out --resume, or add")
+    settings = {"recipe": recipe, "target": target, "seeds": [*(run.seed for run in held), *left]}
+    found: dict[str, Any] = {}
+    how: dict[str, Any] = {"root": data, "console": Console(), "held": held}
+    for warm_up, runs in accuracy_runs(plan, left, chosen, **how):
         rows = accuracy_rows(plan.name, runs, warm_up, target, chosen)
-        details = {"runs": [asdict(run) for run in runs]}
+        details = {"recipe": recipes.settled(plan), "runs": [asdict(run) for run in runs]}
         # After every seed: what was measured is not lost with one that is stopped.
         found = _keep(record, "accuracy", rows, chosen, settings, details=details)
     write(found if as_json else text(found))

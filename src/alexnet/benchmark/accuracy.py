@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ from alexnet import recipe as recipes
 from alexnet.benchmark.record import Row, Spread
 from alexnet.errors import Interrupted, UsageError
 from alexnet.recipe import Recipe
-from alexnet.run.device import Device
+from alexnet.run.device import Device, environment
 from alexnet.run.log import Console
 from alexnet.run.machine import memory
+from alexnet.run.stamp import commit
 from alexnet.training.loop import fit
 
 WARM_UP = "2 steps"
@@ -37,6 +39,35 @@ class Run:
     share_of_matrix_rate: float
     waiting_share: float
     peak_memory_bytes: int
+    commit: str = ""  # of the code that ran; empty in records that one process made
+
+
+def runs_in(path: Path, recipe: Recipe, device: Device) -> list[Run]:
+    """Return what a record holds of this recipe's seeds, none where there is no such file.
+
+    Raises ``UsageError`` for a record of anything else: settings, machine, precision, torch.
+    """
+    if not path.is_file():
+        return []
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        runs = [Run(**{"commit": kept["commit"], **run}) for run in kept["details"]["runs"]]
+        theirs = {**kept["details"]["recipe"], **_machine(kept["environment"])}
+    except (ValueError, KeyError, TypeError):
+        raise UsageError(f"{path} holds no seeds to add to; choose another --record") from None
+    ours = {**recipes.settled(recipe), **_machine(environment(device))}
+    for key in sorted(ours.keys() | theirs.keys()):
+        if ours.get(key) != theirs.get(key):
+            raise UsageError(
+                f"{path} was measured with {key} = {theirs.get(key)!r}, and here it is "
+                f"{ours.get(key)!r}: such seeds are not one mean; choose another --record"
+            )
+    return runs
+
+
+def _machine(around: Mapping[str, Any]) -> dict[str, Any]:
+    named = {key: around[key] for key in ("hardware", "precision", "threads")}
+    return {**named, "torch": around["packages"]["torch"]}
 
 
 def seeds_of(text: str) -> list[int]:
@@ -59,12 +90,14 @@ def accuracy_runs(
     *,
     root: Path | None = None,
     console: Console | None = None,
+    held: Sequence[Run] = (),
 ) -> Iterator[tuple[float, list[Run]]]:
     """Train a recipe once a seed; yields the warm-up's seconds and the runs so far after each of them.
 
     The warm-up is two steps of the same recipe in the same process: memory is mapped, kernels are
-    chosen and, where the recipe asks for it, compiled. The runs' folders are removed again. Raises
-    ``Interrupted`` where it was asked to stop, naming the seeds that are left.
+    chosen and, where the recipe asks for it, compiled. The runs' folders are removed again. ``held``:
+    runs of other seeds, which those yielded begin with. Raises ``Interrupted`` where it was asked to stop,
+    naming the seeds that are left.
     """
     console = console or Console(quiet=True)
     short = {"train.epochs": WARM_UP, "schedule.warmup": "0 epochs"}
@@ -72,7 +105,7 @@ def accuracy_runs(
     _run(recipes.override(recipe, short), seeds[0], device, root, Console(quiet=True))
     warm_up = time.perf_counter() - start
     console.say(f"warmed up in {warm_up:.1f} s, outside the clock")
-    found: list[Run] = []
+    found = list(held)
     for number, seed in enumerate(seeds):
         try:
             found.append(_run(recipe, seed, device, root, console))
@@ -86,7 +119,8 @@ def _stopped(seeds: Sequence[int], number: int) -> str:
     ended = ", ".join(map(str, seeds[:number])) or "none"
     left = ",".join(map(str, seeds[number:]))
     return (
-        f"stopped in seed {seeds[number]}; finished: {ended}. Measure the others by --seeds {left}"
+        f"stopped in seed {seeds[number]}; finished: {ended}. Measure the others by --seeds {left}, "
+        "and with --resume into the same --record"
     )
 
 
@@ -107,6 +141,7 @@ def _run(recipe: Recipe, seed: int, device: Device, root: Path | None, console: 
         share_of_matrix_rate=speed["share_of_matrix_rate"],
         waiting_share=speed["waiting_share"],
         peak_memory_bytes=_peak(device, speed),
+        commit=commit(),
     )
 
 

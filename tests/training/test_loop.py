@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import signal
 import sys
 import time
@@ -36,7 +37,7 @@ from alexnet.models import table
 from alexnet.run import checkpoint, classifier, log
 from alexnet.run.device import Device
 from alexnet.training import learner as learner_module
-from alexnet.training import loop, losses, record
+from alexnet.training import lines, loop, losses, record
 from alexnet.training import stage as stage_module
 from alexnet.training.stage import set_up
 
@@ -512,6 +513,12 @@ def test_history_has_a_line_an_epoch_and_one_for_a_part(finished):
     seconds = [line["seconds"] for line in finished.history]
     assert seconds == sorted(seconds)
     assert finished.record["speed"]["training_seconds"] == seconds[-1]
+
+
+def test_the_line_of_a_part_of_an_epoch_counts_its_own_steps(finished, data_root):
+    stage = set_up(finished.recipe, CPU, data_root, HUSH)
+    said = [re.findall(r"(\d+) steps", lines.epoch(stage, line)) for line in finished.history]
+    assert said == [["4"], ["4"], ["2"]]
 
 
 def test_speed_is_multiply_adds_times_pictures(finished):

@@ -85,7 +85,8 @@ def step(stage: Stage, progress: Progress, seen: Seen, seconds: float) -> str:
 def epoch(stage: Stage, line: dict[str, Any]) -> str:
     """Write the line that stays when an epoch is over."""
     width = len(str(stage.epochs))
-    when = f"epoch {line['epoch']:>{width}}/{stage.epochs}  {stage.steps_per_epoch} steps"
+    taken = line["step"] - (line["epoch"] - 1) * stage.steps_per_epoch  # of a last part, fewer
+    when = f"epoch {line['epoch']:>{width}}/{stage.epochs}  {taken} steps"
     text = (
         f"{'solved' if stage.solves else when}  {minutes(line['seconds']):>6}  "
         f"loss {line['train_loss']:.4f}  acc {line['train_accuracy']:.4f}"

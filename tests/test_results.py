@@ -258,6 +258,13 @@ def test_a_claim_is_judged_by_the_program_as_published_where_that_was_run():
     assert "-2.95 points from the published 47.95 %" in found.text
 
 
+def test_a_top_three_is_told_of_another_protocol_too():
+    few = record("torch-transfer", accuracy=0.84, changed={"train.epochs": "10 epochs"})
+    found = claim("torch-transfer", record("torch-transfer", accuracy=0.85), few)
+    assert "top-3 97.00 %, published 96.83 %" in found.text
+    assert "top-3 97.00 %;" in found.text
+
+
 def test_other_views_are_told_where_all_runs_have_them():
     def seen(seed, **others):
         run = record("keras-lab", seed=seed, accuracy=0.70)

@@ -34,6 +34,7 @@ from alexnet.errors import (
     UsageError,
 )
 from alexnet.models import table
+from alexnet.reporting import running
 from alexnet.run import checkpoint, classifier, log
 from alexnet.run.device import Device
 from alexnet.training import learner as learner_module
@@ -635,7 +636,7 @@ def test_the_folder_says_what_was_done_with_what(finished, data_root):
 
 
 def test_a_finished_run_is_not_run_again(finished, data_root, monkeypatch):
-    monkeypatch.setattr(loop, "fit", None)
+    monkeypatch.setattr(running, "fit", None)
     assert alexnet.resume(finished.folder, data_root=data_root, console=HUSH) == finished
 
 

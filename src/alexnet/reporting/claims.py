@@ -137,8 +137,9 @@ def _scores_beside(recipe: Recipe, runs: Recorded) -> Iterator[str]:
     if published.test_accuracy is not None and not runs.changed:
         gap = 100 * (runs.accuracy - published.test_accuracy)
         yield f"{gap:+.2f} points from the published {100 * published.test_accuracy:.2f} %"
-    if published.test_top3 is not None and not runs.changed and runs.top3 is not None:
-        yield f"top-3 {100 * runs.top3:.2f} %, published {100 * published.test_top3:.2f} %"
+    if published.test_top3 is not None and runs.top3 is not None:
+        beside = "" if runs.changed else f", published {100 * published.test_top3:.2f} %"
+        yield f"top-3 {100 * runs.top3:.2f} %{beside}"
     yield from (f"by views {views!r} {100 * share:.2f} %" for views, share in runs.besides.items())
     if runs.val_accuracy and runs.epochs <= len(published.val_accuracy):
         theirs = published.val_accuracy[runs.epochs - 1]

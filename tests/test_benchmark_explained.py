@@ -83,7 +83,7 @@ def test_fewer_multiplications_are_counted_layer_by_layer():
     """docs/speed.md's table: tiles of m x m outputs take (m+r-1)^2 products a channel for m^2 r^2."""
     steps = {step.row.name: step for step in table.trace(zoo.network("keras-lab"))}
     fewer_ = {
-        n: cost(s, 2, 4).flops / fewer(s, 2).flops for n, s in steps.items() if s.multiply_adds
+        n: cost(s, 2, 4).flops / fewer(s, 2, 4).flops for n, s in steps.items() if s.multiply_adds
     }
     assert fewer_["conv1"] == pytest.approx(55**2 * 363 / (11**2 * 7**2 * 48))
     assert fewer_["conv2"] == pytest.approx(27**2 * 25 / (7**2 * 8**2))
@@ -94,8 +94,8 @@ def test_fewer_multiplications_are_counted_layer_by_layer():
 def test_a_response_norm_of_one_pass_reads_and_writes_five_times():
     step = table.trace(zoo.network("alexnet-2012"))
     norm = next(s for s in step if isinstance(s.row, rows.LRN))
-    assert fewer(norm, 3).bytes == 3 * 5 * 4 * math.prod(norm.outputs)
-    assert fewer(norm, 3).bytes < cost(norm, 3, 4).bytes / 10
+    assert fewer(norm, 3, 4).bytes == 3 * 5 * 4 * math.prod(norm.outputs)
+    assert fewer(norm, 3, 4).bytes < cost(norm, 3, 4).bytes / 10
 
 
 def test_a_share_counts_every_multiplication_of_the_definition():

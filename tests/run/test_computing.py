@@ -170,7 +170,10 @@ def test_float32_on_a_cpu_takes_fewer_multiplications(monkeypatch):
     assert convolutions() == ("winograd", True)
     assert convolutions(asked="direct") == ("direct", False)
     assert convolutions(compiled=True) == ("direct", False)
+    monkeypatch.setattr(computing, "bf16_by_vectors", lambda _: False)
     assert convolutions(Device(CPU.torch, "bf16")) == ("direct", False)
+    monkeypatch.setattr(computing, "bf16_by_vectors", lambda _: True)
+    assert convolutions(Device(CPU.torch, "bf16")) == ("winograd", True)
     assert convolutions(Device(torch.device("cuda"), "float32")) == ("direct", False)
 
 
@@ -204,6 +207,7 @@ def test_an_unknown_kind_is_named():
     ids=["compiler", "compiled", "bf16"],
 )
 def test_what_is_asked_for_by_name_is_had_or_refused(monkeypatch, how, reason):
+    monkeypatch.setattr(computing, "bf16_by_vectors", lambda _: False)
     monkeypatch.setattr(kernels, "use", without_a_compiler)
     with pytest.raises(UsageError, match=reason):
         convolutions(asked="winograd", **how)

@@ -62,6 +62,20 @@ def test_auto_precision_follows_the_hardware(cpu_only, monkeypatch, flag):
     assert device.choose("cpu", "bf16").precision == "bf16"
 
 
+@pytest.mark.parametrize(
+    ("flags", "kind", "found"),
+    [
+        ({"avx512_bf16": True}, "cpu", True),
+        ({"avx512_bf16": True, "amx_bf16": True}, "cpu", False),
+        ({"avx2": True}, "cpu", False),
+        ({"avx512_bf16": True}, "cuda", False),
+    ],
+)
+def test_bf16_in_vectors_is_bf16_without_tiles(monkeypatch, flags, kind, found):
+    monkeypatch.setattr(device, "_cpu_capabilities", lambda: flags)
+    assert device.bf16_by_vectors(torch.device(kind)) is found
+
+
 @pytest.mark.parametrize(("capability", "fast"), [((7, 5), False), ((8, 0), True), ((9, 0), True)])
 def test_bf16_on_cuda_from_ampere_on(monkeypatch, capability, fast):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda at: capability)

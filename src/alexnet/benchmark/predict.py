@@ -76,7 +76,7 @@ def predict(
 ) -> Prediction:
     """Predict a step of ``batch`` pictures from the two rates, FLOP/s and bytes/s read and written.
 
-    ``convolutions``: ``direct``, or ``winograd`` for the kernels of ``models.kernels``, in float32.
+    ``convolutions``: ``direct``, or ``winograd`` for the kernels of ``models.kernels``.
     ``fused``, ``update``: as ``run.computing`` decides; ``one pass`` is what is predicted apart from torch's.
     Raises ``UsageError`` for a batch or a rate that is not above 0, ``UnknownName`` for a rule.
     """
@@ -107,7 +107,7 @@ def _rows(
     if fused == ONE_PASS:
         return one_pass.costs(traced, batch, width)
     if convolutions == "winograd":
-        return [fewer(step, batch) for step in traced]
+        return [fewer(step, batch, width) for step in traced]
     return [cost(step, batch, width) for step in traced]
 
 

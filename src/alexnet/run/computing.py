@@ -16,7 +16,7 @@ from torch import nn
 
 from alexnet.errors import UnknownName, UsageError
 from alexnet.models import fused, kernels
-from alexnet.run.device import Device, fast_bf16
+from alexnet.run.device import Device, bf16_by_vectors, fast_bf16
 
 CONVOLUTIONS = ("auto", "winograd", "direct")
 ROOM = 4  # the pictures may take one part in so many of the free memory; the network needs the rest
@@ -142,9 +142,10 @@ def settle_convolutions(
 ) -> str:
     """Choose how a model's convolutions are computed, tell the model, and return it for the record.
 
-    ``asked``: ``direct``, ``winograd`` or ``auto``, which takes the latter in float32 on a CPU that
-    has a C++ compiler, where torch does not compile the network. The kernel is compiled here, once a
-    machine. Raises ``UnknownName``, and ``UsageError`` where ``winograd`` is asked for and cannot be had.
+    ``asked``: ``direct``, ``winograd`` or ``auto``, which takes the latter on a CPU that has a C++ compiler,
+    in float32 and where bf16 is multiplied in vectors, unless torch compiles the network; which of its layers
+    gain, ``kernels.fits`` says. The kernel is compiled here, once a machine. Raises ``UnknownName``,
+    and ``UsageError`` where ``winograd`` is asked for and cannot be had.
     """
     if asked not in CONVOLUTIONS:
         raise UnknownName("kind of convolutions", asked, CONVOLUTIONS)
@@ -189,8 +190,12 @@ def as_in_training(model: nn.Module, device: Device) -> Iterator[None]:
 
 
 def _unfit(device: Device, compiled: bool) -> str:
-    if device.torch.type != "cpu" or device.precision != "float32":
-        return f"it is for float32 on a CPU, and this is {device.precision} on {device.torch}"
+    on_cpu, bf16 = device.torch.type == "cpu", device.precision == "bf16"
+    if not on_cpu or (bf16 and not bf16_by_vectors(device.torch)):
+        return (
+            "it is for float32 on a CPU, or bf16 on one with avx512_bf16 and no AMX, and this is "
+            f"{device.precision} on {device.torch}"
+        )
     return "train.compile = true compiles torch's own" if compiled else ""
 
 

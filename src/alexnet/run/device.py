@@ -143,6 +143,12 @@ def fast_bf16(device: torch.device) -> bool:
     )
 
 
+def bf16_by_vectors(device: torch.device) -> bool:
+    """Say whether a CPU multiplies bf16 in vectors, some twice as fast as float32, and not in tiles (AMX)."""
+    flags = _cpu_capabilities()
+    return device.type == "cpu" and bool(flags.get("avx512_bf16")) and not flags.get("amx_bf16")
+
+
 def prepare_process() -> None:
     """Set what must be set before the first large tensor. Changes no result beyond denormals.
 

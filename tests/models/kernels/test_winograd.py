@@ -8,9 +8,10 @@ from torch.nn import functional as F
 
 from alexnet.models import kernels, zoo
 from alexnet.models.build import build
-from alexnet.models.kernels import native, winograd
+from alexnet.models.kernels import native, winograd, worth
 from alexnet.models.layers import Conv2d, PaperConv2d
 
+TALL = 2e-3  # of the spread: the transforms of tiles of 7, beside the rounding to bf16 itself
 CLOSE = 3e-4  # of the spread of what is expected; float32 by direct sums has 1e-5, bf16 1e-2
 
 
@@ -181,18 +182,126 @@ def test_other_convolutions_are_no_products(changes):
     assert not kernels.is_product(Conv2d(**how), torch.zeros(1, how["in_channels"], 6, 6))
 
 
-def test_autocast_is_left_to_torch():
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert not kernels.fits(layer(32, 32, 3, 1), pictures(1, 32, 13, 13))
+def test_the_filters_gradient_is_summed_over_all_rounds(monkeypatch):
+    fast, x = layer(32, 32, 3, 1), pictures(40, 32, 13, 13)
+    assert winograd.SHARED_ROWS < 40 * 9  # tiles of 5
+    exact = torch.nn.Conv2d(32, 32, 3, padding=1).double()
+    exact.load_state_dict(fast.state_dict())
+    gradient = pictures(40, 32, 13, 13)
+    exact(x.double()).backward(gradient.double())
+    found = []
+    for threads in (1, 3):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        fast.zero_grad()
+        fast(x).backward(gradient)
+        assert apart(fast.weight.grad, exact.weight.grad) < CLOSE
+        found.append(fast.weight.grad)
+    assert torch.equal(*found)  # threads share the sums
+
+
+def test_no_pictures_give_no_gradient():
+    fast, x = layer(32, 32, 3, 1), pictures(0, 32, 13, 13)
+    y = fast(x)
+    assert y.shape == (0, 32, 13, 13)
+    y.sum().backward()
+    assert not bool(fast.weight.grad.any())
+
+
+NARROW = pytest.mark.parametrize(
+    ("built", "height", "width"),
+    [
+        pytest.param((64, 96, 3, 1), 13, 13, id="tiles of 7 that hang over the edge"),
+        pytest.param((64, 64, 3, 1), 7, 14, id="tiles of 7"),
+        pytest.param((64, 64, 3, 1), 15, 20, id="tiles of 5"),
+        pytest.param((64, 64, 5, 2), 27, 27, id="filters of 5"),
+        pytest.param((128, 128, 5, 2, 2), 16, 16, id="two towers"),
+    ],
+)
+
+
+@NARROW
+@pytest.mark.parametrize("how", ["autocast", "bf16"])
+def test_maps_of_bf16_are_as_near_to_float64_as_rounding_them(built, height, width, how):
+    fast = layer(*built)
+    exact = torch.nn.Conv2d(*built[:3], padding=built[3], groups=fast.groups).double()
+    exact.load_state_dict({k: v.bfloat16() for k, v in fast.state_dict().items()})
+    x = pictures(3, built[0], height, width).bfloat16()
+    mine, theirs = x.clone().requires_grad_(), x.double().requires_grad_()
+    if how == "bf16":
+        fast.bfloat16()
+    with torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"):
+        assert kernels.fits(fast, x)
+        y = fast(mine)
+    expected = exact(theirs)
+    gradient = pictures(*expected.shape).bfloat16()
+    y.backward(gradient)
+    expected.backward(gradient.double())
+    assert y.dtype == mine.grad.dtype == torch.bfloat16
+    assert y.is_contiguous(memory_format=torch.channels_last)
+    asked = torch.float32 if how == "autocast" else torch.bfloat16
+    assert fast.weight.grad.dtype == fast.bias.grad.dtype == asked
+    for ours, own in [
+        (y, expected),
+        (mine.grad, theirs.grad),
+        (fast.weight.grad, exact.weight.grad),
+        (fast.bias.grad, exact.bias.grad),
+    ]:
+        error = (ours.double() - own).detach().abs()
+        half = own.detach().abs() * 2**-8 + TALL * own.detach().std()
+        assert bool((error <= half).all()), float((error / half).max())
+
+
+def test_autocast_and_bf16_weights_give_the_same_bits():
+    cast, narrow = layer(64, 64, 3, 1), layer(64, 64, 3, 1).bfloat16()
+    x = pictures(4, 64, 13, 13)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = cast(x)
+    other = narrow(x.bfloat16())
+    assert torch.equal(y, other)
+    y.square().mean().backward()
+    other.square().mean().backward()
+    assert torch.equal(cast.weight.grad.bfloat16(), narrow.weight.grad)
+
+
+@pytest.mark.parametrize(
+    ("built", "side", "taken"),
+    [
+        ((96, 256, 5, 2), 27, True),  # 5.8 times fewer
+        ((64, 128, 3, 1), 15, True),  # 4.6
+        ((64, 128, 3, 1), 6, True),  # 4.0, in one tile of 7
+        ((96, 256, 5, 2), 6, False),  # 3.5
+        ((32, 64, 3, 1), 15, False),  # few channels
+    ],
+)
+def test_maps_of_bf16_take_more_to_be_worth_it(built, side, taken):
+    fast, x = layer(*built), pictures(1, built[0], side, side)
+    assert kernels.fits(fast, x)
+    assert kernels.fits(fast, x.bfloat16()) == taken
+    with torch.autocast("cpu", torch.bfloat16):
+        assert kernels.fits(fast, x) == taken
+
+
+def test_results_are_rounded_to_bf16_as_torch_rounds():
+    narrow, x = layer(64, 64, 3, 1).bfloat16(), pictures(2, 64, 15, 15).bfloat16()
+    x[0, 0, 0, :3] = torch.tensor([float("nan"), float("inf"), 3e38])
+    wide = layer(64, 64, 3, 1).bfloat16().float()
+    assert worth.tile(3, 15, 15) == worth.tile(3, 15, 15, narrow=True)
+    found, expected = narrow(x), wide(x.float()).bfloat16()
+    assert bool(found[0].isnan().any())
+    assert not bool(found[1].isnan().any())
+    assert torch.equal(found.nan_to_num(), expected.nan_to_num())
 
 
 def test_fewer_multiplications_by_hand():
     # 13x13 in nine tiles of 5x5, each of 7x7 products: 13*13*9 / (9*49)
-    assert winograd.tile(3, 13, 13) == 5
-    assert winograd.gain(3, 13, 13) == pytest.approx(1521 / 441)
+    assert worth.tile(3, 13, 13) == 5
+    assert worth.gain(3, 13, 13) == pytest.approx(1521 / 441)
+    # for bf16 in four of 7x7, each of 9x9 products
+    assert worth.tile(3, 13, 13, narrow=True) == 7
+    assert worth.gain(3, 13, 13, narrow=True) == pytest.approx(1521 / 324)
     # 27x27 in 49 tiles of 4x4, each of 8x8 products: 27*27*25 / (49*64)
-    assert winograd.gain(5, 27, 27) == pytest.approx(18225 / 3136)
-    assert winograd.gain(11, 55, 55) == 0
+    assert worth.gain(5, 27, 27) == pytest.approx(18225 / 3136)
+    assert worth.gain(11, 55, 55) == 0
 
 
 @pytest.mark.parametrize("name", ["keras-lab", "alexnet-2012"])

@@ -6,14 +6,11 @@ from alexnet.models.kernels.response_norm import normalise, normalises
 from alexnet.models.kernels.winograd import (
     convolve,
     convolve_folded,
-    fits,
-    folds,
-    is_product,
     leave,
     tell,
-    times_fewer,
     use,
 )
+from alexnet.models.kernels.worth import fits, folds, is_product, times_fewer
 
 __all__ = [
     "ByRows",

@@ -24,6 +24,26 @@ typedef float V __attribute__((vector_size(VL * 4), aligned(4), may_alias));
 inline V load(const float* p) { return *reinterpret_cast<const V*>(p); }
 inline void store(float* p, V v) { *reinterpret_cast<V*>(p) = v; }
 
+// bf16: a float without its last 16 bits. Read and written as such, computed with as floats; to the nearest, ties to even.
+struct Narrow {
+    uint16_t bits;
+};
+typedef uint16_t Bits __attribute__((vector_size(VL * 2), aligned(2), may_alias));
+typedef uint32_t WideBits __attribute__((vector_size(VL * 4)));
+
+inline V load(const Narrow* p) {
+    return V(__builtin_convertvector(*reinterpret_cast<const Bits*>(p), WideBits) << 16);
+}
+inline void store(Narrow* p, V v) {
+#if defined(__AVX512BF16__)
+    *reinterpret_cast<__m256i_u*>(p) = __m256i(_mm512_cvtneps_pbh(__m512(v)));
+#else
+    const WideBits whole = WideBits(v), rounded = whole + 0x7fff + (whole >> 16 & 1);
+    const WideBits number = WideBits(v == v);  // all bits of a lane, or none where it is no number
+    *reinterpret_cast<Bits*>(p) = __builtin_convertvector(((rounded & number) | (0x7fc00000 & ~number)) >> 16, Bits);
+#endif
+}
+
 // a b + c, rounded once where the processor can. Said so: left to it, GCC takes two roundings in some loops and one in others,
 // and a sum would have other bits in a tile of another shape.
 inline V fused(V a, V b, V c) {

@@ -36,13 +36,16 @@ class Unavailable(Exception):
 
 
 class Shape(ctypes.Structure):
-    """Of a convolution; the strides are floats from one position of the map to the next."""
+    """Of a convolution; the strides are values from one position of a map to the next.
+
+    ``narrow``: 1 where the maps are bf16, 0 where they are float32.
+    """
 
     _fields_ = [
         (name, i64)
         for name in (
             *("pictures", "height", "width", "channels", "stride"),
-            *("outputs", "ostride", "pad"),
+            *("outputs", "ostride", "pad", "narrow"),
         )
     ]
 

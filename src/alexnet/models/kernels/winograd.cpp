@@ -1,10 +1,13 @@
-// Convolutions of stride 1 with fewer multiplications: Winograd's minimal filtering, float32, NHWC.
+// Convolutions of stride 1 with fewer multiplications: Winograd's minimal filtering, NHWC, in float32.
 //
 // Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016; the matrices after
 // Cook and Toom, from evaluation points. A tile of A x A inputs (A = M + R - 1) gives M x M outputs:
 // every tile goes through B' d B, every filter through G g G', the products over the channels are
 // A * A matrix products, and A' m A brings their result back. 5 x 5 filters on tiles of 8 take 1/6.25
 // of the multiplications, 3 x 3 filters on tiles of 7 take 1/4.6.
+//
+// Maps may be bf16 ones: they are read and written so, transformed and multiplied as floats, since
+// bf16 has no bits to spare for the transforms.
 //
 // Each thread takes a fixed set of pictures from beginning to end, so equal calls give equal bits.
 #include <algorithm>
@@ -18,7 +21,7 @@ constexpr int LINE = 16;     // floats by which matrices are set apart, lest all
 namespace {
 
 // Evaluation points in the order of their harm to precision; infinity is always the last one.
-constexpr double POINTS[] = {0, 1, -1, 2, -2, .5, -.5};
+constexpr double POINTS[] = {0, 1, -1, 2, -2, .5, -.5, .75};
 
 template <int M, int R>
 struct Plan {
@@ -130,15 +133,17 @@ void multiply(int64_t rows, int64_t K, int64_t columns, const float* a, const fl
     }
 }
 
-// C (rows x NR) += A' * B for an even number of rows: A has K rows, ak floats apart, B is K x NR.
-void multiply_add(int64_t rows, int64_t K, const float* a, int64_t ak, const float* b, float* c, int64_t cs) {
+// C (rows x NR) (+)= A' * B for an even number of rows: A has K rows, ak floats apart, B is K x NR.
+template <bool ADD>
+void multiply_turned(int64_t rows, int64_t K, const float* a, int64_t ak, const float* b, float* c, int64_t cs) {
     int64_t i = 0;
-    for (; i + MR <= rows; i += MR) block<MR, true>(K, a + i, 1, ak, b, c + i * cs, cs);
-    for (; i + 2 <= rows; i += 2) block<2, true>(K, a + i, 1, ak, b, c + i * cs, cs);
+    for (; i + MR <= rows; i += MR) block<MR, ADD>(K, a + i, 1, ak, b, c + i * cs, cs);
+    for (; i + 2 <= rows; i += 2) block<2, ADD>(K, a + i, 1, ak, b, c + i * cs, cs);
 }
 
 struct Shape {
-    int64_t pictures, height, width, channels, stride, outputs, ostride, pad;  // strides: floats from pixel to pixel
+    int64_t pictures, height, width, channels, stride, outputs, ostride, pad;  // strides: values from pixel to pixel
+    int64_t narrow;  // 1: maps are bf16 ones, and Narrow in what follows; filters and biases are float32 always
 };
 
 template <int M, int R>
@@ -153,11 +158,12 @@ struct Winograd {
     }
 
     // B' d B of one tile and VL channels
-    inline void gather(const float* picture, int64_t i, int64_t j, V* y) const {
+    template <class T>
+    inline void gather(const T* picture, int64_t i, int64_t j, V* y) const {
         V d[AA];
         const int64_t top = i * M - s.pad, left = j * M - s.pad;
         if (top >= 0 && left >= 0 && top + A <= s.height && left + A <= s.width) {
-            const float* p = picture + (top * s.width + left) * s.stride;
+            const T* p = picture + (top * s.width + left) * s.stride;
             for (int r = 0; r < A; ++r, p += s.width * s.stride)
                 for (int q = 0; q < A; ++q) d[r * A + q] = load(p + q * s.stride);
         } else
@@ -170,13 +176,14 @@ struct Winograd {
         both<M, R, IN, A, A>(d, y);
     }
 
-    // Floats that a thread works in; with the sums of its own when it is after the gradient of the weights.
+    // Floats that threads work in: each of them forward, all of them after the gradient of the weights.
     int64_t room(bool sums) const {
         return AA * (chunk * tiles * (s.channels + s.outputs + LINE) + 3 * LINE + (sums ? s.channels * s.outputs : 0));
     }
 
     // y from x and the transformed filters u
-    void forward(const float* x, const float* u, const float* bias, float* y, float* work, int threads) const {
+    template <class T>
+    void forward(const T* x, const float* u, const float* bias, T* y, float* work, int threads) const {
         const int64_t rounds = (s.pictures + chunk - 1) / chunk;
         on_threads(threads, [&](int me) {
             float *const v = work + me * room(false), *const m = v + AA * (chunk * tiles * s.channels + LINE);
@@ -185,7 +192,7 @@ struct Winograd {
                 const int64_t in = rows * s.channels + LINE, out = rows * s.outputs + LINE;
                 float* to = v;
                 for (int64_t k = 0; k < n; ++k) {
-                    const float* picture = x + (first + k) * s.height * s.width * s.stride;
+                    const T* picture = x + (first + k) * s.height * s.width * s.stride;
                     for (int64_t i = 0; i < th; ++i)
                         for (int64_t j = 0; j < tw; ++j, to += s.channels)
                             for (int64_t c = 0; c < s.channels; c += VL) {
@@ -198,7 +205,7 @@ struct Winograd {
                     multiply(rows, s.channels, s.outputs, v + f * in, u + f * (s.channels * s.outputs + LINE), m + f * out);
                 const float* from = m;
                 for (int64_t k = 0; k < n; ++k) {
-                    float* picture = y + (first + k) * oh * ow * s.ostride;
+                    T* picture = y + (first + k) * oh * ow * s.ostride;
                     for (int64_t i = 0; i < th; ++i)
                         for (int64_t j = 0; j < tw; ++j, from += s.outputs)
                             for (int64_t o = 0; o < s.outputs; o += VL) {
@@ -230,64 +237,69 @@ struct Winograd {
         });
     }
 
-    // dw: (R * R, channels, outputs) from x and the gradient g of the outputs
-    void weights(const float* x, const float* g, float* dw, float* work, int threads) const {
-        const int64_t rounds = (s.pictures + chunk - 1) / chunk, size = s.channels * s.outputs + LINE;
-        on_threads(threads, [&](int me) {
-            float *const sum = work + me * room(true), *const v = sum + AA * size, *const d = v + AA * (chunk * tiles * (s.channels + LINE) + LINE);
-            std::fill(sum, sum + AA * size, 0.f);
-            for (int64_t round = me; round < rounds; round += threads) {
-                const int64_t first = round * chunk, n = std::min(chunk, s.pictures - first), rows = n * tiles;
-                const int64_t in = rows * (s.channels + LINE) + LINE, out = rows * s.outputs + LINE;
-                int64_t row = 0;
-                for (int64_t k = 0; k < n; ++k) {
-                    const float* picture = x + (first + k) * s.height * s.width * s.stride;
-                    const float* gradient = g + (first + k) * oh * ow * s.ostride;
-                    for (int64_t i = 0; i < th; ++i)
-                        for (int64_t j = 0; j < tw; ++j, ++row) {
-                            for (int64_t c = 0; c < s.channels; c += VL) {
-                                V t[AA];
-                                gather(picture + c, i, j, t);
-                                float* to = v + row * (s.channels + LINE) + c;
-                                for (int f = 0; f < AA; ++f) store(to + f * in, t[f]);
-                            }
-                            const int64_t high = std::min<int64_t>(M, oh - i * M), wide = std::min<int64_t>(M, ow - j * M);
-                            for (int64_t o = 0; o < s.outputs; o += VL) {
-                                V r[M * M] = {}, t[AA];
-                                for (int64_t p = 0; p < high; ++p)
-                                    for (int64_t q = 0; q < wide; ++q)
-                                        r[p * M + q] = load(gradient + ((i * M + p) * ow + j * M + q) * s.ostride + o);
-                                both<M, R, OUT_T, A, M>(r, t);
-                                float* to = d + (o / NR * rows + row) * NR + o % NR;
-                                for (int f = 0; f < AA; ++f) store(to + f * out, t[f]);
-                            }
-                        }
+    // dw: (R * R, channels, outputs) from x and the gradient g of the outputs. Threads share a round: each transforms some of its
+    // pictures, then multiplies some of the matrices, whose sums are read and written once a round.
+    template <class T>
+    void weights(const T* x, const T* g, float* dw, float* work, int threads) const {
+        const int64_t size = s.channels * s.outputs + LINE, panels = s.outputs / NR, units = AA * panels;
+        float *const sum = work, *const v = sum + AA * size, *const d = v + AA * (chunk * tiles * (s.channels + LINE) + LINE);
+        if (!s.pictures) std::fill(sum, sum + AA * size, 0.f);
+        for (int64_t first = 0; first < s.pictures; first += chunk) {
+            const int64_t n = std::min(chunk, s.pictures - first), rows = n * tiles;
+            const int64_t in = rows * (s.channels + LINE) + LINE, out = rows * s.outputs + LINE;
+            on_threads(threads, [&](int me) {
+                for (int64_t k = me; k < n; k += threads)
+                    expand(x + (first + k) * s.height * s.width * s.stride, g + (first + k) * oh * ow * s.ostride, k * tiles,
+                           v, in, d, out, rows);
+            });
+            on_threads(threads, [&](int me) {
+                for (int64_t unit = units * me / threads; unit < units * (me + 1) / threads; ++unit) {
+                    const int64_t f = unit / panels, o = unit % panels * NR;
+                    (first ? multiply_turned<true> : multiply_turned<false>)(
+                        s.channels, rows, v + f * in, s.channels + LINE, d + f * out + o * rows, sum + f * size + o, s.outputs);
                 }
-                for (int f = 0; f < AA; ++f)
-                    for (int64_t o = 0; o < s.outputs; o += NR)
-                        multiply_add(s.channels, rows, v + f * in, s.channels + LINE, d + f * out + o * rows,
-                                     sum + f * size + o, s.outputs);
-            }
-        });
+            });
+        }
         on_threads(threads, [&](int me) {
             for (int64_t c = me; c < s.channels; c += threads)
                 for (int64_t o = 0; o < s.outputs; o += VL) {
                     V t[AA], r[R * R];
-                    for (int f = 0; f < AA; ++f) {
-                        t[f] = load(work + f * size + c * s.outputs + o);
-                        for (int k = 1; k < threads; ++k) t[f] += load(work + k * room(true) + f * size + c * s.outputs + o);
-                    }
+                    for (int f = 0; f < AA; ++f) t[f] = load(sum + f * size + c * s.outputs + o);
                     both<M, R, FILTER_T, R, A>(t, r);
                     for (int k = 0; k < R * R; ++k) store(dw + (k * s.channels + c) * s.outputs + o, r[k]);
                 }
         });
+    }
+
+    // The tiles of one picture, from row on: of x to v, row by row; of g to d, in panels of NR outputs.
+    template <class T>
+    void expand(const T* picture, const T* gradient, int64_t row, float* v, int64_t in, float* d, int64_t out, int64_t rows) const {
+        for (int64_t i = 0; i < th; ++i)
+            for (int64_t j = 0; j < tw; ++j, ++row) {
+                for (int64_t c = 0; c < s.channels; c += VL) {
+                    V t[AA];
+                    gather(picture + c, i, j, t);
+                    float* to = v + row * (s.channels + LINE) + c;
+                    for (int f = 0; f < AA; ++f) store(to + f * in, t[f]);
+                }
+                const int64_t high = std::min<int64_t>(M, oh - i * M), wide = std::min<int64_t>(M, ow - j * M);
+                for (int64_t o = 0; o < s.outputs; o += VL) {
+                    V r[M * M] = {}, t[AA];
+                    for (int64_t p = 0; p < high; ++p)
+                        for (int64_t q = 0; q < wide; ++q)
+                            r[p * M + q] = load(gradient + ((i * M + p) * ow + j * M + q) * s.ostride + o);
+                    both<M, R, OUT_T, A, M>(r, t);
+                    float* to = d + (o / NR * rows + row) * NR + o % NR;
+                    for (int f = 0; f < AA; ++f) store(to + f * out, t[f]);
+                }
+            }
     }
 };
 
 
 }  // namespace
 
-#define EACH(X) X(3, 3) X(4, 3) X(5, 3) X(4, 5)  // outputs along a tile's side, filter's side
+#define EACH(X) X(3, 3) X(4, 3) X(5, 3) X(7, 3) X(4, 5)  // outputs along a tile's side, filter's side
 
 // 0, or 1 where a tile of m outputs and a filter of r are not among those above.
 extern "C" {
@@ -305,16 +317,24 @@ int alexnet_filters(int m, int r, const float* w, int64_t channels, int64_t outp
 #undef X
     return 1;
 }
-int alexnet_forward(int m, int r, int64_t rows, const Shape* s, const float* x, const float* u, const float* bias,
-                    float* y, float* work, int threads) {
-#define X(M, R) if (m == M && r == R) return Winograd<M, R>(*s, rows).forward(x, u, bias, y, work, threads), 0;
+int alexnet_forward(int m, int r, int64_t rows, const Shape* s, const void* x, const float* u, const float* bias,
+                    void* y, float* work, int threads) {
+    const auto run = [&](const auto& plan) {
+        if (s->narrow) return plan.forward(static_cast<const Narrow*>(x), u, bias, static_cast<Narrow*>(y), work, threads);
+        plan.forward(static_cast<const float*>(x), u, bias, static_cast<float*>(y), work, threads);
+    };
+#define X(M, R) if (m == M && r == R) return run(Winograd<M, R>(*s, rows)), 0;
     EACH(X)
 #undef X
     return 1;
 }
-int alexnet_weights(int m, int r, int64_t rows, const Shape* s, const float* x, const float* g, float* dw,
+int alexnet_weights(int m, int r, int64_t rows, const Shape* s, const void* x, const void* g, float* dw,
                     float* work, int threads) {
-#define X(M, R) if (m == M && r == R) return Winograd<M, R>(*s, rows).weights(x, g, dw, work, threads), 0;
+    const auto run = [&](const auto& plan) {
+        if (s->narrow) return plan.weights(static_cast<const Narrow*>(x), static_cast<const Narrow*>(g), dw, work, threads);
+        plan.weights(static_cast<const float*>(x), static_cast<const float*>(g), dw, work, threads);
+    };
+#define X(M, R) if (m == M && r == R) return run(Winograd<M, R>(*s, rows)), 0;
     EACH(X)
 #undef X
     return 1;

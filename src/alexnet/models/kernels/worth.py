@@ -1,0 +1,126 @@
+"""Which convolutions are computed with fewer multiplications: those where it can be done, and pays.
+
+In float32 the multiplications decide. Maps of bf16 are multiplied by torch in bf16, faster than float32
+is; there it takes more, but bf16 also bears larger tiles, whose transforms round worse.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from alexnet.models import folding
+from alexnet.models.kernels.native import ready
+
+TILES = {
+    3: (3, 4, 5),
+    5: (4,),
+}  # a filter's side: outputs along a tile's side, as winograd.cpp has them
+TALL_TILES = {
+    3: (7,),
+    5: (),
+}  # besides, for maps of bf16: 1e-3 of the spread off at most, and bf16 is so anyway
+WIDTHS = (torch.float32, torch.bfloat16)  # of maps
+WORTH = 1.5  # times fewer multiplications, at least; the transforms take some of it back
+# For maps of bf16, and the fewest channels with which it was seen to gain: two Zen 4 cores, docs/speed.md.
+NARROW_WORTH, NARROW_CHANNELS = 4.0, 64
+MANY = 256  # channels of a 1x1 convolution, with which a product was seen to be faster
+
+
+def fits(layer: nn.Conv2d, x: Tensor) -> bool:
+    """Say whether a convolution of ``x`` ``(N, C, H, W)`` can be, and is worth it."""
+    if x.device.type != "cpu" or x.dtype not in WIDTHS or layer.stride != (1, 1):
+        return False
+    parts = (layer.in_channels // layer.groups, layer.out_channels // layer.groups)
+    side, padding = layer.kernel_size[0], int(layer.padding[0])
+    if padding > side - 1 or torch.compiler.is_compiling():
+        return False
+    height, width = (extent + 2 * padding - side + 1 for extent in x.shape[2:])
+    return _pays(x, *parts, side, 1, (height, width))
+
+
+def is_narrow(x: Tensor) -> bool:
+    """Say whether what is computed from ``x`` on the CPU is bf16: it is, or autocast would make it so."""
+    return x.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu")
+
+
+def _pays(
+    x: Tensor, channels: int, filters: int, side: int, stride: int, outputs: tuple[int, int]
+) -> bool:
+    parts = (channels, filters, side, stride, outputs)
+    return min(outputs) > 0 and times_fewer(*parts, narrow=is_narrow(x)) > 1
+
+
+def times_fewer(
+    channels: int,
+    filters: int,
+    side: int,
+    stride: int,
+    outputs: tuple[int, int],
+    lanes: int | None = None,
+    *,
+    narrow: bool = False,
+) -> float:
+    """Return how many times fewer multiplications a convolution takes than its definition; 1: none.
+
+    ``channels`` and ``filters``: of one group; ``outputs``: height and width of its map; ``lanes``: of
+    the processor's vectors, by default this one's. ``narrow``: maps are bf16.
+    """
+    lanes = lanes or ready().width
+    if channels * stride**2 % lanes or filters % lanes:
+        return 1.0
+    if narrow and min(channels * stride**2, filters) < NARROW_CHANNELS:
+        return 1.0
+    blocks = folding.blocks(side, stride)
+    kept = side**2 / (blocks * stride) ** 2  # a strided filter is folded and grows by zeros
+    found = kept * gain(blocks, *outputs, narrow=narrow)
+    return found if found >= (NARROW_WORTH if narrow else WORTH) else 1.0
+
+
+def gain(kernel: int, height: int, width: int, *, narrow: bool = False) -> float:
+    """Return how many times fewer multiplications a map of outputs takes; 0 for other filters."""
+    if kernel not in TILES:
+        return 0.0
+    m = tile(kernel, height, width, narrow=narrow)
+    return height * width * kernel**2 / _products(m, kernel, height, width)
+
+
+def tile(kernel: int, height: int, width: int, *, narrow: bool = False) -> int:
+    """Return the tile's side in outputs that takes the fewest multiplications for a map of outputs."""
+    sizes = TILES[kernel] + (TALL_TILES[kernel] if narrow else ())
+    return min(sizes, key=lambda m: _products(m, kernel, height, width))
+
+
+def _products(m: int, kernel: int, height: int, width: int) -> int:
+    return math.ceil(height / m) * math.ceil(width / m) * (m + kernel - 1) ** 2
+
+
+def folds(layer: nn.Conv2d, x: Tensor) -> bool:
+    """Say whether a strided convolution of pictures can be one of stride 1 on folded ones, and is worth it.
+
+    The 11x11 filters with stride 4 of AlexNet's first layer are 3x3 filters over the 48 values of
+    4x4 pixels: 3.9 times fewer multiplications than 363 a filter and position.
+    """
+    stride, side = layer.stride[0], layer.kernel_size[0]
+    if x.device.type != "cpu" or x.dtype not in WIDTHS or x.requires_grad or layer.groups > 1:
+        return False
+    if stride == 1 or folding.blocks(side, stride) not in TILES:
+        return False
+    padding, parts = int(layer.padding[0]), (layer.in_channels, layer.out_channels)
+    height, width = ((extent + 2 * padding - side) // stride + 1 for extent in x.shape[2:])
+    return _pays(x, *parts, side, stride, (height, width))
+
+
+def is_product(layer: nn.Conv2d, x: Tensor) -> bool:
+    """Say whether a convolution of ``x`` ``(N, C, H, W)`` is a matrix product, which torch is faster at.
+
+    One of 1x1 over many channels: 0.8 of the time of ``F.conv2d``, both ways, at 256; not at 64 (two AVX2 cores).
+    """
+    if x.device.type != "cpu" or x.dtype != torch.float32 or layer.groups > 1:
+        return False
+    if layer.in_channels < MANY:
+        return False
+    plain = layer.stride == (1, 1) and layer.padding == (0, 0)
+    return plain and layer.kernel_size == (1, 1) and not torch.is_autocast_enabled("cpu")

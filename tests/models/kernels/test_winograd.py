@@ -210,9 +210,9 @@ def test_no_pictures_give_no_gradient():
 NARROW = pytest.mark.parametrize(
     ("built", "height", "width"),
     [
-        pytest.param((64, 96, 3, 1), 13, 13, id="tiles of 7 that hang over the edge"),
-        pytest.param((64, 64, 3, 1), 7, 14, id="tiles of 7"),
-        pytest.param((64, 64, 3, 1), 15, 20, id="tiles of 5"),
+        pytest.param((192, 160, 3, 1), 13, 13, id="tiles of 7 that hang over the edge"),
+        pytest.param((192, 192, 3, 1), 7, 14, id="tiles of 7"),
+        pytest.param((128, 128, 3, 1), 15, 20, id="tiles of 5"),
         pytest.param((64, 64, 5, 2), 27, 27, id="filters of 5"),
         pytest.param((128, 128, 5, 2, 2), 16, 16, id="two towers"),
     ],
@@ -252,10 +252,11 @@ def test_maps_of_bf16_are_as_near_to_float64_as_rounding_them(built, height, wid
 
 
 def test_autocast_and_bf16_weights_give_the_same_bits():
-    cast, narrow = layer(64, 64, 3, 1), layer(64, 64, 3, 1).bfloat16()
-    x = pictures(4, 64, 13, 13)
+    cast, narrow = layer(192, 192, 3, 1), layer(192, 192, 3, 1).bfloat16()
+    x = pictures(4, 192, 13, 13)
     with torch.autocast("cpu", torch.bfloat16):
         y = cast(x)
+    assert kernels.fits(narrow, x.bfloat16())
     other = narrow(x.bfloat16())
     assert torch.equal(y, other)
     y.square().mean().backward()
@@ -268,9 +269,9 @@ def test_autocast_and_bf16_weights_give_the_same_bits():
     [
         ((96, 256, 5, 2), 27, True),  # 5.8 times fewer
         ((64, 128, 3, 1), 15, True),  # 4.6
-        ((64, 128, 3, 1), 6, True),  # 4.0, in one tile of 7
-        ((96, 256, 5, 2), 6, False),  # 3.5
-        ((32, 64, 3, 1), 15, False),  # few channels
+        ((384, 384, 3, 1), 6, True),  # 4.0, in one tile of 7
+        ((96, 256, 5, 2), 6, False),  # 3.5, and torch leaves a third of it out
+        ((32, 64, 3, 1), 15, False),  # 4.6, but few channels
     ],
 )
 def test_maps_of_bf16_take_more_to_be_worth_it(built, side, taken):
@@ -282,10 +283,11 @@ def test_maps_of_bf16_take_more_to_be_worth_it(built, side, taken):
 
 
 def test_results_are_rounded_to_bf16_as_torch_rounds():
-    narrow, x = layer(64, 64, 3, 1).bfloat16(), pictures(2, 64, 15, 15).bfloat16()
+    narrow, x = layer(160, 128, 3, 1).bfloat16(), pictures(2, 160, 15, 15).bfloat16()
     x[0, 0, 0, :3] = torch.tensor([float("nan"), float("inf"), 3e38])
-    wide = layer(64, 64, 3, 1).bfloat16().float()
-    assert worth.tile(3, 15, 15) == worth.tile(3, 15, 15, narrow=True)
+    wide = layer(160, 128, 3, 1).bfloat16().float()
+    plan = worth.Layer(3, 15, 15, 160, 128)
+    assert plan.tile() == plan.tile(narrow=True)
     found, expected = narrow(x), wide(x.float()).bfloat16()
     assert bool(found[0].isnan().any())
     assert not bool(found[1].isnan().any())
@@ -294,14 +296,30 @@ def test_results_are_rounded_to_bf16_as_torch_rounds():
 
 def test_fewer_multiplications_by_hand():
     # 13x13 in nine tiles of 5x5, each of 7x7 products: 13*13*9 / (9*49)
-    assert worth.tile(3, 13, 13) == 5
-    assert worth.gain(3, 13, 13) == pytest.approx(1521 / 441)
+    conv4, conv2 = worth.Layer(3, 13, 13, 384, 384), worth.Layer(5, 27, 27, 96, 256)
+    assert conv4.tile() == 5
+    assert conv4.direct / conv4.products(5) == pytest.approx(1521 / 441)
     # for bf16 in four of 7x7, each of 9x9 products
-    assert worth.tile(3, 13, 13, narrow=True) == 7
-    assert worth.gain(3, 13, 13, narrow=True) == pytest.approx(1521 / 324)
+    assert conv4.tile(narrow=True) == 7
+    assert conv4.direct / conv4.products(7) == pytest.approx(1521 / 324)
     # 27x27 in 49 tiles of 4x4, each of 8x8 products: 27*27*25 / (49*64)
-    assert worth.gain(5, 27, 27) == pytest.approx(18225 / 3136)
-    assert worth.gain(11, 55, 55) == 0
+    assert conv2.tile() == 4
+    assert conv2.direct / conv2.products(4) == pytest.approx(18225 / 3136)
+    assert worth.times_fewer(96, 256, 5, 1, (27, 27), 8) == pytest.approx(18225 / 3136)
+    assert worth.times_fewer(256, 256, 11, 1, (55, 55), 8) == 1
+
+
+def test_multiply_adds_that_meet_the_picture_by_hand():
+    # of 3x3 places and 3x3 filters: corners meet 4, sides 6, the middle 9
+    assert worth.Layer(3, 3, 3, 2, 5).inside == (4 * 4 + 4 * 6 + 9) * 2 * 5
+    # of 5x5 filters at 6x6: 3, 4, 5, 5, 4, 3 each way
+    assert worth.Layer(5, 6, 6, 1, 1).inside == 24**2
+
+
+def test_transforms_decide_between_tiles_of_few_channels():
+    # 32x32: 64 tiles of 4x4 or 25 of 7x7, 2,304 or 2,025 products each
+    assert worth.Layer(3, 32, 32, 64, 128).tile(narrow=True) == 4
+    assert worth.Layer(3, 32, 32, 512, 512).tile(narrow=True) == 7
 
 
 @pytest.mark.parametrize("name", ["keras-lab", "alexnet-2012"])

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from alexnet.models import folding
 from alexnet.models.kernels.native import Shape, Unavailable, ready
-from alexnet.models.kernels.worth import TALL_TILES, TILES, is_narrow, tile
+from alexnet.models.kernels.worth import TALL_TILES, TILES, Layer, is_narrow
 
 ROWS = 128  # tiles that one thread works on at a time: its products stay near it, filters are read seldom
 SHARED_ROWS = 256  # tiles that all threads work on at a time for the gradient of the filters
@@ -124,7 +124,7 @@ def _exchanged(weight: Tensor, groups: int) -> Tensor:
 def _slide(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int, groups: int) -> Tensor:
     kernel, threads, side = ready(), torch.get_num_threads(), weight.shape[2]
     y = _map(x, weight.shape[0], 2 * padding - side + 1)
-    m = tile(side, y.shape[2], y.shape[3], narrow=x.dtype == torch.bfloat16)
+    m = _tile(side, x, y, groups)
     for part, out, filters, shift in _groups(x, y, weight, bias, groups):
         channels, outputs = filters.shape[2:]
         shape = _shape(part, out, padding)
@@ -143,7 +143,7 @@ def _filters_gradient(
     x: Tensor, gradient: Tensor, weight: Tensor, padding: int, groups: int
 ) -> Tensor:
     kernel, threads, side = ready(), torch.get_num_threads(), weight.shape[2]
-    m = tile(side, gradient.shape[2], gradient.shape[3], narrow=x.dtype == torch.bfloat16)
+    m = _tile(side, x, gradient, groups)
     found = []
     for part, g in zip(x.chunk(groups, 1), gradient.chunk(groups, 1), strict=True):
         shape = _shape(part, g, padding)
@@ -164,6 +164,11 @@ def _filters_gradient(
         found.append(dw.permute(3, 2, 0, 1))
     whole = found[0] if groups == 1 else torch.cat(found)
     return torch.empty_like(weight).copy_(whole)  # laid out as the weights are
+
+
+def _tile(side: int, x: Tensor, y: Tensor, groups: int) -> int:
+    layer = Layer(side, y.shape[2], y.shape[3], x.shape[1] // groups, y.shape[1] // groups)
+    return layer.tile(narrow=x.dtype == torch.bfloat16)
 
 
 def _groups(

@@ -1,12 +1,13 @@
 """Which convolutions are computed with fewer multiplications: those where it can be done, and pays.
 
 In float32 the multiplications decide. Maps of bf16 are multiplied by torch in bf16, faster than float32
-is; there it takes more, but bf16 also bears larger tiles, whose transforms round worse.
+is; there the transforms count as well, but bf16 also bears larger tiles, whose transforms round worse.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +25,9 @@ TALL_TILES = {
 }  # besides, for maps of bf16: 1e-3 of the spread off at most, and bf16 is so anyway
 WIDTHS = (torch.float32, torch.bfloat16)  # of maps
 WORTH = 1.5  # times fewer multiplications, at least; the transforms take some of it back
-# For maps of bf16, and the fewest channels with which it was seen to gain: two Zen 4 cores, docs/speed.md.
-NARROW_WORTH, NARROW_CHANNELS = 4.0, 64
+# For maps of bf16, fitted to layers of 23 shapes both ways on two Zen 4 cores (LOG.md, 2026-11-27):
+NARROW_WORTH = 2.2  # transforms counted, and not what torch leaves out at the edges
+TRANSFORMS = 2.5  # a transform's multiply-add takes so many times as long as a product's
 MANY = 256  # channels of a 1x1 convolution, with which a product was seen to be faster
 
 
@@ -68,33 +70,58 @@ def times_fewer(
     ``channels`` and ``filters``: of one group; ``outputs``: height and width of its map; ``lanes``: of
     the processor's vectors, by default this one's. ``narrow``: maps are bf16.
     """
-    lanes = lanes or ready().width
-    if channels * stride**2 % lanes or filters % lanes:
+    lanes, blocks = lanes or ready().width, folding.blocks(side, stride)
+    channels *= stride**2  # a strided filter is folded
+    if channels % lanes or filters % lanes or blocks not in TILES:
         return 1.0
-    if narrow and min(channels * stride**2, filters) < NARROW_CHANNELS:
-        return 1.0
-    blocks = folding.blocks(side, stride)
-    kept = side**2 / (blocks * stride) ** 2  # a strided filter is folded and grows by zeros
-    found = kept * gain(blocks, *outputs, narrow=narrow)
-    return found if found >= (NARROW_WORTH if narrow else WORTH) else 1.0
+    layer = Layer(blocks, *outputs, channels, filters)
+    m = layer.tile(narrow=narrow)
+    found = layer.direct / layer.products(m) * (side / (blocks * stride)) ** 2  # and grows by zeros
+    gains = layer.inside / layer.work(m) >= NARROW_WORTH if narrow else found >= WORTH
+    return found if gains else 1.0
 
 
-def gain(kernel: int, height: int, width: int, *, narrow: bool = False) -> float:
-    """Return how many times fewer multiplications a map of outputs takes; 0 for other filters."""
-    if kernel not in TILES:
-        return 0.0
-    m = tile(kernel, height, width, narrow=narrow)
-    return height * width * kernel**2 / _products(m, kernel, height, width)
+@dataclass(frozen=True)
+class Layer:
+    """A convolution of stride 1 of one picture, and what it costs in multiply-adds.
 
+    ``side``: of its filters, 3 or 5; ``height`` and ``width``: of what it gives.
+    """
 
-def tile(kernel: int, height: int, width: int, *, narrow: bool = False) -> int:
-    """Return the tile's side in outputs that takes the fewest multiplications for a map of outputs."""
-    sizes = TILES[kernel] + (TALL_TILES[kernel] if narrow else ())
-    return min(sizes, key=lambda m: _products(m, kernel, height, width))
+    side: int
+    height: int
+    width: int
+    channels: int
+    filters: int
 
+    @property
+    def direct(self) -> int:
+        """By definition."""
+        return self.side**2 * self.height * self.width * self.channels * self.filters
 
-def _products(m: int, kernel: int, height: int, width: int) -> int:
-    return math.ceil(height / m) * math.ceil(width / m) * (m + kernel - 1) ** 2
+    @property
+    def inside(self) -> int:
+        """By definition, without the zeros around a map that keeps its size."""
+        beyond = self.side // 2 * (self.side // 2 + 1)
+        high, wide = (self.side * extent - beyond for extent in (self.height, self.width))
+        return high * wide * self.channels * self.filters
+
+    def products(self, m: int) -> int:
+        """Of the matrices, by tiles of m x m outputs."""
+        return self._tiles(m) * (m + self.side - 1) ** 2 * self.channels * self.filters
+
+    def work(self, m: int) -> float:
+        """Of matrices and of transforms of the maps, counted by how long they take."""
+        a = m + self.side - 1
+        transforms = self.channels * 2 * a**3 + self.filters * (m * a**2 + m**2 * a)
+        return self.products(m) + TRANSFORMS * self._tiles(m) * transforms
+
+    def tile(self, *, narrow: bool = False) -> int:
+        """Return the tile's side in outputs that takes the least work."""
+        return min(TILES[self.side] + (TALL_TILES[self.side] if narrow else ()), key=self.work)
+
+    def _tiles(self, m: int) -> int:
+        return math.ceil(self.height / m) * math.ceil(self.width / m)
 
 
 def folds(layer: nn.Conv2d, x: Tensor) -> bool:

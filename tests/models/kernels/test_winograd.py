@@ -277,9 +277,18 @@ def test_autocast_and_bf16_weights_give_the_same_bits():
 def test_maps_of_bf16_take_more_to_be_worth_it(built, side, taken):
     fast, x = layer(*built), pictures(1, built[0], side, side)
     assert kernels.fits(fast, x)
-    assert kernels.fits(fast, x.bfloat16()) == taken
     with torch.autocast("cpu", torch.bfloat16):
         assert kernels.fits(fast, x) == taken
+        assert kernels.fits(fast, x.bfloat16()) == taken
+    assert kernels.fits(fast.bfloat16(), x.bfloat16()) == taken
+
+
+def test_other_types_are_left_to_torch():
+    fast, x = layer(128, 128, 3, 1), pictures(1, 128, 15, 15)
+    with torch.autocast("cpu", torch.float16):
+        assert not kernels.fits(fast, x)
+    assert not kernels.fits(fast, x.bfloat16())  # torch's error tells of the weights' type
+    assert kernels.fits(fast.bfloat16(), x.bfloat16())
 
 
 def test_results_are_rounded_to_bf16_as_torch_rounds():

@@ -33,7 +33,7 @@ MANY = 256  # channels of a 1x1 convolution, with which a product was seen to be
 
 def fits(layer: nn.Conv2d, x: Tensor) -> bool:
     """Say whether a convolution of ``x`` ``(N, C, H, W)`` can be, and is worth it."""
-    if x.device.type != "cpu" or x.dtype not in WIDTHS or layer.stride != (1, 1):
+    if not _known(layer, x) or layer.stride != (1, 1):
         return False
     parts = (layer.in_channels // layer.groups, layer.out_channels // layer.groups)
     side, padding = layer.kernel_size[0], int(layer.padding[0])
@@ -46,6 +46,15 @@ def fits(layer: nn.Conv2d, x: Tensor) -> bool:
 def is_narrow(x: Tensor) -> bool:
     """Say whether what is computed from ``x`` on the CPU is bf16: it is, or autocast would make it so."""
     return x.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu")
+
+
+def _known(layer: nn.Conv2d, x: Tensor) -> bool:
+    """Say whether ``x`` lies on the CPU in a type that the kernels read, and torch would take it too."""
+    if x.device.type != "cpu" or x.dtype not in WIDTHS:
+        return False
+    if torch.is_autocast_enabled("cpu"):
+        return torch.get_autocast_dtype("cpu") == torch.bfloat16
+    return x.dtype == layer.weight.dtype
 
 
 def _pays(
@@ -131,7 +140,7 @@ def folds(layer: nn.Conv2d, x: Tensor) -> bool:
     4x4 pixels: 3.9 times fewer multiplications than 363 a filter and position.
     """
     stride, side = layer.stride[0], layer.kernel_size[0]
-    if x.device.type != "cpu" or x.dtype not in WIDTHS or x.requires_grad or layer.groups > 1:
+    if not _known(layer, x) or x.requires_grad or layer.groups > 1:
         return False
     if stride == 1 or folding.blocks(side, stride) not in TILES:
         return False

@@ -11,7 +11,7 @@ import torch
 from tape import Tape
 
 from alexnet.benchmark import subject as subject_module
-from alexnet.benchmark.costs import UPDATES, Cost, cost, fewer, kind_of
+from alexnet.benchmark.costs import BF16, UPDATES, Cost, cost, fewer, kind_of
 from alexnet.benchmark.parts import LOSS, UPDATE, parts_text, take_apart
 from alexnet.benchmark.predict import predict, prediction_text
 from alexnet.benchmark.subject import Subject
@@ -89,6 +89,18 @@ def test_fewer_multiplications_are_counted_layer_by_layer():
     assert fewer_["conv2"] == pytest.approx(27**2 * 25 / (7**2 * 8**2))
     assert fewer_["conv3"] == fewer_["conv5"] == pytest.approx(13**2 * 9 / (3**2 * 7**2))
     assert fewer_["fc6"] == 1
+
+
+def test_fewer_multiplications_of_bf16_maps_are_float32_ones():
+    def counted(name):
+        steps = {step.row.name: step for step in table.trace(zoo.network(name))}
+        found = {n: s for n, s in steps.items() if n.startswith("conv")}
+        return {n: cost(s, 2, 2).flops / fewer(s, 2, 2).flops for n, s in found.items()}
+
+    lab, paper = counted("keras-lab"), counted("alexnet-2012")
+    assert lab["conv1"] == paper["conv1"] == paper["conv2"] == 1  # 3 and 48 channels in, no 32
+    assert lab["conv2"] == pytest.approx(27**2 * 25 / (7**2 * 8**2) / BF16)
+    assert lab["conv4"] == paper["conv4"] == pytest.approx(13**2 * 9 / (2**2 * 9**2) / BF16)
 
 
 def test_a_response_norm_of_one_pass_reads_and_writes_five_times():

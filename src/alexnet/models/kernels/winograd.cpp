@@ -9,7 +9,8 @@
 // Maps may be bf16 ones: they are read and written so, transformed and multiplied as floats, since
 // bf16 has no bits to spare for the transforms.
 //
-// Each thread takes a fixed set of pictures from beginning to end, so equal calls give equal bits.
+// Forward, each thread takes a fixed set of pictures from beginning to end; for the gradient of the filters all of them
+// take a round of pictures together, and each a fixed set of its sums. So equal calls give equal bits.
 #include <algorithm>
 
 #include "lanes.h"

@@ -15,7 +15,7 @@ from alexnet.reporting.effects import all_together
 from alexnet.reporting.keeping import annotate, keep
 from alexnet.reporting.marked import Table
 from alexnet.reporting.recorded import summaries
-from alexnet.reporting.results_page import page
+from alexnet.reporting.results_page import STARS, page
 from alexnet.reporting.unfinished import Unfinished, furthest, read_unfinished
 
 WHY = "the GPU was wanted back"
@@ -190,7 +190,21 @@ def test_equal_remarks_have_one_mark_and_one_sentence():
     assert table.text.splitlines()[-2:] == ["[1] One.", "[2] Two."]
     assert table.to_json()[1] == {"a": "1", "training": "1 s", "note": "one"}
     assert Table(rows[:1], [""]).markdown == "| a | training |\n| --- | --- |\n| 0 | 0 s |"
-    assert Table([], []).markdown == ""
+    assert table.starred.splitlines()[2:] == [
+        "| 0 | 0 s |",
+        *(f"| {n} | {n} s * |" for n in (1, 2, 3)),
+    ]
+    assert Table([], []).markdown == Table([], []).starred == ""
+
+
+def test_the_short_page_stars_what_has_a_remark_and_says_where_it_stands(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(record()), encoding="utf-8")
+    assert STARS not in page(tmp_path).brief
+    annotate(path, REMARK)
+    assert page(tmp_path).brief.endswith(STARS)
+    assert REMARK not in page(tmp_path).brief
+    assert REMARK[1:] in page(tmp_path).markdown
 
 
 def test_a_remark_goes_into_a_record_and_out_of_it(tmp_path):

@@ -28,12 +28,19 @@ class Table:
             return ""
         return "\n\n".join([markdown_table(self._marked()), "  \n".join(self._below())]).rstrip()
 
+    @property
+    def starred(self) -> str:
+        """Write it for a document that leaves the sentences to another: a star for each remark."""
+        return markdown_table(self._with(dict.fromkeys(self.notes, "*"))) if self.rows else ""
+
     def to_json(self) -> list[dict[str, str]]:
         """Return plain rows, without marks, each with its ``note``."""
         return [{**row, "note": note} for row, note in zip(self.rows, self.notes, strict=True)]
 
     def _marked(self) -> list[Mapping[str, str]]:
-        marks = self._marks()
+        return self._with(self._marks())
+
+    def _with(self, marks: Mapping[str, str]) -> list[Mapping[str, str]]:
         return [
             {**row, self.column: f"{row[self.column]} {marks[note]}"} if note else row
             for row, note in zip(self.rows, self.notes, strict=True)

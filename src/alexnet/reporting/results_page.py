@@ -15,6 +15,7 @@ from alexnet.reporting.text import markdown_table
 from alexnet.reporting.unfinished import Unfinished, read_unfinished, table
 
 STOPPED = "Runs that did not end"
+STARS = r"\* There is more to know of this time, of other work beside it for one: [RESULTS.md](RESULTS.md)."
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,10 @@ class Page:
 
     @property
     def brief(self) -> str:
-        """Write the tables that README.md carries."""
-        stopped = [f"{STOPPED}:", self.stopped.markdown] * bool(self.stopped.rows)
-        return "\n\n".join([self.short.markdown, *stopped])
+        """Write the tables that README.md carries; RESULTS.md has the remarks on their rows."""
+        stopped = [f"{STOPPED}:", self.stopped.starred] * bool(self.stopped.rows)
+        stars = [STARS] * any([*self.short.notes, *self.stopped.notes])
+        return "\n\n".join([self.short.starred, *stopped, *stars])
 
     @property
     def markdown(self) -> str:

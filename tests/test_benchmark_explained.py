@@ -98,8 +98,9 @@ def test_fewer_multiplications_of_bf16_maps_are_float32_ones():
         return {n: cost(s, 2, 2).flops / fewer(s, 2, 2).flops for n, s in found.items()}
 
     lab, paper = counted("keras-lab"), counted("alexnet-2012")
-    assert lab["conv1"] == paper["conv1"] == paper["conv2"] == 1  # 3 and 48 channels in, no 32
-    assert lab["conv2"] == pytest.approx(27**2 * 25 / (7**2 * 8**2) / BF16)
+    assert lab["conv1"] == paper["conv1"] == 1  # 48 folded channels are too few
+    for conv2 in (lab["conv2"], paper["conv2"]):
+        assert conv2 == pytest.approx(27**2 * 25 / (7**2 * 8**2) / BF16)
     assert lab["conv4"] == paper["conv4"] == pytest.approx(13**2 * 9 / (2**2 * 9**2) / BF16)
 
 

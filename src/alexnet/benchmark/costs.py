@@ -23,8 +23,8 @@ ONE_PASS = (
     5.0  # of response norm by its kernel: one to read, one to write; two to read, one to write
 )
 # What channels must be multiples of, by the bytes of a value, on a processor that fewer multiplications are predicted for:
-# any with vectors of eight in float32; one of AVX-512, whose kernels take 32 at a time, in bf16.
-LANES = {4: 8, 2: 32}
+# any with vectors of eight in float32; one of AVX-512 in bf16.
+LANES = {4: 8, 2: 16}
 BF16 = 2.2  # times as fast as float32's are bf16 products by avx512_bf16 (two Zen 4 cores)
 INDEX = 8  # bytes that a maximum's place is kept in
 
@@ -97,7 +97,9 @@ def fewer(step: Traced, batch: int, width: int) -> Cost:
         return found
     parts = (step.inputs[0] // row.groups, row.channels // row.groups)
     sides = (step.outputs[1], step.outputs[2])
-    times = kernels.times_fewer(*parts, row.kernel, row.stride, sides, LANES[width], narrow=narrow)
+    times = kernels.times_fewer(
+        *(*parts, row.kernel, row.stride, sides, LANES[width]), padding=row.padding, narrow=narrow
+    )
     each = BF16 if narrow and times > 1 else 1.0
     return replace(found, flops=found.flops * each / times)
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from alexnet.models.kernels.native import Dense, Numbers, Unavailable, ready
+from alexnet.models.kernels.native import Dense, Numbers, Unavailable, drawn, ready
 
 LARGE = 1 << 18  # weights; with fewer, all of this takes less time than to ask
 SPARSE = 0.3  # of the values are not zero, at most: with more, torch's product is faster
@@ -134,7 +134,7 @@ def forward(
 
 @cache
 def _every(count: int) -> Tensor:
-    return torch.arange(count, dtype=torch.int32)
+    return torch.arange(count, dtype=torch.int32, device="cpu")
 
 
 def across(values: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -216,8 +216,7 @@ def settle(beta2: float, squares: Tensor, owed: Tensor) -> None:
 
 def check() -> None:
     """Compare the products with torch's. Raises ``Unavailable``."""
-    draw = torch.Generator().manual_seed(0)
-    x, weight = torch.randn(7, 96, generator=draw), torch.randn(32, 96, generator=draw)
+    x, weight = drawn(7, 96), drawn(32, 96)
     expected, by_columns = x @ weight.T, weight.T.contiguous().T
     for found in (forward(x, weight), gather(x, by_columns, None), across(x, by_columns.T)):
         if not torch.allclose(found, expected, rtol=0, atol=CLOSE * float(expected.std())):

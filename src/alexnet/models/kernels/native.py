@@ -81,7 +81,6 @@ class Numbers(ctypes.Structure):
 
 
 _CALLS: dict[str, tuple[Any, list[Any]]] = {
-    "columns": (i32, []),
     "line": (i32, []),
     "room": (i64, [i32, i32, i64, ctypes.POINTER(Shape), i32]),
     "filters": (i32, [i32, i32, pointer, i64, i64, pointer, i32]),
@@ -113,7 +112,6 @@ class Kernel:
             function = getattr(library, f"alexnet_{name}")
             function.restype, function.argtypes = result, arguments
             setattr(self, name, function)
-        self.width: int = self.columns()
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(name)
@@ -139,6 +137,12 @@ def _found() -> Kernel | str:
         return str(reason)
     except OSError as error:
         return f"{file}: {error.strerror or error}"
+
+
+def drawn(*size: int) -> torch.Tensor:
+    """Return floats to compare a kernel's results on, always the same for a size."""
+    draw = torch.Generator().manual_seed(len(size))
+    return torch.randn(size, generator=draw, dtype=torch.float32, device="cpu")
 
 
 def folder() -> Path:

@@ -16,7 +16,7 @@
 #include "lanes.h"
 
 constexpr int MR = VL == 16 ? 12 : VL == 8 ? 6 : 8;
-constexpr int NR = 2 * VL;   // columns of a panel of the right factor
+constexpr int NR = 2 * VL;   // columns of a panel of the right factor; of its last one perhaps half
 constexpr int LINE = 16;     // floats by which matrices are set apart, lest all of a tile fall into one set of the cache
 
 namespace {
@@ -94,52 +94,52 @@ inline __attribute__((always_inline)) void both(const V* x, V* y) {
     for (int i = 0; i < ROWS; ++i) product<M, R, W, 0, ROWS, COLUMNS>(half + i * COLUMNS, 1, y + i * ROWS, 1);
 }
 
-// C (ROWS x NR) (+)= A (ROWS x K) * B (K x NR): element (i, k) of A at a[i * ai + k * ak].
-template <int ROWS, bool ADD>
+// C (ROWS x W) (+)= A (ROWS x K) * B (K x W), W = VECTORS * VL: element (i, k) of A at a[i * ai + k * ak].
+template <int ROWS, int VECTORS, bool ADD>
 inline void block(int64_t K, const float* a, int64_t ai, int64_t ak, const float* b, float* c, int64_t cs) {
-    V s[ROWS][2];
-    for (int i = 0; i < ROWS; ++i) {
-        s[i][0] = ADD ? load(c + i * cs) : V{};
-        s[i][1] = ADD ? load(c + i * cs + VL) : V{};
-    }
-    for (int64_t k = 0; k < K; ++k, b += NR, a += ak) {
-        const V b0 = load(b), b1 = load(b + VL);
+    V s[ROWS][VECTORS];
+    for (int i = 0; i < ROWS; ++i)
+        for (int v = 0; v < VECTORS; ++v) s[i][v] = ADD ? load(c + i * cs + v * VL) : V{};
+    for (int64_t k = 0; k < K; ++k, b += VECTORS * VL, a += ak) {
+        V row[VECTORS];
+        for (int v = 0; v < VECTORS; ++v) row[v] = load(b + v * VL);
 #pragma GCC unroll 16
         for (int i = 0; i < ROWS; ++i) {
-            const float x = a[i * ai];
-            s[i][0] += x * b0;
-            s[i][1] += x * b1;
+            const V x = every(a[i * ai]);
+            for (int v = 0; v < VECTORS; ++v) s[i][v] = fused(x, row[v], s[i][v]);
         }
     }
-    for (int i = 0; i < ROWS; ++i) {
-        store(c + i * cs, s[i][0]);
-        store(c + i * cs + VL, s[i][1]);
-    }
+    for (int i = 0; i < ROWS; ++i)
+        for (int v = 0; v < VECTORS; ++v) store(c + i * cs + v * VL, s[i][v]);
 }
-template <int ROWS>
+template <int ROWS, int VECTORS>
 inline void rest(int rows, int64_t K, const float* a, int64_t ai, const float* b, float* c, int64_t cs) {
     if constexpr (ROWS > 0) {
         if (rows == ROWS)
-            block<ROWS, false>(K, a, ai, 1, b, c, cs);
+            block<ROWS, VECTORS, false>(K, a, ai, 1, b, c, cs);
         else
-            rest<ROWS - 1>(rows, K, a, ai, b, c, cs);
+            rest<ROWS - 1, VECTORS>(rows, K, a, ai, b, c, cs);
     }
 }
-// C (rows x columns) = A (rows x K, row-major) * B (panels of NR columns, each K x NR).
-void multiply(int64_t rows, int64_t K, int64_t columns, const float* a, const float* b, float* c) {
-    for (int64_t j = 0; j < columns; j += NR, b += K * NR) {
-        int64_t i = 0;
-        for (; i + MR <= rows; i += MR) block<MR, false>(K, a + i * K, K, 1, b, c + i * columns + j, columns);
-        rest<MR - 1>(int(rows - i), K, a + i * K, K, b, c + i * columns + j, columns);
-    }
+// C (rows x W) = A (rows x K, row-major) * B (a panel, K x W).
+template <int VECTORS>
+void multiply(int64_t rows, int64_t K, const float* a, const float* b, float* c, int64_t cs) {
+    int64_t i = 0;
+    for (; i + MR <= rows; i += MR) block<MR, VECTORS, false>(K, a + i * K, K, 1, b, c + i * cs, cs);
+    rest<MR - 1, VECTORS>(int(rows - i), K, a + i * K, K, b, c + i * cs, cs);
 }
-
-// C (rows x NR) (+)= A' * B for an even number of rows: A has K rows, ak floats apart, B is K x NR.
-template <bool ADD>
+// C (rows x W) (+)= A' * B for an even number of rows: A has K rows, ak floats apart, B is a panel, K x W.
+template <int VECTORS, bool ADD>
 void multiply_turned(int64_t rows, int64_t K, const float* a, int64_t ak, const float* b, float* c, int64_t cs) {
     int64_t i = 0;
-    for (; i + MR <= rows; i += MR) block<MR, ADD>(K, a + i, 1, ak, b, c + i * cs, cs);
-    for (; i + 2 <= rows; i += 2) block<2, ADD>(K, a + i, 1, ak, b, c + i * cs, cs);
+    for (; i + MR <= rows; i += MR) block<MR, VECTORS, ADD>(K, a + i, 1, ak, b, c + i * cs, cs);
+    for (; i + 2 <= rows; i += 2) block<2, VECTORS, ADD>(K, a + i, 1, ak, b, c + i * cs, cs);
+}
+
+// Where a row's value for output o lies in panels of so many rows: NR outputs each, the last one those that are left.
+inline int64_t in_panels(int64_t outputs, int64_t rows, int64_t row, int64_t o) {
+    const int64_t first = o / NR * NR;
+    return first * rows + row * std::min<int64_t>(NR, outputs - first) + o - first;
 }
 
 struct Shape {
@@ -150,12 +150,11 @@ struct Shape {
 template <int M, int R>
 struct Winograd {
     static constexpr int A = M + R - 1, AA = A * A;
-    int64_t oh, ow, th, tw, tiles, chunk;
+    int64_t oh, ow, th, tw, tiles, chunk;  // chunk: pictures of a round
     const Shape& s;
-    explicit Winograd(const Shape& shape, int64_t rows) : s(shape) {
+    explicit Winograd(const Shape& shape, int64_t pictures) : chunk(pictures), s(shape) {
         oh = s.height + 2 * s.pad - R + 1, ow = s.width + 2 * s.pad - R + 1;
         th = (oh + M - 1) / M, tw = (ow + M - 1) / M, tiles = th * tw;
-        chunk = std::max<int64_t>(1, (rows + tiles / 2) / tiles);
     }
 
     // B' d B of one tile and VL channels
@@ -202,8 +201,11 @@ struct Winograd {
                                 for (int f = 0; f < AA; ++f) store(to + f * in + c, t[f]);
                             }
                 }
-                for (int f = 0; f < AA; ++f)
-                    multiply(rows, s.channels, s.outputs, v + f * in, u + f * (s.channels * s.outputs + LINE), m + f * out);
+                for (int f = 0; f < AA; ++f) {
+                    const float *const a = v + f * in, *b = u + f * (s.channels * s.outputs + LINE);
+                    for (int64_t o = 0; o < s.outputs; o += NR, b += s.channels * NR)
+                        (o + NR <= s.outputs ? multiply<2> : multiply<1>)(rows, s.channels, a, b, m + f * out + o, s.outputs);
+                }
                 const float* from = m;
                 for (int64_t k = 0; k < n; ++k) {
                     T* picture = y + (first + k) * oh * ow * s.ostride;
@@ -224,7 +226,7 @@ struct Winograd {
         });
     }
 
-    // w: (R * R, channels, outputs); u: AA matrices, LINE apart, each in panels of NR outputs, each channels x NR
+    // w: (R * R, channels, outputs); u: AA matrices, LINE apart, each in panels of NR outputs and as many rows as channels
     static void filters(const float* w, int64_t channels, int64_t outputs, float* u, int threads) {
         on_threads(threads, [&](int me) {
             for (int64_t c = me; c < channels; c += threads)
@@ -232,7 +234,7 @@ struct Winograd {
                     V g[R * R], t[AA];
                     for (int k = 0; k < R * R; ++k) g[k] = load(w + (k * channels + c) * outputs + o);
                     both<M, R, FILTER, A, R>(g, t);
-                    float* to = u + (o / NR * channels + c) * NR + o % NR;
+                    float* to = u + in_panels(outputs, channels, c, o);
                     for (int f = 0; f < AA; ++f) store(to + f * (channels * outputs + LINE), t[f]);
                 }
         });
@@ -242,7 +244,7 @@ struct Winograd {
     // pictures, then multiplies some of the matrices, whose sums are read and written once a round.
     template <class T>
     void weights(const T* x, const T* g, float* dw, float* work, int threads) const {
-        const int64_t size = s.channels * s.outputs + LINE, panels = s.outputs / NR, units = AA * panels;
+        const int64_t size = s.channels * s.outputs + LINE, panels = (s.outputs + NR - 1) / NR, units = AA * panels;
         float *const sum = work, *const v = sum + AA * size, *const d = v + AA * (chunk * tiles * (s.channels + LINE) + LINE);
         if (!s.pictures) std::fill(sum, sum + AA * size, 0.f);
         for (int64_t first = 0; first < s.pictures; first += chunk) {
@@ -256,7 +258,10 @@ struct Winograd {
             on_threads(threads, [&](int me) {
                 for (int64_t unit = units * me / threads; unit < units * (me + 1) / threads; ++unit) {
                     const int64_t f = unit / panels, o = unit % panels * NR;
-                    (first ? multiply_turned<true> : multiply_turned<false>)(
+                    const bool whole = o + NR <= s.outputs;
+                    const auto add = whole ? multiply_turned<2, true> : multiply_turned<1, true>;
+                    const auto begin = whole ? multiply_turned<2, false> : multiply_turned<1, false>;
+                    (first ? add : begin)(
                         s.channels, rows, v + f * in, s.channels + LINE, d + f * out + o * rows, sum + f * size + o, s.outputs);
                 }
             });
@@ -290,7 +295,7 @@ struct Winograd {
                         for (int64_t q = 0; q < wide; ++q)
                             r[p * M + q] = load(gradient + ((i * M + p) * ow + j * M + q) * s.ostride + o);
                     both<M, R, OUT_T, A, M>(r, t);
-                    float* to = d + (o / NR * rows + row) * NR + o % NR;
+                    float* to = d + in_panels(s.outputs, rows, row, o);
                     for (int f = 0; f < AA; ++f) store(to + f * out, t[f]);
                 }
             }
@@ -304,10 +309,9 @@ struct Winograd {
 
 // 0, or 1 where a tile of m outputs and a filter of r are not among those above.
 extern "C" {
-int alexnet_columns() { return NR; }
 int alexnet_line() { return LINE; }
-int64_t alexnet_room(int m, int r, int64_t rows, const Shape* s, int sums) {
-#define X(M, R) if (m == M && r == R) return Winograd<M, R>(*s, rows).room(sums);
+int64_t alexnet_room(int m, int r, int64_t chunk, const Shape* s, int sums) {
+#define X(M, R) if (m == M && r == R) return Winograd<M, R>(*s, chunk).room(sums);
     EACH(X)
 #undef X
     return 0;
@@ -318,24 +322,24 @@ int alexnet_filters(int m, int r, const float* w, int64_t channels, int64_t outp
 #undef X
     return 1;
 }
-int alexnet_forward(int m, int r, int64_t rows, const Shape* s, const void* x, const float* u, const float* bias,
+int alexnet_forward(int m, int r, int64_t chunk, const Shape* s, const void* x, const float* u, const float* bias,
                     void* y, float* work, int threads) {
     const auto run = [&](const auto& plan) {
         if (s->narrow) return plan.forward(static_cast<const Narrow*>(x), u, bias, static_cast<Narrow*>(y), work, threads);
         plan.forward(static_cast<const float*>(x), u, bias, static_cast<float*>(y), work, threads);
     };
-#define X(M, R) if (m == M && r == R) return run(Winograd<M, R>(*s, rows)), 0;
+#define X(M, R) if (m == M && r == R) return run(Winograd<M, R>(*s, chunk)), 0;
     EACH(X)
 #undef X
     return 1;
 }
-int alexnet_weights(int m, int r, int64_t rows, const Shape* s, const void* x, const void* g, float* dw,
+int alexnet_weights(int m, int r, int64_t chunk, const Shape* s, const void* x, const void* g, float* dw,
                     float* work, int threads) {
     const auto run = [&](const auto& plan) {
         if (s->narrow) return plan.weights(static_cast<const Narrow*>(x), static_cast<const Narrow*>(g), dw, work, threads);
         plan.weights(static_cast<const float*>(x), static_cast<const float*>(g), dw, work, threads);
     };
-#define X(M, R) if (m == M && r == R) return run(Winograd<M, R>(*s, rows)), 0;
+#define X(M, R) if (m == M && r == R) return run(Winograd<M, R>(*s, chunk)), 0;
     EACH(X)
 #undef X
     return 1;

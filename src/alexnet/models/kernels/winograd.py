@@ -10,6 +10,7 @@ multiplications saved outweigh the faster ones of bf16 units.
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -20,11 +21,11 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from alexnet.models import folding
-from alexnet.models.kernels.native import Shape, Unavailable, ready
+from alexnet.models.kernels.native import Shape, Unavailable, drawn, ready
 from alexnet.models.kernels.worth import TALL_TILES, TILES, Layer, is_narrow
 
-ROWS = 128  # tiles that one thread works on at a time: its products stay near it, filters are read seldom
-SHARED_ROWS = 256  # tiles that all threads work on at a time for the gradient of the filters
+ROWS = 128  # about so many tiles one thread works on at a time: its products stay near it, filters are read seldom
+SHARED_ROWS = 256  # and so many all threads together for the gradient of the filters
 CLOSE = {torch.float32: 1e-3, torch.bfloat16: 2e-2}  # of the spread of the results, at most
 
 
@@ -60,10 +61,10 @@ def check() -> None:
 
 
 def _check(side: int, m: int, dtype: torch.dtype) -> None:
-    draw, channels = torch.Generator().manual_seed(0), ready().width
-    x = torch.randn(2, channels, m, m, generator=draw).to(dtype)
-    weight = (torch.randn(channels, channels, side, side, generator=draw) / side).to(dtype)
-    bias = torch.randn(channels, generator=draw).to(dtype)
+    channels = 3 * ready().lanes()  # a whole panel and half of one
+    x = drawn(2, channels, m, m).to(dtype)
+    weight = (drawn(channels, channels, side, side) / side).to(dtype)
+    bias = drawn(channels).to(dtype)
     found = _slide(_laid_out(x), weight, bias, side // 2, 1).float()
     expected = F.conv2d(x.float(), weight.float(), bias.float(), padding=side // 2)
     if not torch.allclose(found, expected, rtol=0, atol=CLOSE[dtype] * float(expected.std())):
@@ -125,18 +126,37 @@ def _slide(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int, groups:
     kernel, threads, side = ready(), torch.get_num_threads(), weight.shape[2]
     y = _map(x, weight.shape[0], 2 * padding - side + 1)
     m = _tile(side, x, y, groups)
+    tiles = math.ceil(y.shape[2] / m) * math.ceil(y.shape[3] / m)
     for part, out, filters, shift in _groups(x, y, weight, bias, groups):
         channels, outputs = filters.shape[2:]
         shape = _shape(part, out, padding)
-        u = torch.empty((m + side - 1) ** 2, channels * outputs + kernel.line())
+        u = _floats((m + side - 1) ** 2, channels * outputs + kernel.line())
         kernel.filters(m, side, filters.data_ptr(), channels, outputs, u.data_ptr(), threads)
-        room = _room(m, side, shape, threads, sums=False)
         given = None if shift is None else shift.data_ptr()
+        chunk, working = _rounds(len(part), tiles, threads)
+        each = kernel.room(m, side, chunk, ctypes.byref(shape), False)
+        room = _floats(working * each)
         kernel.forward(
-            *(m, side, ROWS, ctypes.byref(shape), part.data_ptr(), u.data_ptr(), given),
-            *(out.data_ptr(), room.data_ptr(), threads),
+            *(m, side, chunk, ctypes.byref(shape), part.data_ptr(), u.data_ptr(), given),
+            *(out.data_ptr(), room.data_ptr(), working),
         )
     return y
+
+
+def _rounds(pictures: int, tiles: int, threads: int) -> tuple[int, int]:
+    """Return how many pictures a thread takes at a time, as many rounds for each, and how many threads do."""
+    rounds = math.ceil(pictures / _near(ROWS, tiles))
+    chunk = max(1, math.ceil(pictures / _up(rounds, threads)) if pictures else 1)
+    return chunk, max(1, min(threads, math.ceil(pictures / chunk)))
+
+
+def _near(rows: int, tiles: int) -> int:
+    """Return how many pictures of ``tiles`` tiles make about so many."""
+    return max(1, round(rows / tiles))
+
+
+def _up(count: int, threads: int) -> int:
+    return math.ceil(count / threads) * threads
 
 
 def _filters_gradient(
@@ -144,21 +164,15 @@ def _filters_gradient(
 ) -> Tensor:
     kernel, threads, side = ready(), torch.get_num_threads(), weight.shape[2]
     m = _tile(side, x, gradient, groups)
+    tiles = math.ceil(gradient.shape[2] / m) * math.ceil(gradient.shape[3] / m)
+    chunk = max(1, min(len(x), _up(_near(SHARED_ROWS, tiles), threads)))  # as many for each thread
     found = []
     for part, g in zip(x.chunk(groups, 1), gradient.chunk(groups, 1), strict=True):
         shape = _shape(part, g, padding)
-        dw = torch.empty(side, side, part.shape[1], g.shape[1])
-        room = _room(m, side, shape, threads, sums=True)
+        dw = _floats(side, side, part.shape[1], g.shape[1])
+        room = _floats(kernel.room(m, side, chunk, ctypes.byref(shape), True))
         kernel.weights(
-            *(
-                m,
-                side,
-                SHARED_ROWS,
-                ctypes.byref(shape),
-                part.data_ptr(),
-                g.data_ptr(),
-                dw.data_ptr(),
-            ),
+            *(m, side, chunk, ctypes.byref(shape), part.data_ptr(), g.data_ptr(), dw.data_ptr()),
             *(room.data_ptr(), threads),
         )
         found.append(dw.permute(3, 2, 0, 1))
@@ -189,10 +203,9 @@ def _shape(x: Tensor, y: Tensor, padding: int) -> Shape:
     return Shape(n, height, width, channels, x.stride(3), y.shape[1], y.stride(3), padding, narrow)
 
 
-def _room(m: int, side: int, shape: Shape, threads: int, *, sums: bool) -> Tensor:
-    rows, times = (SHARED_ROWS, 1) if sums else (ROWS, threads)
-    each = ready().room(m, side, rows, ctypes.byref(shape), sums)
-    return torch.empty(times * each, dtype=torch.float32)
+def _floats(*size: int) -> Tensor:
+    """Return room for floats, whatever type and device this process has for its default."""
+    return torch.empty(size, dtype=torch.float32, device="cpu")
 
 
 def _laid_out(x: Tensor) -> Tensor:

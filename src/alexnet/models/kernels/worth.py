@@ -1,7 +1,8 @@
 """Which convolutions are computed with fewer multiplications: those where it can be done, and pays.
 
-In float32 the multiplications decide. Maps of bf16 are multiplied by torch in bf16, faster than float32
-is; there the transforms count as well, but bf16 also bears larger tiles, whose transforms round worse.
+The multiplications decide, and the transforms of the maps, which count for more the fewer channels there are.
+Maps of bf16 are multiplied by torch in bf16, faster than float32 is, so that more has to be saved; but bf16
+also bears larger tiles, whose transforms round worse.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ TALL_TILES = {
     5: (),
 }  # besides, for maps of bf16: 1e-3 of the spread off at most, and bf16 is so anyway
 WIDTHS = (torch.float32, torch.bfloat16)  # of maps
-WORTH = 1.5  # times fewer multiplications, at least; the transforms take some of it back
-# For maps of bf16, fitted to layers of 23 shapes both ways on two Zen 4 cores (LOG.md, 2026-11-27):
-NARROW_WORTH = 2.2  # transforms counted, and not what torch leaves out at the edges
+# Times less work, at least, transforms counted; from layers of some 20 shapes both ways on two Zen 4 cores, in float32
+# and in bf16 (LOG.md, 2026-11-27):
+WORTH = 1.2
+NARROW_WORTH = 2.2  # and torch leaves the zeros around a map out
 TRANSFORMS = 2.5  # a transform's multiply-add takes so many times as long as a product's
 MANY = 256  # channels of a 1x1 convolution, with which a product was seen to be faster
 
@@ -37,10 +39,8 @@ def fits(layer: nn.Conv2d, x: Tensor) -> bool:
         return False
     parts = (layer.in_channels // layer.groups, layer.out_channels // layer.groups)
     side, padding = layer.kernel_size[0], int(layer.padding[0])
-    if padding > side - 1 or torch.compiler.is_compiling():
-        return False
     height, width = (extent + 2 * padding - side + 1 for extent in x.shape[2:])
-    return _pays(x, *parts, side, 1, (height, width))
+    return padding < side and _pays(x, *parts, side, 1, (height, width), padding)
 
 
 def is_narrow(x: Tensor) -> bool:
@@ -50,7 +50,14 @@ def is_narrow(x: Tensor) -> bool:
 
 def _known(layer: nn.Conv2d, x: Tensor) -> bool:
     """Say whether ``x`` lies on the CPU in a type that the kernels read, and torch would take it too."""
-    if x.device.type != "cpu" or x.dtype not in WIDTHS:
+    if x.device.type != "cpu" or x.dtype not in WIDTHS or torch.compiler.is_compiling():
+        return False
+    if x.dim() != 4 or x.shape[1] != layer.in_channels or min(x.shape[2:]) < 1:
+        return False
+    sides = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+    if any(isinstance(each, str) or each[0] != each[1] for each in sides):
+        return False
+    if layer.dilation[0] > 1 or layer.padding_mode != "zeros":
         return False
     if torch.is_autocast_enabled("cpu"):
         return torch.get_autocast_dtype("cpu") == torch.bfloat16
@@ -58,10 +65,16 @@ def _known(layer: nn.Conv2d, x: Tensor) -> bool:
 
 
 def _pays(
-    x: Tensor, channels: int, filters: int, side: int, stride: int, outputs: tuple[int, int]
+    x: Tensor,
+    channels: int,
+    filters: int,
+    side: int,
+    stride: int,
+    outputs: tuple[int, int],
+    padding: int,
 ) -> bool:
-    parts = (channels, filters, side, stride, outputs)
-    return min(outputs) > 0 and times_fewer(*parts, narrow=is_narrow(x)) > 1
+    parts, narrow = (channels, filters, side, stride, outputs), is_narrow(x)
+    return min(outputs) > 0 and times_fewer(*parts, padding=padding, narrow=narrow) > 1
 
 
 def times_fewer(
@@ -72,6 +85,7 @@ def times_fewer(
     outputs: tuple[int, int],
     lanes: int | None = None,
     *,
+    padding: int = 0,
     narrow: bool = False,
 ) -> float:
     """Return how many times fewer multiplications a convolution takes than its definition; 1: none.
@@ -79,15 +93,16 @@ def times_fewer(
     ``channels`` and ``filters``: of one group; ``outputs``: height and width of its map; ``lanes``: of
     the processor's vectors, by default this one's. ``narrow``: maps are bf16.
     """
-    lanes, blocks = lanes or ready().width, folding.blocks(side, stride)
+    lanes, blocks = lanes or ready().lanes(), folding.blocks(side, stride)
     channels *= stride**2  # a strided filter is folded
     if channels % lanes or filters % lanes or blocks not in TILES:
         return 1.0
     layer = Layer(blocks, *outputs, channels, filters)
     m = layer.tile(narrow=narrow)
-    found = layer.direct / layer.products(m) * (side / (blocks * stride)) ** 2  # and grows by zeros
-    gains = layer.inside / layer.work(m) >= NARROW_WORTH if narrow else found >= WORTH
-    return found if gains else 1.0
+    grown = (blocks * stride / side) ** 2  # by zeros, where filters are folded
+    asked = layer.inside(padding if stride == 1 else 0) if narrow else layer.direct
+    gains = asked / grown / layer.work(m) >= (NARROW_WORTH if narrow else WORTH)
+    return layer.direct / grown / layer.products(m) if gains else 1.0
 
 
 @dataclass(frozen=True)
@@ -108,10 +123,9 @@ class Layer:
         """By definition."""
         return self.side**2 * self.height * self.width * self.channels * self.filters
 
-    @property
-    def inside(self) -> int:
-        """By definition, without the zeros around a map that keeps its size."""
-        beyond = self.side // 2 * (self.side // 2 + 1)
+    def inside(self, padding: int) -> int:
+        """By definition, without so many zeros on each side of a map."""
+        beyond = padding * (padding + 1)
         high, wide = (self.side * extent - beyond for extent in (self.height, self.width))
         return high * wide * self.channels * self.filters
 
@@ -146,7 +160,7 @@ def folds(layer: nn.Conv2d, x: Tensor) -> bool:
         return False
     padding, parts = int(layer.padding[0]), (layer.in_channels, layer.out_channels)
     height, width = ((extent + 2 * padding - side) // stride + 1 for extent in x.shape[2:])
-    return _pays(x, *parts, side, stride, (height, width))
+    return _pays(x, *parts, side, stride, (height, width), padding)
 
 
 def is_product(layer: nn.Conv2d, x: Tensor) -> bool:

@@ -149,7 +149,9 @@ def evaluate_together(
     for model in models:
         module, own = model.module.to(device.torch), views or model.views
         how: dict[str, Any] = {"views": own, "batch": batch, "ranks": ALONE, "dropout": None}
-        with as_in_training(module, device):  # the recorded scores, to the last bit
+        with as_in_training(
+            module, device
+        ):  # as a run computes them by default: its scores to the last bit
             found = _on_device(module, source, model.preprocessing, device, **how)
             logs, labels = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
         every.append(logs)

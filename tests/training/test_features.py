@@ -154,8 +154,9 @@ def test_features_are_kept_and_used_again(root, weights, monkeypatch):
         {"data.train": "train[1:41]"},
         {"augment.flip": "none"},
         {"model.frozen": ["conv[123]", "norm[123]"]},
+        {"train.convolutions": "direct"},
     ],
-    ids=["size", "mean", "pictures", "views", "rows"],
+    ids=["size", "mean", "pictures", "views", "rows", "kernels"],
 )
 def test_other_features_are_other_folders(root, weights, change):
     staged(root, weights)

@@ -220,6 +220,16 @@ def test_a_unit_that_speaks_or_moves_stays_awake():
     assert by_rows.awake.tolist() == [0, 1, 2, 3]
 
 
+def test_a_layer_that_is_watched_is_looked_at_by_rows_behind_a_relu_too():
+    """Features may be what a ReLU gives, where a trained layer before it is frozen."""
+    model, whole = build(SMALL).train(), build(SMALL).train()
+    RowUpdate(model, Silence(model.fc2, steps_per_epoch=2))
+    assert [layer.by_rows.columns for layer in (model.fc1, model.fc2)] == [False, False]
+    x = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(model(x), whole(x))
+    assert model.fc2.by_rows.fired.shape == (16,)
+
+
 SAME_EVERY_EPOCH = HEAD | {
     "train.label_smoothing": 0.0,
     "train.drop_last": False,

@@ -68,7 +68,7 @@ class Linear(nn.Linear):
         """Multiply ``(N, inputs)`` by the weights: ``(N, units)``."""
         if self.by_rows is None:
             return super().forward(x)
-        if self.training:
+        if self.training and kernels.multiplies(self, x):
             return kernels.multiply(x, self.weight, self.bias, self.by_rows)
         return F.linear(x, self.weight.contiguous(), self.bias)  # the bits of a layer just loaded
 

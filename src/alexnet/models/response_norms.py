@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from alexnet.models import kernels
@@ -23,7 +24,7 @@ class LocalResponseNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``(N, C, H, W)``; returns the same shape and dtype."""
-        if self.minimal and kernels.normalises(x, self.beta):
+        if self.minimal and kernels.normalises(x, self.beta, self.towers):
             how = {"size": self.size, "towers": self.towers}
             return kernels.normalise(x, **how, alpha=self.alpha, k=self.k)
         if self.fused:
@@ -57,6 +58,7 @@ class _ResponseNorm(torch.autograd.Function):
         return (wide * factor).to(x.dtype)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         x, factor, d = ctx.saved_tensors
         norm, wide, g = ctx.norm, _wide(x), _wide(gradient)

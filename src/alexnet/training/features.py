@@ -30,7 +30,7 @@ from alexnet.data.stream import read_rows, tell_of
 from alexnet.errors import DataError
 from alexnet.exchange.filling import tensors_of
 from alexnet.exchange.pretrained import digest
-from alexnet.models import packing, table, wiring
+from alexnet.models import kernels, packing, table, wiring
 from alexnet.models.build import AlexNet, keep_dropping
 from alexnet.run.device import Device
 from alexnet.run.files import sync_file, sync_folder, write_text
@@ -143,6 +143,7 @@ class Plan:
             "views": views,
             "precision": self.device.precision,
             "device": self.device.torch.type,
+            "by kernels": kernels.in_use(self.model),
             **({} if self.copies is None else self.copies.facts()),
         }
         return dict(json.loads(json.dumps(facts)))
@@ -171,8 +172,7 @@ def once(
             f"the features of {name} cannot be kept in {home}: {error.strerror or error}; make room "
             "there (its folders can be deleted), or set ALEXNET_DATA"
         ) from error
-    shape = plan.shape
-    return Features(np.asarray(values), source.labels, source.chosen, shape, plan.dtype)
+    return Features(np.asarray(values), source.labels, source.chosen, plan.shape, plan.dtype)
 
 
 def _whole(folder: Path, facts: dict[str, Any], console: Console) -> bool:

@@ -50,8 +50,11 @@ def way(plan: Optim, model: object, convolutions: str) -> str:
     return BY_ROWS if found else "torch"
 
 
-def _large(model: AlexNet) -> dict[str, bool]:
-    """Return the large dense layers of a network by name, and whether each reads what a ReLU gives."""
+def _large(model: AlexNet, watched: Linear | None = None) -> dict[str, bool]:
+    """Return the large dense layers of a network by name, and whether each is looked at by columns.
+
+    Those that read what a ReLU gives; not the one that is ``watched``: a silent unit is a row.
+    """
     kinds = {row.name: row for row in model.network.rows}
     found = {}
     for (name, layer), read in zip(model.named_children(), model.reads, strict=True):
@@ -59,7 +62,7 @@ def _large(model: AlexNet) -> dict[str, bool]:
             source = kinds.get(read[0])
             if isinstance(source, rows.Dropout):
                 source = kinds.get(model.reads[model.network.rows.index(source)][0])
-            columns = isinstance(source, rows.ReLU)
+            columns = isinstance(source, rows.ReLU) and layer is not watched
             if kernel.suits(layer, columns=columns):
                 found[name] = columns
     return found
@@ -82,7 +85,7 @@ class RowUpdate:
 
     def __init__(self, model: AlexNet, silence: Silence | None = None) -> None:
         self._layers: dict[Tensor, _Followed] = {}  # by their weights
-        for name, columns in _large(model).items():
+        for name, columns in _large(model, silence.layer if silence else None).items():
             layer = model.get_submodule(name)
             assert isinstance(layer, Linear)
             self._layers[layer.weight] = _Followed(layer, columns=columns)

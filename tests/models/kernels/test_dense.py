@@ -139,6 +139,20 @@ def test_two_passes_leave_one_gradient():
     assert (x.shape, gradient.shape) == ((6, 32), (6, 4))
 
 
+def test_what_the_products_do_not_take_is_torchs():
+    layer, plain = Linear(32, 4), nn.Linear(32, 4)
+    plain.load_state_dict(layer.state_dict())
+    layer.by_rows = ByRows()
+    for wrong in (drawn(3, 16), drawn(3, 32).bfloat16()):
+        with pytest.raises(RuntimeError):
+            layer(wrong)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(layer(drawn(3, 32)), plain(drawn(3, 32)))
+    three = drawn(6, 32).reshape(2, 3, 32)
+    assert torch.equal(layer(three), plain(three))
+    assert layer.by_rows.taken == []
+
+
 def test_what_fired_is_told_and_scoring_computes_all_rows():
     layer = Linear(32, 6)
     layer.by_rows = ByRows(awake=torch.tensor([1, 4], dtype=torch.int32))

@@ -50,6 +50,8 @@ def test_it_is_the_layer_that_torch_operations_make():
 
 
 def test_other_norms_stay_as_they_are():
-    assert kernels.normalises(torch.zeros(1, 4, 2, 2), 0.75)
-    assert not kernels.normalises(torch.zeros(1, 4, 2, 2), 0.5)
-    assert not kernels.normalises(torch.zeros(1, 4, 2, 2).bfloat16(), 0.75)
+    assert kernels.normalises(torch.zeros(1, 4, 2, 2), 0.75, 2)
+    assert not kernels.normalises(torch.zeros(1, 4, 2, 2), 0.5, 2)
+    assert not kernels.normalises(torch.zeros(1, 4, 2, 2).bfloat16(), 0.75, 2)
+    assert not kernels.normalises(torch.zeros(1, 5, 2, 2), 0.75, 2), "a channel would be left over"
+    assert not kernels.normalises(torch.zeros(4, 2, 2), 0.75, 2)

@@ -390,6 +390,32 @@ def test_what_a_compiler_says_is_passed_on(monkeypatch, tmp_path):
     native._found.cache_clear()
 
 
+def test_a_file_that_does_not_load_is_compiled_again(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    file = native.folder() / f"kernels-{native._key()}.so"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"cut off")
+    native._found.cache_clear()
+    try:
+        assert native.ready().line() > 0
+    finally:
+        native._found.cache_clear()
+
+
+def test_without_a_home_there_is_a_reason(monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(native.Path, "home", homeless)
+    native._found.cache_clear()
+    try:
+        with pytest.raises(kernels.Unavailable, match="home directory"):
+            native.ready()
+    finally:
+        native._found.cache_clear()
+
+
 def odd(kind, **how):
     found = kind(32, 64, **{"kernel_size": 3, "padding": 1, **how})
     found.minimal = True

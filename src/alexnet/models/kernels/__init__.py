@@ -1,11 +1,12 @@
 """Convolutions with fewer multiplications, norms in one pass, dense layers by rows: in C++, where it can be."""
 
-from alexnet.models.kernels.dense import ByRows, multiply
+from alexnet.models.kernels.dense import ByRows, multiplies, multiply
 from alexnet.models.kernels.native import Unavailable, ready
 from alexnet.models.kernels.response_norm import normalise, normalises
 from alexnet.models.kernels.winograd import (
     convolve,
     convolve_folded,
+    in_use,
     leave,
     tell,
     use,
@@ -19,8 +20,10 @@ __all__ = [
     "convolve_folded",
     "fits",
     "folds",
+    "in_use",
     "is_product",
     "leave",
+    "multiplies",
     "multiply",
     "normalise",
     "normalises",

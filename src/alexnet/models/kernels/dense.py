@@ -69,6 +69,12 @@ def suits(layer: nn.Module, *, columns: bool = False) -> bool:
     return plain and own.numel() >= LARGE and width % ready().lanes() == 0
 
 
+def multiplies(layer: nn.Linear, x: Tensor) -> bool:
+    """Say whether ``x`` is what ``multiply`` takes: ``(N, inputs)`` in float32, which autocast leaves alone."""
+    plain = x.dim() == 2 and x.shape[1] == layer.in_features and x.dtype == torch.float32
+    return plain and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+
+
 @torch.no_grad()
 def lay_out(weight: Tensor) -> None:
     """Have weights ``(outputs, inputs)`` lie column by column; their values stay."""

@@ -128,15 +128,24 @@ def ready() -> Kernel:
 @cache
 def _found() -> Kernel | str:
     """Return the kernels or why there are none: a compiler that fails is asked once a process."""
-    file = folder() / f"kernels-{_key()}.so"
     try:
+        file = folder() / f"kernels-{_key()}.so"
         if not file.exists():
             _compile(file)
-        return Kernel(file)
-    except Unavailable as reason:
+        return _loaded(file)
+    except (Unavailable, RuntimeError) as reason:  # no home folder is a RuntimeError
         return str(reason)
     except OSError as error:
-        return f"{file}: {error.strerror or error}"
+        return f"{error.filename or 'kernels'}: {error.strerror or error}"
+
+
+def _loaded(file: Path) -> Kernel:
+    """Load what is compiled; what will not load, cut off or of a system with other libraries, is made anew."""
+    try:
+        return Kernel(file)
+    except OSError:
+        _compile(file)
+        return Kernel(file)
 
 
 def drawn(*size: int) -> torch.Tensor:

@@ -14,10 +14,11 @@ from alexnet.models.kernels.native import Window, ready
 BETA = 0.75  # the paper's exponent, for which two square roots do
 
 
-def normalises(x: Tensor, beta: float) -> bool:
-    """Say whether the kernel can normalise ``x``, ``(N, C, H, W)``."""
+def normalises(x: Tensor, beta: float, towers: int) -> bool:
+    """Say whether the kernel can normalise ``x``, ``(N, C, H, W)``, in so many towers."""
     plain = x.device.type == "cpu" and x.dtype == torch.float32 and beta == BETA
-    return plain and not torch.compiler.is_compiling()
+    whole = x.dim() == 4 and x.shape[1] % towers == 0
+    return plain and whole and not torch.compiler.is_compiling()
 
 
 def normalise(x: Tensor, *, size: int, alpha: float, k: float, towers: int) -> Tensor:

@@ -43,6 +43,11 @@ def leave(model: nn.Module) -> None:
     tell(model, "minimal", False)
 
 
+def in_use(model: nn.Module) -> bool:
+    """Say whether a model was told to ``use`` them."""
+    return any(getattr(layer, "minimal", False) for layer in model.modules())
+
+
 def tell(model: nn.Module, flag: str, value: bool) -> None:
     """Set a flag of every layer that has one of that name."""
     for layer in model.modules():

@@ -108,6 +108,7 @@ def test_a_response_norm_of_one_pass_reads_and_writes_five_times():
     step = table.trace(zoo.network("alexnet-2012"))
     norm = next(s for s in step if isinstance(s.row, rows.LRN))
     assert fewer(norm, 3, 4).bytes == 3 * 5 * 4 * math.prod(norm.outputs)
+    assert fewer(norm, 3, 2).bytes == 3 * 5 * 2 * math.prod(norm.outputs)
     assert fewer(norm, 3, 4).bytes < cost(norm, 3, 4).bytes / 10
 
 

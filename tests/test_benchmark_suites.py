@@ -229,7 +229,7 @@ def test_what_is_not_installed_is_a_row_that_says_what_to_install(monkeypatch, w
     assert names[-1] == "float32 eager, again, batch 3"
     absent = {row.what: row.note for row in rows if row.measured is None}
     for form in ("ONNX Runtime", "OpenVINO"):
-        assert 'pip install "alexnet[bench]"' in absent[f"{form}, batch 1"]
+        assert 'pip install -e ".[bench]"' in absent[f"{form}, batch 1"]
     assert "C++ compiler" in absent["float32 compiled, batch 3"]
     assert all(row.beside == f"float32 eager, batch {row.what[-1]}" for row in rows)
 

@@ -218,7 +218,7 @@ def embed(
     model: Model,
     data: str | None = None,
     *,
-    layer: str = "fc7",
+    layer: str | None = None,
     pool: str = "flatten",
     count: int | None = None,
     seed: int = 0,
@@ -229,9 +229,9 @@ def embed(
 ) -> Embedding:
     """Return a layer's outputs for part of a data set: float32 vectors ``(N, D)``, labels, indices.
 
-    ``data``: as for ``evaluate``. ``layer``: any row of the network's table. ``pool``: ``flatten``
-    keeps every value of a map, ``mean`` one for each map. ``count``: so many pictures, drawn by
-    ``seed``; None: all. ``exploration.projection`` and ``exploration.embedding.neighbours`` go on
+    ``data``: as for ``evaluate``. ``layer``: any row of the network's table; None: fc7, or what the last
+    dense row takes. ``pool``: ``flatten`` keeps every value of a map, ``mean`` one for each map. ``count``:
+    so many pictures, drawn by ``seed``; None: all. ``exploration.projection`` and ``exploration.embedding.neighbours`` go on
     from here. Raises as ``exploration.embedding.embed`` does.
     """
     from alexnet.exploration import embedding

@@ -117,12 +117,13 @@ def accuracy(
     left = [seed for seed in asked if seed not in {run.seed for run in held}]
     if not left:
         raise BadParameter(f"--seeds {seeds}: {record} holds them all; leave out --resume, or add")
-    settings = {"recipe": recipe, "target": target, "seeds": [*(run.seed for run in held), *left]}
+    settings = {"recipe": recipe, "target": target, "seeds": []}
     found: dict[str, Any] = {}
     how: dict[str, Any] = {"root": data, "console": Console(), "held": held}
     for warm_up, runs in accuracy_runs(plan, left, chosen, **how):
         rows = accuracy_rows(plan.name, runs, warm_up, target, chosen)
         details = {"recipe": recipes.settled(plan), "runs": [asdict(run) for run in runs]}
+        settings["seeds"] = [run.seed for run in runs]
         # After every seed: what was measured is not lost with one that is stopped.
         found = _keep(record, "accuracy", rows, chosen, settings, details=details)
     write(found if as_json else text(found))

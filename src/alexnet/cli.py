@@ -21,8 +21,8 @@ Set = Annotated[
 Views = Annotated[
     str | None,
     Option(
-        help="centre; flip: and mirrored; shift: and moved by a pixel; ten: corners and centre, "
-        "mirrored too. [default: as it was scored]"
+        help="centre; flip: and mirrored; shift: and moved by a pixel; ten: corners and centre, mirrored "
+        "too; scales: at three sizes, mirrored too. [default: as it was scored]"
     ),
 ]
 Others = Annotated[

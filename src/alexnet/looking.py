@@ -40,7 +40,12 @@ def list_(kind: Annotated[Kind, Argument(help="What to list.")], as_json: Json =
 def embed(
     model: Annotated[str, Argument(help="A run's folder, a checkpoint or a network.")],
     part: Part = None,
-    layer: Annotated[str, Option(help="A row of the network's table.")] = "fc7",
+    layer: Annotated[
+        str | None,
+        Option(
+            help="A row of the network's table. [default: fc7, or what the last dense row takes]"
+        ),
+    ] = None,
     components: Annotated[int, Option(help="Principal components, 2 or more.")] = 3,
     out: Annotated[Path, Option(metavar="DIR", help="Folder for what is drawn.")] = Path(
         "embedding"

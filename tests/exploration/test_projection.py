@@ -81,7 +81,7 @@ def test_without_scikit_learn_it_says_what_to_install(monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", missing)
     monkeypatch.delitem(sys.modules, "sklearn", raising=False)
-    with pytest.raises(UsageError, match=r"pip install scikit-learn .*alexnet\[explore\]"):
+    with pytest.raises(UsageError, match=r"pip install scikit-learn .*\.\[explore\]"):
         project(space_of(np.eye(4)))
 
 

@@ -91,8 +91,8 @@ def fewer(step: Traced, batch: int, width: int) -> Cost:
     products whose values have ``width`` bytes: those in float32 that stand for bf16 ones count ``BF16`` times.
     """
     row, found, narrow = step.row, cost(step, batch, width), width == 2
-    if isinstance(row, rows.LRN) and row.beta == BETA and not narrow:
-        return replace(found, bytes=4.0 * batch * ONE_PASS * math.prod(step.outputs))
+    if isinstance(row, rows.LRN) and row.beta == BETA:
+        return replace(found, bytes=float(width) * batch * ONE_PASS * math.prod(step.outputs))
     if not isinstance(row, rows.Conv):
         return found
     parts = (step.inputs[0] // row.groups, row.channels // row.groups)

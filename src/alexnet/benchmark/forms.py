@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from alexnet.run.device import Device, fast_bf16
 
-EXTRA = 'pip install "alexnet[bench]"'
+EXTRA = 'pip install -e ".[bench]"'
 PEERS = ("onnx", "onnxscript", "onnxruntime", "openvino")
 Run = Callable[[Tensor], Tensor]
 

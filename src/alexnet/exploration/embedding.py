@@ -13,6 +13,8 @@ from torch import Tensor
 from alexnet.data.loader import Source, in_order
 from alexnet.errors import DataError, UnknownName, UsageError
 from alexnet.exploration.part import Part
+from alexnet.models import table
+from alexnet.models.table import Network
 from alexnet.run.classifier import Classifier
 from alexnet.run.device import Device
 
@@ -46,14 +48,14 @@ def embed(
     part: Part,
     device: Device,
     *,
-    layer: str = "fc7",
+    layer: str | None = None,
     pool: str = "flatten",
     batch: int = 100,
 ) -> Embedding:
     """Run the pictures of a split up to ``layer`` and keep what leaves it, in the split's order.
 
-    ``layer`` is any row of the network's table; ``fc7`` is what its ReLU, ``relu7``, has not yet
-    seen. ``pool`` says what becomes of maps ``(C, H, W)``: ``flatten`` keeps every value in that
+    ``layer`` is any row of the network's table; None: ``fc7``, which its ReLU, ``relu7``, has not yet
+    seen, or in a network without one what the last dense row takes. ``pool`` says what becomes of maps ``(C, H, W)``: ``flatten`` keeps every value in that
     order, ``mean`` averages each map to one value. Only one batch of maps is in memory at a time.
 
     Raises ``UnknownName`` for a layer or pool that does not exist, ``DataError`` for no pictures,
@@ -61,7 +63,7 @@ def embed(
     """
     if pool not in POOLS:
         raise UnknownName("pool", pool, POOLS)
-    source = part.source
+    layer, source = layer or _usual(model.module.network), part.source
     if not len(source):
         raise DataError(f"{part.name} holds no pictures to embed")
     batches = _outputs(model, source, device, layer, pool, batch)
@@ -75,6 +77,11 @@ def embed(
         indices.append(which)
     whole = np.concatenate(labels), np.concatenate(indices)
     return Embedding(vectors, *whole, part.classes, layer, pool, part.name)
+
+
+def _usual(network: Network) -> str:
+    names = [row.name for row in network.rows]
+    return "fc7" if "fc7" in names else table.last_features(network)
 
 
 def some(source: Source, count: int | None, seed: int = 0) -> Source:

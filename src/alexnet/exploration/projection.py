@@ -41,7 +41,7 @@ def need_scikit_learn() -> None:
     except ImportError:
         raise UsageError(
             "principal components and silhouettes are computed by scikit-learn, which is not "
-            "installed; install it with: pip install scikit-learn   (or alexnet[explore])"
+            "installed; install it with: pip install scikit-learn   (or -e '.[explore]')"
         ) from None
 
 

@@ -224,3 +224,9 @@ def totals(steps: list[Traced]) -> Totals:
         sum(s.multiply_adds for s in steps),
         sum(s.multiply_adds * s.passes for s in steps),
     )
+
+
+def last_features(network: Network) -> str:
+    """Return the row whose outputs the last dense row takes; dropout does nothing in a test."""
+    last = max(i for i, row in enumerate(network.rows) if isinstance(row, Dense))
+    return next(row.name for row in network.rows[last - 1 :: -1] if not isinstance(row, Dropout))

@@ -45,6 +45,7 @@ class Recorded:
     share: float  # of the matrix rate
     val_accuracy: float | None  # after the last epoch
     command: str  # of the first
+    precision: str = ""  # of the training: bf16, float32, tf32
     note: str = ""  # a remark on them
     # Their accuracy, a mean too, by each of the other views that all of them were scored in.
     besides: Mapping[str, float] = field(default_factory=dict)
@@ -85,9 +86,15 @@ def grouped(records: Iterable[Mapping[str, Any]]) -> list[list[Mapping[str, Any]
     for record in records:
         changed = ", ".join(f"{k} = {v}" for k, v in record["changed"].items())
         settings = json.dumps(record.get("settings", {}), sort_keys=True)
-        key = (record["recipe"], changed, record["environment"]["hardware"], settings)
+        key = (record["recipe"], changed, *_machine(record), settings)
         groups.setdefault(key, []).append(record)
     return [group for _, group in sorted(groups.items())]
+
+
+def _machine(record: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the hardware, and in which precision it computed."""
+    found = record["environment"]
+    return found["hardware"], found.get("precision", "")
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
@@ -159,6 +166,7 @@ def _together(group: Sequence[Mapping[str, Any]]) -> Recorded:
             [record["history"][-1].get("val_accuracy") for record in group]
         ),
         command=first.get("command", ""),
+        precision=_machine(first)[1],
         note=_note(group),
         besides=_besides(group),
     )

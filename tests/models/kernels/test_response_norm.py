@@ -40,6 +40,23 @@ def test_values_and_gradients(size, towers, threads, monkeypatch):
     torch.testing.assert_close(mine.grad.double(), exact.grad, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("channels", [96, 38], ids=["whole vectors", "and a rest"])
+def test_maps_of_bf16_are_rounded_once(channels):
+    layer = LocalResponseNorm(5, alpha=0.7, beta=0.75, k=1.5, towers=2)
+    layer.minimal = True
+    draw = torch.Generator().manual_seed(0)
+    x, gradient = (torch.randn(2, channels, 5, 3, generator=draw).bfloat16() for _ in range(2))
+    mine, wide = x.clone().requires_grad_(), x.float().requires_grad_()
+    y, expected = layer(mine), layer(wide)
+    y.backward(gradient)
+    expected.backward(gradient.float())
+    assert y.dtype == mine.grad.dtype == torch.bfloat16
+    assert torch.equal(y, expected.bfloat16())
+    assert torch.equal(mine.grad, wide.grad.bfloat16())
+    x[0, 0] = float("nan")
+    assert bool(layer(x)[0, :3].isnan().all())
+
+
 def test_it_is_the_layer_that_torch_operations_make():
     layer = LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0, towers=2)
     x = 100 * torch.randn(3, 96, 7, 7, generator=torch.Generator().manual_seed(1))
@@ -52,6 +69,7 @@ def test_it_is_the_layer_that_torch_operations_make():
 def test_other_norms_stay_as_they_are():
     assert kernels.normalises(torch.zeros(1, 4, 2, 2), 0.75, 2)
     assert not kernels.normalises(torch.zeros(1, 4, 2, 2), 0.5, 2)
-    assert not kernels.normalises(torch.zeros(1, 4, 2, 2).bfloat16(), 0.75, 2)
+    assert kernels.normalises(torch.zeros(1, 4, 2, 2).bfloat16(), 0.75, 2)
+    assert not kernels.normalises(torch.zeros(1, 4, 2, 2).half(), 0.75, 2)
     assert not kernels.normalises(torch.zeros(1, 5, 2, 2), 0.75, 2), "a channel would be left over"
     assert not kernels.normalises(torch.zeros(4, 2, 2), 0.75, 2)

@@ -155,7 +155,7 @@ def _synsets(data: bytes) -> list[_Synset]:
     except ImportError as error:
         raise DataError(
             "the devkit of ILSVRC2012 holds a MATLAB table, which scipy reads: "
-            "pip install 'alexnet[imagenet]'"
+            "pip install -e '.[imagenet]'"
         ) from error
     try:
         rows: Any = loadmat(io.BytesIO(data), squeeze_me=True)["synsets"]

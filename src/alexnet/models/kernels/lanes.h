@@ -1,6 +1,7 @@
 // What the kernels share: vectors of the processor's width, and threads.
 #pragma once
 #include <cstdint>
+#include <cstring>
 #include <thread>
 #include <vector>
 #if defined(__AVX__)
@@ -42,6 +43,19 @@ inline void store(Narrow* p, V v) {
     const WideBits number = WideBits(v == v);  // all bits of a lane, or none where it is no number
     *reinterpret_cast<Bits*>(p) = __builtin_convertvector(((rounded & number) | (0x7fc00000 & ~number)) >> 16, Bits);
 #endif
+}
+
+// One value: as those of a vector.
+inline float widened(Narrow x) {
+    const uint32_t bits = uint32_t(x.bits) << 16;
+    float wide;
+    std::memcpy(&wide, &bits, sizeof wide);
+    return wide;
+}
+inline Narrow rounded(float x) {
+    uint32_t bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    return {uint16_t(x == x ? (bits + 0x7fff + (bits >> 16 & 1)) >> 16 : 0x7fc0)};
 }
 
 // a b + c, rounded once where the processor can. Said so: left to it, GCC takes two roundings in some loops and one in others,

@@ -51,11 +51,15 @@ class Shape(ctypes.Structure):
 
 
 class Window(ctypes.Structure):
-    """Of a response norm; ``rows`` are the positions of all maps, ``scale`` is alpha / size."""
+    """Of a response norm; ``rows`` are the positions of all maps, ``scale`` is alpha / size.
+
+    ``narrow``: as in ``Shape``.
+    """
 
     _fields_ = [
         *((name, i64) for name in ("rows", "channels", "towers", "size")),
         *((name, ctypes.c_float) for name in ("scale", "k")),
+        ("narrow", i32),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Response norm across channels in one pass each way; float32 on the CPU."""
+"""Response norm across channels in one pass each way, on the CPU; maps of bf16 are computed with as float32."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from alexnet.models.kernels.native import Window, ready
+from alexnet.models.kernels.worth import WIDTHS
 
 BETA = 0.75  # the paper's exponent, for which two square roots do
 
 
 def normalises(x: Tensor, beta: float, towers: int) -> bool:
     """Say whether the kernel can normalise ``x``, ``(N, C, H, W)``, in so many towers."""
-    plain = x.device.type == "cpu" and x.dtype == torch.float32 and beta == BETA
+    plain = x.device.type == "cpu" and x.dtype in WIDTHS and beta == BETA
     whole = x.dim() == 4 and x.shape[1] % towers == 0
     return plain and whole and not torch.compiler.is_compiling()
 
@@ -37,7 +38,8 @@ class _Norm(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, size: int, scale: float, k: float, towers: int) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
         n, channels, height, width = x.shape
-        ctx.window = Window(n * height * width, channels, towers, size, scale, k)
+        narrow = x.dtype == torch.bfloat16
+        ctx.window = Window(n * height * width, channels, towers, size, scale, k, narrow)
         ctx.save_for_backward(x)
         y = torch.empty_like(x)
         at = (x.data_ptr(), y.data_ptr(), torch.get_num_threads())

@@ -12,8 +12,6 @@ from alexnet import recipe as recipes
 from alexnet.data.card import card
 from alexnet.data.photos import report_text
 from alexnet.models import wiring
-from alexnet.models.rows import Dense, Dropout
-from alexnet.models.table import Network
 from alexnet.reporting import cards, embedding
 from alexnet.reporting.confusion import plot_confusion
 from alexnet.reporting.curves import plot_curves
@@ -248,13 +246,6 @@ def features(page: Page, space: embedding.View) -> None:
         page.line(line)
 
 
-def last_features(network: Network) -> str:
-    """Return the row whose outputs the last dense row takes; dropout does nothing in a test."""
-    rows = list(network.rows)
-    last = max(i for i, row in enumerate(rows) if isinstance(row, Dense))
-    return next(row.name for row in reversed(rows[:last]) if not isinstance(row, Dropout))
-
-
 def environment(page: Page, run: Material, packages: dict[str, str]) -> None:
     """List what the run was measured on, and the ``packages`` of the machine that writes."""
     page.head(page.say["environment"])
@@ -271,7 +262,9 @@ def repeat(page: Page, run: Material, command: str) -> None:
     """Say how to get the same again: the run by its command, this report by ``command``."""
     page.head(page.say["repeat"])
     found = run.record
-    page.line(page.say["repeat_text"].format(found["commit"] or "-", found["seed"]))
+    on_gpu = str(found["environment"].get("device", "")).startswith("cuda")
+    bits = page.say["repeat_gpu" if on_gpu else "repeat_cpu"]
+    page.line(page.say["repeat_text"].format(found["commit"] or "-", found["seed"], bits))
     page.block(found["command"] or f"alexnet train {run.recipe.name}")
     page.line(page.say["repeat_data"].format(run.fingerprint))
     if command:

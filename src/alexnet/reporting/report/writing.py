@@ -10,6 +10,7 @@ from pathlib import Path
 from alexnet.errors import AlexNetError, DataError, UsageError
 from alexnet.exploration.embedding import embed, some
 from alexnet.exploration.part import Part
+from alexnet.models import table
 from alexnet.reporting import embedding
 from alexnet.reporting.report import chapters
 from alexnet.reporting.report.comparison import compare
@@ -111,7 +112,7 @@ def _write_run(page: Page, run: Material, wanted: Wanted, say: Callable[[str], N
 def _features(run: Material, count: int) -> embedding.View:
     part = run.part("test")
     source = some(part.source, min(count, len(part.source)), run.recipe.train.seed)
-    layer = chapters.last_features(run.model.module.network)
+    layer = table.last_features(run.model.module.network)
     space = embed(run.model, Part(part.name, source, part.classes), run.device, layer=layer)
     return embedding.view(space, 2, run.recipe.name)
 
@@ -167,7 +168,11 @@ def verdict(say: Mapping[str, str], run: Material) -> str:
         word = "beaten"
     word = "other" if found["met"] is None or run.record["changed"] else word
     gap = f"{100 * found['difference']:+.2f}"
-    return say["published"].format(f"{found['published']:.2%}", gap, say[word])
+    text = say["published"].format(f"{found['published']:.2%}", gap, say[word])
+    top3 = [found.get("measured_top3"), found.get("published_top3")]
+    if None in top3:
+        return text
+    return f"{text} ({say['top3'].format(*(f'{share:.2%}' for share in top3))})"
 
 
 def _band(runs: Sequence[Material]) -> str:

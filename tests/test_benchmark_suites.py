@@ -74,7 +74,7 @@ def test_a_seed_that_ended_is_kept_though_the_next_one_is_stopped(
         cli.main()
     assert end.value.code == 143
     kept = json.loads(record.read_text())
-    assert [run["seed"] for run in kept["details"]["runs"]] == [4]
+    assert [run["seed"] for run in kept["details"]["runs"]] == kept["settings"]["seeds"] == [4]
     assert kept["rows"][0]["measured"]["n"] == 1
 
 

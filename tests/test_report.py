@@ -10,6 +10,7 @@ import shutil
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from PIL import Image
 import alexnet
 from alexnet.data import arrays, shapes
 from alexnet.errors import CheckpointError, UnknownName, UsageError
+from alexnet.reporting.report import chapters
 from alexnet.reporting.report.page import Page, words
 from alexnet.run.log import Console
 
@@ -235,11 +237,21 @@ def test_both_languages_say_the_same_things_with_the_same_gaps():
     assert all(re.search("[가-힣]", text) for key, text in korean.items() if key != "lang")
 
 
+@pytest.mark.parametrize(
+    ("device", "said"), [("cpu", "it gives the same bits"), ("cuda:0", "but not to the bit")]
+)
+def test_what_a_repetition_gives_depends_on_the_device(device, said):
+    record = {"commit": "c", "seed": 0, "command": "x", "environment": {"device": device}}
+    page = Page(words("en"))
+    chapters.repeat(page, SimpleNamespace(record=record, fingerprint="f"), "")
+    assert said in "".join(page._body)
+
+
 def test_a_report_in_korean(run, tmp_path):
     out = alexnet.report(run, tmp_path / "r.html", language="ko", pictures=0, device="cpu")
     text = out.read_text(encoding="utf-8")
     assert '<html lang="ko">' in text
-    assert "시험 사진 40장 중 정답 비율" in text
+    assert "테스트 이미지 40장에 대한 정확도" in text
     assert "그림 1" in text
 
 

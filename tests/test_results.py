@@ -57,6 +57,26 @@ def test_seeds_are_one_row_with_mean_and_spread(tmp_path):
     assert row["training"] == "1:10"
 
 
+def test_runs_in_another_precision_are_a_row_of_their_own(tmp_path):
+    other = {"environment": {"hardware": "x", "precision": "float32"}}
+    write(tmp_path, record(), record(seed=1, **other))
+    assert [row["precision"] for row in collect(tmp_path)] == ["", "float32"]
+    assert [row["precision"] for row in full_rows(summaries(read_records(tmp_path)))] == [
+        "",
+        "float32",
+    ]
+
+
+def test_what_falls_short_in_top3_alone_says_so():
+    test = {"accuracy": 0.8620, "count": 10_000, "loss": 1.0, "top": {"3": 0.9547}}
+    found = summaries([record("torch-transfer", test=test)])
+    assert full_rows(found)[0]["verdict"] == "not met: top-3 95.47 %, published 96.83 %"
+    low = {**test, "accuracy": 0.80}
+    assert full_rows(summaries([record("torch-transfer", test=low)]))[0]["verdict"] == "not met"
+    good = {**test, "top": {"3": 0.97}}
+    assert full_rows(summaries([record("torch-transfer", test=good)]))[0]["verdict"] == "beaten"
+
+
 def test_other_machines_and_changed_recipes_are_rows_of_their_own(tmp_path):
     changed = record(changed={"train.epochs": "1 epochs"})
     write(tmp_path, record(), record(hardware="y"), changed, record(recipe="b"))
@@ -139,7 +159,7 @@ def test_markdown_has_a_line_for_each_row(tmp_path):
     write(tmp_path, record(), record(recipe="b"))
     lines = markdown_table(collect(tmp_path)).splitlines()
     assert len(lines) == 4
-    assert {line.count("|") for line in lines} == {10}
+    assert {line.count("|") for line in lines} == {11}
 
 
 def test_a_folder_without_records_and_a_file_that_is_none_are_named(tmp_path):

@@ -46,6 +46,13 @@ def test_vectors_are_the_outputs_of_the_layer_in_the_order_of_the_split(model, s
     assert (space.classes, space.layer, space.data) == (CLASSES, "fc7", "made/up")
 
 
+@pytest.mark.parametrize(("name", "layer"), [("alexnet-cifar", "fc7"), ("cifar-eight", "flatten")])
+def test_without_a_layer_it_is_fc7_or_what_the_last_dense_row_takes(name, layer, source):
+    space = look(fresh(name), source)
+    assert space.layer == layer
+    assert np.array_equal(space.vectors, look(fresh(name), source, layer=layer).vectors)
+
+
 def test_maps_are_flattened_or_averaged(model, source):
     flat = look(model, source, layer="pool2").vectors
     mean = look(model, source, layer="pool2", pool="mean").vectors

@@ -114,7 +114,7 @@ def _because(runs: Recorded, published: Published | None) -> str:
     if verdict(runs) != "not met" or published is None or published.test_top3 is None:
         return ""
     first, third = _shortfalls(runs, published)
-    if first > published.tolerance >= third or runs.top3 is None:
+    if runs.top3 is None or not first <= published.tolerance < third:
         return ""
     return f": top-3 {100 * runs.top3:.2f} %, published {100 * published.test_top3:.2f} %"
 

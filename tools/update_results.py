@@ -25,12 +25,13 @@ PICTURES = "docs/pictures"
 HEAD = """# Results
 
 Written by `python tools/update_results.py` from the records under [results/](results), never by hand;
-`alexnet results` prints the same. Each record holds every setting of its recipe, command, seed, commit,
+`alexnet results --markdown` prints the same, without the curves. Each record holds every setting of its recipe, command, seed, commit,
 versions, hardware, curve and confusion matrix; that of a run that did not end has no score of the test pictures.
 
 *Measured*: the share of the test pictures that was named right, the mean over n seeds, ± their
 standard deviation. *95 % interval*: Wilson's, of that mean over one test part. *Difference*: in
-points. *Met*: short by no more than the recipe's tolerance; *beaten*: the whole interval lies above.
+points. *Met*: short by no more than the recipe's tolerance, in top-3 as well where it was published; *beaten*:
+the whole interval lies above.
 *Training*: without the scoring; *published*: what the source gives, of as many epochs, its scoring
 included. A changed recipe is another protocol and gets no verdict; so is what a recipe was before it was
 changed, if that changes figures. *Waiting for pictures*: the share of the training's time in which it waited

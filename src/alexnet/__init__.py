@@ -93,8 +93,8 @@ def resume(
 ) -> Result:
     """Go on with an interrupted run from its newest whole checkpoint; a finished one is returned.
 
-    On the same device with the same number of threads the result has the same bits as that of a
-    run that was never interrupted. Raises ``CheckpointError`` for a folder that holds no run.
+    On a CPU with the same number of threads the result has the same bits as that of a run that was
+    never interrupted; on a GPU, where kernels are chosen by timing, the last bits may differ. Raises ``CheckpointError`` for a folder that holds no run.
     """
     from alexnet.reporting.running import run_and_draw
     from alexnet.run.log import Console

@@ -136,7 +136,7 @@ def resume(
     quiet: Annotated[bool, Option("--quiet", "-q", help="Say nothing but errors.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Go on with an interrupted run, to the same bits."""
+    """Go on with an interrupted run: on a CPU to the same bits, on a GPU but for the last ones."""
     import alexnet
     from alexnet.run.log import Console
 

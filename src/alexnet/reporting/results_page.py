@@ -15,7 +15,7 @@ from alexnet.reporting.text import markdown_table
 from alexnet.reporting.unfinished import Unfinished, read_unfinished, table
 
 STOPPED = "Runs that did not end"
-STARS = r"\* There is more to know of this time, of other work beside it for one: [RESULTS.md](RESULTS.md)."
+STARS = r"\* See the remark in [RESULTS.md](RESULTS.md): for example, other programs ran at the same time."
 
 
 @dataclass(frozen=True)

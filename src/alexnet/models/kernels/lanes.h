@@ -69,7 +69,7 @@ inline V fused(V a, V b, V c) {
     return a * b + c;
 #endif
 }
-inline V every(float x) { return V{} + x; }
+inline V every(float x) { return x - V{}; }  // to add zeros would be an instruction: it makes +0 of -0
 
 // How a thread computes with floating point: torch.set_flush_denormal(True) is for the thread that calls it, and for no other.
 struct FloatingPoint {

@@ -149,9 +149,9 @@ def _slide(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int, groups:
 
 
 def _rounds(pictures: int, tiles: int, threads: int) -> tuple[int, int]:
-    """Return how many pictures a thread takes at a time, as many rounds for each, and how many threads do."""
-    rounds = math.ceil(pictures / _near(ROWS, tiles))
-    chunk = max(1, math.ceil(pictures / _up(rounds, threads)) if pictures else 1)
+    """Return how many pictures a thread takes at a time, so that threads have equally many rounds, and how many work."""
+    rounds = max(1, math.ceil(pictures / _near(ROWS, tiles)))
+    chunk = max(1, math.ceil(pictures / _up(rounds, threads)))
     return chunk, max(1, min(threads, math.ceil(pictures / chunk)))
 
 
@@ -226,4 +226,4 @@ def _map(x: Tensor, channels: int, grown: int) -> Tensor:
     """Return an empty ``(N, channels, H + grown, W + grown)``, channels last."""
     n, _, height, width = x.shape
     size = (n, channels, height + grown, width + grown)
-    return torch.empty(size, dtype=x.dtype, memory_format=torch.channels_last)
+    return torch.empty(size, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)

@@ -159,7 +159,7 @@ def test_without_scipy_it_says_what_to_install(
     official: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "scipy.io", None)
-    with pytest.raises(DataError, match=r"pip install 'alexnet\[imagenet\]'"):
+    with pytest.raises(DataError, match=r"pip install -e '\.\[imagenet\]'"):
         imagenet.validation_labels(official / imagenet.DEVKIT)
 
 

@@ -149,9 +149,8 @@ def evaluate_together(
     for model in models:
         module, own = model.module.to(device.torch), views or model.views
         how: dict[str, Any] = {"views": own, "batch": batch, "ranks": ALONE, "dropout": None}
-        with as_in_training(
-            module, device
-        ):  # as a run computes them by default: its scores to the last bit
+        # As a run computes by default, whose scores these are then, to the last bit.
+        with as_in_training(module, device):
             found = _on_device(module, source, model.preprocessing, device, **how)
             logs, labels = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
         every.append(logs)

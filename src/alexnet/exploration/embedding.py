@@ -55,8 +55,8 @@ def embed(
     """Run the pictures of a split up to ``layer`` and keep what leaves it, in the split's order.
 
     ``layer`` is any row of the network's table; None: ``fc7``, which its ReLU, ``relu7``, has not yet
-    seen, or in a network without one what the last dense row takes. ``pool`` says what becomes of maps ``(C, H, W)``: ``flatten`` keeps every value in that
-    order, ``mean`` averages each map to one value. Only one batch of maps is in memory at a time.
+    seen, or in a network without one what the last dense row takes. ``pool`` says what becomes of maps
+    ``(C, H, W)``: ``flatten`` keeps every value in that order, ``mean`` averages each map. Only one batch of maps is in memory at a time.
 
     Raises ``UnknownName`` for a layer or pool that does not exist, ``DataError`` for no pictures,
     ``UsageError`` where the vectors would take more than ``MOST_BYTES``.

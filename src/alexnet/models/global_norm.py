@@ -5,7 +5,8 @@ torch's own ``SyncBatchNorm`` needs CUDA, and knows no running variance without 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -29,6 +30,7 @@ class GlobalBatchNorm(nn.Module):
         for name, buffer in layer.named_buffers():
             self.register_buffer(name, buffer)
         self.eps, self.momentum, self.total = layer.eps, layer.momentum, total
+        self.num_features = layer.num_features
         self.biased = isinstance(layer, BiasedBatchNorm2d)
         self.train(layer.training)
 
@@ -45,6 +47,15 @@ class GlobalBatchNorm(nn.Module):
         )
         self._move(batch_mean, batch_variance, float(count))
         return y
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Have it normalise over this process's rows, for a while: where every process is given all of them."""
+        total, self.total = self.total, lambda sums: sums
+        try:
+            yield
+        finally:
+            self.total = total
 
     @torch.no_grad()
     def _move(self, mean: Tensor, variance: Tensor, count: float) -> None:

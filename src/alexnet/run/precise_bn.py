@@ -20,9 +20,12 @@ from alexnet.data.order import shuffled
 from alexnet.data.preprocess import Preprocessing
 from alexnet.data.stream import told
 from alexnet.errors import DataError, UsageError
+from alexnet.models.global_norm import GlobalBatchNorm
 from alexnet.run.classifier import Classifier
 from alexnet.run.computing import as_in_training
 from alexnet.run.device import Device
+
+Norm = _BatchNorm | GlobalBatchNorm  # the second: of a batch that several processes divide
 
 
 @contextmanager
@@ -90,9 +93,9 @@ def _refuse(source: Source, scored: Source) -> None:
         )
 
 
-def _norms(module: nn.Module) -> list[_BatchNorm]:
+def _norms(module: nn.Module) -> list[Norm]:
     """Return a network's batch norms. Raises ``UsageError`` where it has none."""
-    found = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
+    found = [layer for layer in module.modules() if isinstance(layer, Norm)]
     if not found:
         name = getattr(module, "network", module).name
         raise UsageError(f"{name} has no batch norm to take statistics for")
@@ -100,13 +103,20 @@ def _norms(module: nn.Module) -> list[_BatchNorm]:
 
 
 @contextmanager
-def _kept(norms: Sequence[_BatchNorm]) -> Iterator[None]:
-    """Let norms keep other statistics for a while: their own may lie in a file that is mapped."""
+def _kept(norms: Sequence[Norm]) -> Iterator[None]:
+    """Let norms keep other statistics for a while: their own may lie in a file that is mapped.
+
+    Every process is given all pictures to take them from, and needs no other for it.
+    """
     was = [(norm.momentum, dict(norm.named_buffers())) for norm in norms]
     for norm, (_, buffers) in zip(norms, was, strict=True):
         _set(norm, {name: value.clone() for name, value in buffers.items()})
     try:
-        yield
+        with ExitStack() as alone:
+            for norm in norms:
+                if isinstance(norm, GlobalBatchNorm):
+                    alone.enter_context(norm.alone())
+            yield
     finally:
         for norm, (momentum, buffers) in zip(norms, was, strict=True):
             norm.momentum = momentum
@@ -155,7 +165,7 @@ def _never_one(count: int, batch: int) -> int:
     return next((size for size in range(batch, 1, -1) if count % size != 1), count)
 
 
-def _moments(norm: _BatchNorm) -> Tensor:
+def _moments(norm: Norm) -> Tensor:
     """Return mean and mean square of each channel in the last batch: float64 ``(2, C)``, on the CPU."""
     mean = norm.get_buffer("running_mean").double().cpu()
     return torch.stack([mean, norm.get_buffer("running_var").double().cpu() + mean**2])

@@ -182,8 +182,9 @@ def score(logs: Tensor, labels: Tensor, views: str, top: tuple[int, ...]) -> Sco
             "some that are none, or too large ones; train it again at a lower rate"
         )
     chosen = logs.gather(1, labels[:, None])
-    # How many classes are more probable than the true one; a tie counts against us.
-    rank = (logs >= chosen).sum(1) - 1
+    # How many classes come before the true one: of equals the first, as argmax and the matrix have it.
+    first = torch.arange(classes) < labels[:, None]
+    rank = ((logs > chosen) | ((logs == chosen) & first)).sum(1)
     matrix = confusion(labels.numpy(), logs.argmax(1).numpy(), classes)
     right = int((rank < 1).sum())
     with np.errstate(invalid="ignore"):

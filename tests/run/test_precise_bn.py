@@ -15,6 +15,7 @@ from alexnet.errors import DataError, UsageError
 from alexnet.evaluation import evaluate
 from alexnet.models import zoo
 from alexnet.models.build import build
+from alexnet.models.global_norm import globalise
 from alexnet.run.classifier import Classifier
 from alexnet.run.device import Device
 from alexnet.run.precise_bn import renewed, taken_from
@@ -147,6 +148,24 @@ def test_a_biased_norm_keeps_the_plain_variance(dataset, scored):
     with renewed([model], some, device=CPU, scored=scored):
         found = model.module.get_submodule("norm1").running_var
         assert np.allclose(found, values.var((0, 2, 3), dtype=np.float64), rtol=1e-5, atol=1e-9)
+
+
+def test_one_of_several_processes_takes_them_without_the_others(dataset):
+    """Each is given all the pictures, and the others may be at another batch."""
+    some, found = source_of(dataset, "train[:40]"), []
+    for divided in (False, True):
+        model = classifier("alexnet-cifar")
+        if divided:
+            globalise(model.module, waits)
+        with taken_from(some, model.module, SEEN, CPU, batch=16):
+            found.append([norm.running_var.clone() for norm in norms(model).values()])
+        assert not divided or {norm.total for norm in norms(model).values()} == {waits}
+    for alone, of_two in zip(*found, strict=True):
+        torch.testing.assert_close(of_two, alone, rtol=1e-5, atol=1e-8)
+
+
+def waits(sums):
+    raise AssertionError("waited for another process")
 
 
 def test_statistics_that_lag_cost_a_score_and_are_made_good(dataset, scored):

@@ -57,6 +57,18 @@ def test_seeds_are_one_row_with_mean_and_spread(tmp_path):
     assert row["training"] == "1:10"
 
 
+def test_top_1_is_what_the_confusion_matrix_says(tmp_path):
+    """Once equal answers counted as wrong in the accuracy, and by their order in the matrix."""
+    matrix = [[4, 1], [2, 3]]
+    found = {"count": 10, "accuracy": 0.6, "top": {"1": 0.6, "2": 1.0}, "confusion": matrix}
+    write(tmp_path, record(test=found, test_views={"centre": found, "flip": {"accuracy": 0.5}}))
+    (read,) = read_records(tmp_path)
+    for scores in (read["test"], read["test_views"]["centre"]):
+        assert scores["accuracy"] == scores["top"]["1"] == 0.7
+        assert scores["top"]["2"] == 1.0
+    assert read["test_views"]["flip"]["accuracy"] == 0.5
+
+
 def test_runs_in_another_precision_are_a_row_of_their_own(tmp_path):
     other = {"environment": {"hardware": "x", "precision": "float32"}}
     write(tmp_path, record(), record(seed=1, **other))

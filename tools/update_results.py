@@ -35,7 +35,8 @@ the whole interval lies above.
 *Training*: without the scoring; *published*: what the source gives, of as many epochs, its scoring
 included. A changed recipe is another protocol and gets no verdict; so is what a recipe was before it was
 changed, if that changes figures. *Waiting for pictures*: the share of the training's time in which it waited
-for them."""
+for them. In bf16 two classes can be equally probable: the first of them counts. Top-3 and the curves of runs of before
+27 November 2026 count such a picture as wrong."""
 
 
 def with_table(text: str, table: str) -> str:

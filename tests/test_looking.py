@@ -121,6 +121,41 @@ def test_embed_again_replaces_its_own_and_leaves_the_rest(run):
     assert Path("embedding/notes.txt").read_text() == "keep me"
 
 
+@pytest.fixture
+def photos(tmp_path: Path) -> list[str]:
+    """A folder ``photos`` of two classes, ten pictures each; the names of its files."""
+    names = [f"{kind}/{n}.png" for kind in ("고양이", "dog") for n in range(10)]
+    for level, name in enumerate(names):
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 32), (12 * level, 90, level)).save(path)
+    return names
+
+
+def test_sample_names_the_file_of_a_photograph(run, photos):
+    found = result(run("sample", "photos/train", "--index", 3, "--json"))
+    assert found[0]["file"] in photos
+    status, out, err = run("sample", "photos/train", "--index", 3)
+    assert status == 0, err
+    assert out.startswith(f"picture 3 ({found[0]['file']}) of photos/train: ")
+    assert result(run("sample", "shapes/train", "--index", 3, "--json"))[0]["file"] is None
+
+
+def test_embed_names_the_files_of_photographs(run, photos):
+    what = ("embed", "alexnet-cifar", "photos/train", "--device", "cpu", "--data", "root")
+    close = result(run(*what, "--near", 3, "--json"))["near"]
+    with np.load("embedding/embedding.npz", allow_pickle=False) as kept:
+        files, indices = kept["files"].tolist(), kept["indices"].tolist()
+    assert sorted(files) == sorted(photos)
+    assert close["file"] == files[indices.index(3)]
+    for near in close["neighbours"]:
+        assert near["file"] == files[indices.index(near["index"])]
+    page = Path("embedding/scatter.html").read_text(encoding="utf-8")
+    assert f'"file":{json.dumps(files, separators=(",", ":"))}' in page
+    said = run(*what, "--near", 3)[1]
+    assert f"Nearest to picture 3 ({close['file']}), " in said
+
+
 def test_sample_of_a_data_set(run):
     status, out, _ = run("sample", "shapes/train", "--index", 5)
     assert status == 0

@@ -81,6 +81,11 @@ def sentence(remark: str) -> str:
     return f"{remark[:1].upper()}{remark[1:]}."
 
 
+def in_brackets(name: str | None) -> str:
+    """Write a name behind what it names, `` (cats/1.jpg)``; nothing where there is none."""
+    return "" if name is None else f" ({_cell(name)})"
+
+
 def _cell(value: object) -> str:
     text = "" if value is None else str(value)
     return "".join(char if char.isprintable() else " " for char in text)

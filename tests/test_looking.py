@@ -11,9 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from alexnet import cli
+from alexnet.data.loader import source_of
+from alexnet.data.sources import open_dataset
+from alexnet.evaluation import Answers
+from alexnet.reporting.answers import write_answers
+from alexnet.run.named import Named
 
 GOLDEN = Path(__file__).parent / "golden"
 pytestmark = pytest.mark.usefixtures("denormals")
@@ -154,6 +160,20 @@ def test_embed_names_the_files_of_photographs(run, photos):
     assert f'"file":{json.dumps(files, separators=(",", ":"))}' in page
     said = run(*what, "--near", 3)[1]
     assert f"Nearest to picture 3 ({close['file']}), " in said
+
+
+def test_answers_name_the_files_of_photographs(run, photos):
+    dataset = open_dataset("photos", root="root", size=32)
+    source = source_of(dataset, "train[5:9]")
+    files = Named(source, dataset, "train[5:9]").files()
+    assert files == list(dataset.names("train")[5:9])
+    logs = torch.log_softmax(torch.arange(8.0).view(4, 2), 1)
+    said = Answers(logs, torch.from_numpy(source.targets), "centre")
+    write_answers(said, dataset.classes, Named(source, dataset, "train[5:9]"), Path("a.csv"))
+    rows = Path("a.csv").read_text(encoding="utf-8").splitlines()
+    assert rows[0] == "index,name,true,predicted,probability"
+    truth = dataset.classes[int(source.targets[0])]
+    assert rows[1] == f"5,{files[0]},{truth},{dataset.classes[1]},0.731059"
 
 
 def test_sample_of_a_data_set(run):

@@ -168,6 +168,10 @@ def eval_(
     picture: Annotated[
         Path | None, Option(help="Draw the confusion matrix into this .png.")
     ] = None,
+    predictions: Annotated[
+        Path | None,
+        Option(metavar="FILE.csv", help="Write what it says of each picture into this table."),
+    ] = None,
     data: Root = None,
     as_json: Json = False,
 ) -> None:
@@ -177,8 +181,11 @@ def eval_(
 
     models = [alexnet.load(name, say=say) for name in (model, *(others or []))]
     how: dict[str, Any] = {"views": views, "device": device, "precise_bn": precise_bn}
+    how["predictions"] = predictions
     found = alexnet.evaluate(models, split, top=tuple(top) if top else None, data_root=data, **how)
     classes = models[0].classes
+    if predictions is not None:
+        say(f"wrote {predictions}")
     if picture is not None:
         title = split or models[0].data
         say(f"wrote {scores.draw_confusion(found, classes, picture, title=title)}")

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from operator import ge
 from pathlib import Path
@@ -121,10 +123,27 @@ def is_begun(folder: Path) -> bool:
     return (folder / RECIPE).is_file()
 
 
-def free_folder(name: str) -> Path:
-    """Return the first of ``runs/NAME``, ``runs/NAME-2``, ... that does not exist."""
+@contextmanager
+def new_folder(name: str) -> Iterator[Path]:
+    """Make the first of ``runs/NAME``, ``runs/NAME-2``, ... that is not there, so that it is nobody else's.
+
+    It is removed again where nothing was put into it.
+    """
     tries = (Path("runs") / (name if n == 1 else f"{name}-{n}") for n in itertools.count(1))
-    return next(folder for folder in tries if not folder.exists())
+    folder = next(folder for folder in tries if _made(folder))
+    try:
+        yield folder
+    finally:
+        with suppress(OSError):  # it holds a run
+            folder.rmdir()
+
+
+def _made(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        return False
+    return True
 
 
 def refuse_taken(folder: Path) -> None:

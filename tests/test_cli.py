@@ -527,7 +527,8 @@ def test_show_a_network_and_its_recipe(alexnet):
 def test_show_a_recipe_of_ones_own(alexnet):
     Path("mine.toml").write_text('name = "mine"\nsummary = "s"\n')
     assert alexnet("show", "mine.toml", "--json").json["recipe"]["name"] == "mine"
-    assert recipe.parse(alexnet("show", "mine.toml").out.partition("\n\n")[2]).name == "mine"
+    keys = alexnet("show", "mine.toml").out.partition("\nmine: s\n\n")[2]
+    assert recipe.parse(keys).name == "mine"
 
 
 def test_a_recipe_of_ones_own_is_checked_before_it_is_shown(refused):

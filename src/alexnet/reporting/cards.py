@@ -180,7 +180,7 @@ def show(
         values = network_card(network, size)
         cards.append(Card(_text(network, values, size, sums=sums), values))
     if name in built_in.names() or name.endswith(".toml"):
-        cards.append(_recipe_card(name))
+        cards.append(_recipe_card(name, size, sums=sums, table_too=not cards))
     if not cards:
         return _data_card(name, size, root)
     return Card(
@@ -188,11 +188,18 @@ def show(
     )
 
 
-def _recipe_card(name: str) -> Card:
+def _recipe_card(name: str, size: int | None, *, sums: bool, table_too: bool) -> Card:
     from alexnet.reporting import recipe_card
 
     tree = recipe_card.tree(name)
-    return Card(recipe_card.text(tree), {"recipe": tree})
+    if not table_too:
+        return Card(recipe_card.text(tree), {"recipe": tree})
+    network, side = recipe_card.network_of(tree), tree["input"]["size"] if size is None else size
+    values = recipe_card.trained(network_card(network, side), network, tree["model"]["frozen"])
+    text = _text(network, values, side, sums=sums)
+    if tree["model"]["kernel"]:
+        text += "\nIts head keeps a vector of every training picture; the table is of one."
+    return Card(f"{text}\n\n{recipe_card.text(tree)}", {**values, "recipe": tree})
 
 
 def _data_card(name: str, size: int | None, root: Path | None) -> Card:

@@ -188,8 +188,9 @@ def test_the_command_prints_and_draws(tmp_path, monkeypatch, capsys):
         assert picture.width > picture.height > 300
 
 
-def test_two_networks_are_not_drawn_at_once(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["alexnet", "show", "owt", "caffenet", "--drawing"])
+@pytest.mark.parametrize("option", ["--drawing", "--sums", "--size=67", "--expect=a.txt"])
+def test_what_is_of_one_network_is_refused_of_two(monkeypatch, capsys, option):
+    monkeypatch.setattr(sys, "argv", ["alexnet", "show", "owt", "caffenet", option])
     with pytest.raises(SystemExit) as end:
         cli.main()
     assert end.value.code == 2

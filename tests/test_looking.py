@@ -85,6 +85,12 @@ def test_embed_as_json_says_what_it_wrote_down(run):
     assert not Path("a/scatter.html").exists()  # two components cannot be turned
 
 
+def test_embed_in_fewer_components_leaves_no_page_of_before(run):
+    what = ("embed", "alexnet-cifar", "shapes/test", *FEW)
+    assert run(*what)[0] == run(*what, "--components", 2)[0] == 0
+    assert not Path("embedding/scatter.html").exists()
+
+
 def test_embed_of_one_picture_a_class_says_so(run):
     status, out, err = run(
         "embed", "alexnet-cifar", "shapes/test", *FEW, "--count", 2, "--components", 2

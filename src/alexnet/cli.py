@@ -55,11 +55,13 @@ def show(
     """Show a network's table (or two side by side), a recipe, a data set, or a run."""
     from alexnet.reporting import cards
 
+    if other and (drawing or picture or sums or expect or size is not None):
+        raise BadParameter(
+            "--drawing, --picture, --size, --sums and --expect are of one network, not of two"
+        )
     if expect is not None:
         looking.compare_summary(expect, name, size, as_json)
         return
-    if other and (drawing or picture):
-        raise BadParameter("--drawing and --picture are of one network, not of two")
     one = partial(cards.show, size=size, sums=sums, drawing=drawing, root=data)
     found = cards.beside(name, other) if other else one(name)
     if picture is not None:

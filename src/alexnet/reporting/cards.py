@@ -11,7 +11,7 @@ from alexnet import built_in
 from alexnet.errors import CheckpointError, UnknownName
 from alexnet.models import rows, table, wiring, zoo
 from alexnet.models.table import Network, Traced
-from alexnet.reporting.text import summary_table
+from alexnet.reporting.text import figure, summary_table
 from alexnet.run.files import read_json
 from alexnet.run.log import minutes, read_metrics, resume_command
 
@@ -203,10 +203,11 @@ def _recipe_card(name: str, size: int | None, *, sums: bool, table_too: bool) ->
 
 
 def _data_card(name: str, size: int | None, root: Path | None) -> Card:
+    from alexnet.data import arrays
     from alexnet.data.card import card, render  # numpy, which the other cards can do without
     from alexnet.data.sources import DATASETS, open_dataset
 
-    if name in DATASETS:
+    if name in DATASETS or arrays.is_kept(Path(name)):
         values = card(open_dataset(name, root=root, size=size))
         return Card(render(values), values)
     if Path(name).is_dir():
@@ -230,8 +231,11 @@ def run_card(folder: Path) -> Card:
         record = read_json(folder / "result.json")
         return Card(result_text(folder, record), {**record, "history": history})
     if not (folder / "recipe.toml").is_file():
-        raise CheckpointError(f"{folder} holds no run: it has no recipe.toml")
-    rows = [{k: f"{v:.4g}" for k, v in line.items()} for line in history]
+        raise CheckpointError(
+            f"{folder} holds no run: it has no recipe.toml; what pictures are in a folder is said by "
+            f"`alexnet data {folder}`"
+        )
+    rows = [{k: figure(v) for k, v in line.items()} for line in history]
     text = f"{folder} is not finished; `{resume_command(folder)}` goes on with it"
     table_ = summary_table(rows) if rows else "no epoch is finished yet"
     return Card(f"{table_}\n\n{text}", {"history": history})

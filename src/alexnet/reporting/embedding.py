@@ -141,8 +141,10 @@ def write(seen: View, folder: Path) -> list[Path]:
     what = found.points, space.labels
     how: dict[str, Any] = {"shares": found.shares, "title": seen.title}
     written = [plot_scatter(*what, space.classes, folder / "scatter.png", **how)]
-    if seen.components >= 3:
-        page = folder / "scatter.html"
+    page = folder / "scatter.html"
+    if seen.components < 3:
+        page.unlink(missing_ok=True)  # of an earlier embedding
+    else:
         how["files"] = space.files
         written.append(write_scatter3d(*what, space.indices, space.classes, page, **how))
     try:

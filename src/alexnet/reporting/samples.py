@@ -22,6 +22,7 @@ from alexnet.prediction import Ranked, rank
 from alexnet.reporting.pictures import plot_prediction, plot_samples
 from alexnet.reporting.style import INK, RIGHT, WRONG
 from alexnet.reporting.text import in_brackets
+from alexnet.run.checkpoint import is_model
 from alexnet.run.classifier import Classifier, refuse_other_classes
 from alexnet.run.device import Device
 
@@ -69,7 +70,7 @@ def split_names(what: str, part: str | None) -> tuple[str | None, str | None]:
     if part is not None:
         return what, part
     name, _ = named_split(what)
-    if name in DATASETS or (is_place(Path(name)) and not (Path(name) / "recipe.toml").exists()):
+    if name in DATASETS or (is_place(Path(name)) and not is_model(Path(name))):
         return None, what
     if "/" in what and not Path(what).exists():
         raise UnknownName("model's folder or part of a data set", what, DATASETS)

@@ -154,6 +154,11 @@ def verify(path: Path, files: Sequence[str] = FILES) -> None:
             raise CheckpointError(f"{path / name} is damaged: its sha256 is not the one recorded")
 
 
+def is_model(folder: Path) -> bool:
+    """Say whether a folder is a run's or a checkpoint, whole or not."""
+    return any((folder / name).exists() for name in ("checkpoints", "recipe.toml", *FILES))
+
+
 def newest(run: Path, say: Callable[[str], None], *, to_use: bool = False) -> Checkpoint:
     """Return the newest checkpoint that is whole, telling ``say`` of each that is not.
 

@@ -89,12 +89,12 @@ def resume(
     never interrupted; on a GPU, where kernels are chosen by timing, the last bits may differ. Raises ``CheckpointError`` for a folder that holds no run.
     """
     from alexnet.reporting.running import draw_missing, run_and_draw
-    from alexnet.run.log import Console
+    from alexnet.run.log import RESULT, Console
     from alexnet.training import record
 
     folder, console = Path(run), console or Console()
     plan = record.read_recipe(folder)
-    if (folder / record.RESULT).is_file():
+    if (folder / RESULT).is_file():
         console.say(f"{folder} is finished already")
         draw_missing(result := record.read_result(folder), device, data_root, console)
         return result

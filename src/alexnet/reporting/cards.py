@@ -13,7 +13,7 @@ from alexnet.models import rows, table, wiring, zoo
 from alexnet.models.table import Network, Traced
 from alexnet.reporting.text import figure, summary_table
 from alexnet.run.files import read_json
-from alexnet.run.log import minutes, read_metrics, resume_command
+from alexnet.run.log import METRICS, RECIPE, RESULT, minutes, read_metrics, resume_command
 
 
 def network_card(network: Network, size: int | None = None) -> dict[str, Any]:
@@ -172,7 +172,7 @@ def show(
         drawn = draw(*network_of(name, size))
         card = show(name, size=size, sums=sums, root=root)
         return Card(f"{card.text}\n\n{drawn}", card.values)
-    if (Path(name) / "recipe.toml").is_file():
+    if (Path(name) / RECIPE).is_file():
         return run_card(Path(name))
     cards = []
     if name in zoo.NETWORKS:
@@ -226,13 +226,13 @@ def beside(first: str, second: str) -> Card:
 
 def run_card(folder: Path) -> Card:
     """Return what a run reached, or how far it is. Raises ``CheckpointError`` for another folder."""
-    history = read_metrics(folder / "metrics.jsonl")
-    if (folder / "result.json").is_file():
-        record = read_json(folder / "result.json")
+    history = read_metrics(folder / METRICS)
+    if (folder / RESULT).is_file():
+        record = read_json(folder / RESULT)
         return Card(result_text(folder, record), {**record, "history": history})
-    if not (folder / "recipe.toml").is_file():
+    if not (folder / RECIPE).is_file():
         raise CheckpointError(
-            f"{folder} holds no run: it has no recipe.toml; what pictures are in a folder is said by "
+            f"{folder} holds no run: it has no {RECIPE}; what pictures are in a folder is said by "
             f"`alexnet data {folder}`"
         )
     rows = [{k: figure(v) for k, v in line.items()} for line in history]

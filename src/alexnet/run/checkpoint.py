@@ -35,7 +35,7 @@ from torch import Tensor
 
 from alexnet.errors import CheckpointError
 from alexnet.run.files import sync_file, sync_folder, write_text
-from alexnet.run.log import resume_command
+from alexnet.run.log import RECIPE, resume_command
 
 FORMAT = 1
 INPUT = "input/"  # what names begin with that are not of the network
@@ -156,7 +156,7 @@ def verify(path: Path, files: Sequence[str] = FILES) -> None:
 
 def is_model(folder: Path) -> bool:
     """Say whether a folder is a run's or a checkpoint, whole or not."""
-    return any((folder / name).exists() for name in ("checkpoints", "recipe.toml", *FILES))
+    return any((folder / name).exists() for name in ("checkpoints", RECIPE, *FILES))
 
 
 def newest(run: Path, say: Callable[[str], None], *, to_use: bool = False) -> Checkpoint:

@@ -33,17 +33,11 @@ from alexnet.recipe import Recipe
 from alexnet.run import checkpoint, log
 from alexnet.run.device import environment, peak_memory
 from alexnet.run.files import read_json, write_text
+from alexnet.run.log import ENVIRONMENT, RECIPE, RESULT, SPLITS
 from alexnet.run.stamp import commit, today
 from alexnet.training import estimate, measured, scoring
 from alexnet.training.saving import Progress
 from alexnet.training.stage import Stage
-
-RECIPE, ENVIRONMENT, SPLITS, RESULT = (
-    "recipe.toml",
-    "environment.json",
-    "splits.json",
-    "result.json",
-)
 
 
 @dataclass(frozen=True, repr=False)

@@ -664,7 +664,7 @@ def test_a_run_that_cannot_begin_leaves_no_folder(tmp_path, data_root, monkeypat
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="unknown split"):
         alexnet.train(plan(data__test="tset"), device="cpu", data_root=data_root, console=HUSH)
-    assert not any(Path("runs").iterdir())
+    assert not any(tmp_path.iterdir())
 
 
 def test_load_gives_the_weights_that_the_recorded_score_is_of(fit, tmp_path, monkeypatch):

@@ -121,15 +121,19 @@ def is_begun(folder: Path) -> bool:
 def new_folder(name: str) -> Iterator[Path]:
     """Make the first of ``runs/NAME``, ``runs/NAME-2``, ... that is not there, so that it is nobody else's.
 
-    It is removed again where nothing was put into it.
+    It is removed again where nothing was put into it, and ``runs`` where it was not there either.
     """
-    tries = (Path("runs") / (name if n == 1 else f"{name}-{n}") for n in itertools.count(1))
+    parent = Path("runs")
+    new = not parent.exists()
+    tries = (parent / (name if n == 1 else f"{name}-{n}") for n in itertools.count(1))
     folder = next(folder for folder in tries if _made(folder))
     try:
         yield folder
     finally:
         with suppress(OSError):  # it holds a run
             folder.rmdir()
+            if new:
+                parent.rmdir()
 
 
 def _made(folder: Path) -> bool:

@@ -64,6 +64,9 @@ def confusion_figure(matrix: np.ndarray, classes: Sequence[str], *, title: str =
     _draw_shares(axes, bar, matrix)
     if named:
         _name_classes(axes, names, letters)
+    else:
+        axes.set_xticks(np.arange(0, n, 100))
+        axes.set_yticks(np.arange(0, n, 100))
     _label(axes)
     if n <= _MOST_COUNTED:
         _write_counts(axes, matrix, side / n)

@@ -112,7 +112,9 @@ def test_rows_without_runs_are_said_to_have_none():
     assert tables.sentences(found) == ["later: not measured beside paper yet."]
     assert "6 runs, 3 more to run, 2:05 of training on two cores" in tables.text(found)
     nothing = {**record(row("paper", {}), missing=2), "cells": [], "environment": None}
-    assert "No run is finished; `alexnet study pools --seeds 0,1,2` runs 2." in tables.markdown(nothing)
+    assert "No run is finished; `alexnet study pools --seeds 0,1,2` runs 2." in tables.markdown(
+        nothing
+    )
 
 
 def test_every_machine_is_named_with_its_precision():

@@ -17,6 +17,7 @@ from alexnet import cli
 from alexnet import recipe as recipes
 from alexnet.benchmark import accuracy, every, forms, inference, input, start
 from alexnet.errors import AlexNetError, Interrupted, UsageError
+from alexnet.options import seeds_of
 from alexnet.run import checkpoint
 from alexnet.run.classifier import fresh
 from alexnet.run.device import Device, environment
@@ -173,13 +174,13 @@ def test_a_target_is_met_by_the_mean_of_the_seeds():
     ("text", "seeds"), [("0..4", [0, 1, 2, 3, 4]), ("3", [3]), ("0, 3,7", [0, 3, 7])]
 )
 def test_seeds(text, seeds):
-    assert accuracy.seeds_of(text) == seeds
+    assert seeds_of(text) == seeds
 
 
 @pytest.mark.parametrize("text", ["", "4..0", "1,1", "a", "-1", "0..", "1,,2"])
 def test_seeds_that_are_none(text):
     with pytest.raises(UsageError, match=r"0\.\.4"):
-        accuracy.seeds_of(text)
+        seeds_of(text)
 
 
 # --- input -----------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 
 from alexnet import __version__, cli, recipe, terminal
+from alexnet.data import arrays
 from alexnet.data.cache import Contents, write_cache
 from alexnet.data.sources import open_dataset
 
@@ -527,7 +528,8 @@ def test_show_a_network_and_its_recipe(alexnet):
 def test_show_a_recipe_of_ones_own(alexnet):
     Path("mine.toml").write_text('name = "mine"\nsummary = "s"\n')
     assert alexnet("show", "mine.toml", "--json").json["recipe"]["name"] == "mine"
-    assert recipe.parse(alexnet("show", "mine.toml").out.partition("\n\n")[2]).name == "mine"
+    keys = alexnet("show", "mine.toml").out.partition("\nmine: s\n\n")[2]
+    assert recipe.parse(keys).name == "mine"
 
 
 def test_a_recipe_of_ones_own_is_checked_before_it_is_shown(refused):
@@ -552,6 +554,16 @@ def test_show_a_run(alexnet, finished, unfinished):
     text = alexnet("show", unfinished).out
     assert "is not finished; `alexnet resume" in text
     assert "val_loss" in text
+
+
+def test_a_data_set_is_no_model_and_is_shown_as_what_it_is(alexnet, refused):
+    pictures = np.zeros((4, 6, 6, 3), np.uint8), np.arange(4) % 2
+    arrays.keep(Path("mine"), {"train": pictures}, ["cat", "dog"])
+    assert "mine holds no model: expected the folder of a run" in refused("eval", "mine", status=1)
+    assert alexnet("show", "mine").out == alexnet("data", "mine").out != ""
+    Path("photographs").mkdir()
+    for verb in ("eval", "show"):
+        assert "said by `alexnet data photographs`" in refused(verb, "photographs", status=1)
 
 
 def test_a_folder_beside_does_not_hide_what_is_built_in(alexnet):

@@ -9,13 +9,15 @@ from itertools import pairwise
 import pytest
 from PIL import Image
 
-from alexnet import cli
+from alexnet import built_in, cli
+from alexnet import recipe as recipes
 from alexnet.errors import UnknownName
 from alexnet.models import table, zoo
 from alexnet.reporting.blocks import blocks, towers
 from alexnet.reporting.cards import show
 from alexnet.reporting.drawing import draw, network_of
 from alexnet.reporting.network_picture import network_figure
+from alexnet.training.transfer import network_of as network_of_training
 
 TWO_TOWERS = {"alexnet-2012", "alexnet-2012-source", "bvlc-alexnet", "caffenet"}
 DOWN, UP = "┬│├┤┌┐", "│├┤┴└┘▼"
@@ -147,8 +149,29 @@ def test_a_recipe_is_drawn_as_its_network_at_its_size():
     assert network_of("cifar10-quick")[1] == 32
     card = show("cifar10-quick", drawing=True)
     assert card.text.endswith(draw(zoo.network("alexnet-cifar-gelu"), 32))
+    assert "head3  10 units" in show("torch-transfer", drawing=True).text
+    assert "RootNorm" in show("photos-kernel").text
+    assert counts(show("photos-kernel", drawing=True).text) > 2_469_696
     with pytest.raises(UnknownName, match="unknown network or recipe 'shapes'"):
         show("shapes", drawing=True)
+
+
+@pytest.mark.parametrize("name", built_in.names())
+def test_a_recipe_is_shown_with_the_table_that_it_trains(name):
+    """Its layers, head and classes are those that training makes; what is frozen is not trained."""
+    plan = recipes.load(name)
+    classes = None if name in zoo.NETWORKS else 10
+    made = table.trace(network_of_training(plan.model, classes))
+    assert [layer["name"] for layer in show(name).values["layers"]] == [s.row.name for s in made]
+    if classes:
+        assert network_of(name)[0] == network_of_training(plan.model, classes)
+
+
+def test_frozen_rows_are_counted_as_not_trained():
+    said = show("torch-transfer").text
+    assert "Trainable params: 41,958,410 " in said
+    assert "Non-trainable params: 2,469,696 " in said
+    assert "head1 (Dense, ReLU)" in said
 
 
 def test_the_command_prints_and_draws(tmp_path, monkeypatch, capsys):
@@ -165,8 +188,9 @@ def test_the_command_prints_and_draws(tmp_path, monkeypatch, capsys):
         assert picture.width > picture.height > 300
 
 
-def test_two_networks_are_not_drawn_at_once(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["alexnet", "show", "owt", "caffenet", "--drawing"])
+@pytest.mark.parametrize("option", ["--drawing", "--sums", "--size=67", "--expect=a.txt"])
+def test_what_is_of_one_network_is_refused_of_two(monkeypatch, capsys, option):
+    monkeypatch.setattr(sys, "argv", ["alexnet", "show", "owt", "caffenet", option])
     with pytest.raises(SystemExit) as end:
         cli.main()
     assert end.value.code == 2

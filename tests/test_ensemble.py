@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
 from dataclasses import replace
@@ -17,7 +18,7 @@ from alexnet.data.loader import source_of
 from alexnet.data.preprocess import Preprocessing
 from alexnet.data.sources import open_dataset
 from alexnet.data.splits import select
-from alexnet.errors import UsageError
+from alexnet.errors import DataError, UsageError
 from alexnet.exploration.part import open_part
 from alexnet.models import zoo
 from alexnet.models.build import build
@@ -149,6 +150,26 @@ def saved(model: Classifier, run: Path) -> Path:
     return checkpoint.save(run, whole)
 
 
+def test_each_answer_is_written_down(three, dataset, data_root, tmp_path):
+    path, how = tmp_path / "new" / "said.csv", {"device": "cpu", "data_root": data_root}
+    split = "shapes/test[10:40]"
+    scores = alexnet.evaluate(three, split, precision="float32", predictions=path, **how)
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    labels = dataset.parts["test"].labels
+    assert [int(row["index"]) for row in rows] == [*range(10, 40)]
+    assert [row["true"] for row in rows] == [dataset.classes[labels[n]] for n in range(10, 40)]
+    assert {row["name"] for row in rows} == {""}  # they came from no files
+    assert sum(row["true"] == row["predicted"] for row in rows) == round(30 * scores.accuracy)
+    ranked = alexnet.predict(three, dataset.parts["test"].images[12])
+    assert rows[2]["predicted"] == ranked[0].label
+    assert float(rows[2]["probability"]) == pytest.approx(ranked[0].probability, rel=1e-3)
+    with pytest.raises(UsageError, match=r"said\.txt: .* ends in \.csv"):
+        alexnet.evaluate(three, split, predictions=tmp_path / "said.txt", **how)
+    with pytest.raises(DataError, match="cannot be written"):
+        alexnet.evaluate(three[0], split, predictions=path / "under.csv", **how)
+
+
 def test_a_mean_picture_comes_back_with_its_model(three, dataset, tmp_path):
     again = alexnet.load(saved(three[2], tmp_path / "a"))
     assert again.preprocessing == three[2].preprocessing
@@ -173,6 +194,9 @@ def test_the_command_line_scores_models_together(three, data_root, tmp_path, mon
     found = json.loads(run("eval", folders[0], SPLIT, *others, "--device", "cpu", "--json"))
     expected = alexnet.evaluate(three, SPLIT, device="cpu", data_root=data_root)
     assert found == json.loads(json.dumps(expected.to_json()))
-    text = run("eval", folders[0], SPLIT, *others, "--device", "cpu")
+    table = tmp_path / "said.csv"
+    more = ("--device", "cpu", "--predictions", str(table))
+    text = run("eval", folders[0], SPLIT, *others, *more)
+    assert len(table.read_text(encoding="utf-8").splitlines()) == 31
     assert f"balanced accuracy {expected.balanced_accuracy:.2%}" in text
     assert f"macro-F1 {expected.macro_f1:.4f}" in text

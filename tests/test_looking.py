@@ -11,9 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from alexnet import cli
+from alexnet.data.loader import source_of
+from alexnet.data.sources import open_dataset
+from alexnet.evaluation import Answers
+from alexnet.reporting.answers import write_answers
+from alexnet.run.named import Named
 
 GOLDEN = Path(__file__).parent / "golden"
 pytestmark = pytest.mark.usefixtures("denormals")
@@ -79,6 +85,12 @@ def test_embed_as_json_says_what_it_wrote_down(run):
     assert not Path("a/scatter.html").exists()  # two components cannot be turned
 
 
+def test_embed_in_fewer_components_leaves_no_page_of_before(run):
+    what = ("embed", "alexnet-cifar", "shapes/test", *FEW)
+    assert run(*what)[0] == run(*what, "--components", 2)[0] == 0
+    assert not Path("embedding/scatter.html").exists()
+
+
 def test_embed_of_one_picture_a_class_says_so(run):
     status, out, err = run(
         "embed", "alexnet-cifar", "shapes/test", *FEW, "--count", 2, "--components", 2
@@ -119,6 +131,55 @@ def test_embed_again_replaces_its_own_and_leaves_the_rest(run):
         json.loads(Path("embedding/embedding.json").read_text(encoding="utf-8"))["pictures"] == 40
     )
     assert Path("embedding/notes.txt").read_text() == "keep me"
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> list[str]:
+    """A folder ``photos`` of two classes, ten pictures each; the names of its files."""
+    names = [f"{kind}/{n}.png" for kind in ("고양이", "dog") for n in range(10)]
+    for level, name in enumerate(names):
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 32), (12 * level, 90, level)).save(path)
+    return names
+
+
+def test_sample_names_the_file_of_a_photograph(run, photos):
+    found = result(run("sample", "photos/train", "--index", 3, "--json"))
+    assert found[0]["file"] in photos
+    status, out, err = run("sample", "photos/train", "--index", 3)
+    assert status == 0, err
+    assert out.startswith(f"picture 3 ({found[0]['file']}) of photos/train: ")
+    assert result(run("sample", "shapes/train", "--index", 3, "--json"))[0]["file"] is None
+
+
+def test_embed_names_the_files_of_photographs(run, photos):
+    what = ("embed", "alexnet-cifar", "photos/train", "--device", "cpu", "--data", "root")
+    close = result(run(*what, "--near", 3, "--json"))["near"]
+    with np.load("embedding/embedding.npz", allow_pickle=False) as kept:
+        files, indices = kept["files"].tolist(), kept["indices"].tolist()
+    assert sorted(files) == sorted(photos)
+    assert close["file"] == files[indices.index(3)]
+    for near in close["neighbours"]:
+        assert near["file"] == files[indices.index(near["index"])]
+    page = Path("embedding/scatter.html").read_text(encoding="utf-8")
+    assert f'"file":{json.dumps(files, separators=(",", ":"))}' in page
+    said = run(*what, "--near", 3)[1]
+    assert f"Nearest to picture 3 ({close['file']}), " in said
+
+
+def test_answers_name_the_files_of_photographs(run, photos):
+    dataset = open_dataset("photos", root="root", size=32)
+    source = source_of(dataset, "train[5:9]")
+    files = Named(source, dataset, "train[5:9]").files()
+    assert files == list(dataset.names("train")[5:9])
+    logs = torch.log_softmax(torch.arange(8.0).view(4, 2), 1)
+    said = Answers(logs, torch.from_numpy(source.targets), "centre")
+    write_answers(said, dataset.classes, Named(source, dataset, "train[5:9]"), Path("a.csv"))
+    rows = Path("a.csv").read_text(encoding="utf-8").splitlines()
+    assert rows[0] == "index,name,true,predicted,probability"
+    truth = dataset.classes[int(source.targets[0])]
+    assert rows[1] == f"5,{files[0]},{truth},{dataset.classes[1]},0.731059"
 
 
 def test_sample_of_a_data_set(run):

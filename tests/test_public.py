@@ -129,6 +129,15 @@ def test_resume_finishes_what_is_not_finished(run, data_root, tmp_path):
     assert {path.name for path in folder.glob("*.png")} == PICTURES
 
 
+def test_resume_of_a_finished_run_draws_what_is_missing(run, data_root, tmp_path):
+    folder = Path(shutil.copytree(run.folder, tmp_path / "b"))
+    for name in sorted(PICTURES)[1:]:  # it was stopped while it drew
+        (folder / name).unlink()
+    alexnet.resume(folder, device="cpu", data_root=data_root, console=Console(quiet=True))
+    for name in PICTURES:
+        assert (folder / name).read_bytes() == (run.folder / name).read_bytes()
+
+
 def test_resume_of_no_run(tmp_path):
     with pytest.raises(CheckpointError, match="holds no run"):
         alexnet.resume(tmp_path)

@@ -12,14 +12,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
 from alexnet.errors import DataError, UsageError
-from alexnet.reporting import style
+from alexnet.evaluation import score
+from alexnet.reporting import scores, style
 from alexnet.reporting.confusion import confusion_figure, plot_confusion
 from alexnet.reporting.curves import curves_figure, plot_curves
 from alexnet.reporting.pictures import (
+    _short,
     plot_prediction,
     plot_samples,
     prediction_figure,
@@ -27,6 +30,7 @@ from alexnet.reporting.pictures import (
 )
 from alexnet.reporting.style import RIGHT, WRONG, readable, save, styled
 from alexnet.reporting.text import confusion_text, summary_table
+from alexnet.reporting.text import figure as figure_of
 
 HISTORY = [
     {"epoch": 1, "train_loss": 1.9, "val_loss": 1.7, "train_accuracy": 0.31, "val_accuracy": 0.42},
@@ -264,7 +268,7 @@ def test_confusion_draws_the_counts_and_the_shares_of_the_rows() -> None:
     assert {"test pictures", "17 of 20 right (85.00 %)"} <= set(words(figure))
 
 
-@pytest.mark.parametrize("n", [1, 2, 10, 25, 26, 100])
+@pytest.mark.parametrize("n", [1, 2, 10, 25, 26, 100, 201])
 def test_confusion_of_any_number_of_classes_fits_its_picture(n: int) -> None:
     names = [f"class number {i}" for i in range(n)]
     with styled():
@@ -378,6 +382,34 @@ def test_a_prediction_that_cannot_be_drawn_is_refused() -> None:
 
 
 # --- text ------------------------------------------------------------------------------------
+
+
+def test_confusion_of_many_classes_has_numbers_for_names_and_no_larger_picture() -> None:
+    figures = [confusion_figure(np.eye(n, dtype=int), ["x" * 40] * n) for n in (201, 1000)]
+    for figure in figures:
+        assert max(figure.get_size_inches()) < 27
+        assert not any("x" in word for word in words(figure))
+
+
+def test_long_titles_are_cut_to_the_width_of_a_picture() -> None:
+    assert _short("고양이" * 10 + "\ncat") == "고양이" * 3 + "…\ncat"
+    assert _short("a" * 20) == "a" * 20
+    assert _short("a" * 21) == "a" * 19 + "…"
+
+
+def test_scores_of_many_classes_leave_the_integers_out() -> None:
+    labels = torch.arange(62) % 31
+    said = score(torch.log_softmax(torch.eye(32)[labels], 1), labels, "centre", (1,))
+    text = scores.text(said, [f"class {n}" for n in range(32)])
+    assert "true \\ predicted" not in text
+    assert "confusion matrix of 32 classes: --json has it, --picture draws it" in text
+    assert "nan" not in text  # of the class that has no pictures
+    few = score(torch.log_softmax(torch.eye(3)[labels % 3], 1), labels % 3, "centre", (1,))
+    assert "true \\ predicted" in scores.text(few, ["a", "b", "c"])
+
+
+def test_counts_keep_their_digits() -> None:
+    assert [figure_of(v) for v in (58464, 3, 0.123456)] == ["58,464", "3", "0.1235"]
 
 
 def test_confusion_text() -> None:

@@ -114,6 +114,10 @@ def test_a_model_and_a_data_set_are_told_apart(tmp_path, monkeypatch):
     assert samples.split_names("keras-lab", None) == ("keras-lab", None)
     with pytest.raises(UnknownName, match="did you mean 'shapes'"):
         samples.split_names("shape/test", None)
+    (tmp_path / "runs/a/checkpoints/step-1").mkdir(parents=True)
+    (tmp_path / "runs/a/checkpoints/step-1/model.json").touch()
+    step = "runs/a/checkpoints/step-1"
+    assert samples.split_names(step, None) == (step, None)
     assert samples.split_names("runs/a", "cifar10/test") == ("runs/a", "cifar10/test")
 
 

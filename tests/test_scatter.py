@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from alexnet.errors import UsageError
+from alexnet.reporting import scatter
 from alexnet.reporting.scatter import SHAPES, colours, plot_scatter, scatter_figure, shape_of
 from alexnet.reporting.scatter3d import write_scatter3d
 from alexnet.reporting.style import styled
@@ -167,6 +168,15 @@ def test_a_thousand_points_in_one_place_are_drawn(tmp_path):
     assert len(json.loads(page.scripts["application/json"])["label"]) == 1000
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.convert("L").getextrema()[0] < 255, "something is drawn"
+
+
+def test_colours_are_made_once_a_drawing(points, tmp_path, monkeypatch):
+    xyz, labels, _ = points
+    asked = []
+    real = scatter.colours
+    monkeypatch.setattr(scatter, "colours", lambda count: asked.append(count) or real(count))
+    plot_scatter(xyz, labels, NAMES, tmp_path / "a.png", shares=SHARES)
+    assert asked == [len(NAMES)]
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,8 @@ def record(*rows, grid=None, missing=0):
     about = {"study": "pools", "summary": "do pools help?", "command": "alexnet study pools"}
     return {
         **about,
+        "seeds": [0, 1, 2],
+        "changes": {},
         "rows": list(rows),
         "grid": grid,
         "cells": [cell] * 6,
@@ -110,7 +112,9 @@ def test_rows_without_runs_are_said_to_have_none():
     assert tables.sentences(found) == ["later: not measured beside paper yet."]
     assert "6 runs, 3 more to run, 2:05 of training on two cores" in tables.text(found)
     nothing = {**record(row("paper", {}), missing=2), "cells": [], "environment": None}
-    assert "No run is finished; `alexnet study pools` runs 2." in tables.markdown(nothing)
+    assert "No run is finished; `alexnet study pools --seeds 0,1,2` runs 2." in tables.markdown(
+        nothing
+    )
 
 
 def test_every_machine_is_named_with_its_precision():
@@ -167,6 +171,18 @@ def test_the_page_carries_the_recorded_studies(tmp_path):
     assert tables.markdown(record(BASE, WORSE)) in with_studies(page, recorded(tmp_path))
 
 
+def test_the_command_named_is_the_one_that_makes_all_runs():
+    found = record(BASE, WORSE) | {"command": "alexnet study pools --seeds 2 --only paper -q"}
+    assert "6 runs, 2:05 of training" in tables.text(found)
+    assert "by `alexnet study pools --seeds 0,1,2` (" in tables.text(found)
+    changes = {"train.epochs": "8 epochs", "train.batch": 32, "data.quiet": True}
+    own = found | {"command": "alexnet study a/my.toml --only x", "changes": changes}
+    assert tables.command_of(own) == (
+        "alexnet study a/my.toml --seeds 0,1,2 --set 'train.epochs=8 epochs' --set train.batch=32 "
+        "--set data.quiet=true"
+    )
+
+
 # --- the command -------------------------------------------------------------------------------
 
 
@@ -212,7 +228,7 @@ def test_a_study_from_its_first_run_to_its_table(alexnet):
 
 
 def test_before_anything_is_run(alexnet):
-    rows = json.loads(alexnet("study", "tiny.toml", "--dry-run", "--json", "--seeds", "4,5"))
+    rows = json.loads(alexnet("study", "tiny.toml", "--dry-run", "--json", "--seeds", "4..5"))
     assert [r["changes"] for r in rows] == ["", "optim.lr = 0.001"] * 2
     assert [(r["row"], r["seed"], r["state"]) for r in rows] == [
         (name, seed, "missing") for seed in (4, 5) for name in ("as-it-is", "slow")
@@ -226,7 +242,7 @@ def test_before_anything_is_run(alexnet):
     ("arguments", "message"),
     [
         (["no-such"], "unknown study 'no-such'"),
-        (["tiny.toml", "--seeds", "a"], "--seeds 'a': expected numbers with commas between"),
+        (["tiny.toml", "--seeds", "a"], "--seeds a: expected different seeds, e.g. 0..4 or 0,3,7"),
         (["tiny.toml", "--only", "slwo"], "unknown row of tiny 'slwo'; did you mean 'slow'"),
         (["tiny.toml", "--set", "optim.rate=1"], "unknown key 'optim.rate'"),
         (["other.toml"], "other.toml does not exist"),

@@ -62,26 +62,17 @@ def train(
     """Train a recipe (a name, a path ending in .toml, or a ``Recipe``) and draw its pictures.
 
     A path of photographs (a folder, a tar, a list) is trained on by the recipe ``photos``.
-
     ``out`` is the run's folder (default: a new one under ``runs/``); one that holds a run already
     is refused. ``override`` replaces recipe keys, e.g. ``{"optim.lr": 0.02}``.
 
     Returns the finished run. Raises ``UsageError`` before anything is written where the call is
     wrong, ``TrainingError`` or ``CheckpointError`` where the run cannot go on.
     """
-    from alexnet.reporting.running import planned, run_and_draw
+    from alexnet.reporting.running import planned, train_and_draw
     from alexnet.run.log import Console
-    from alexnet.training import record
 
     plan = planned(recipe, override or {}, console := console or Console())
-
-    def choose(attempt: int) -> str:
-        folder = Path(out) if out is not None else record.free_folder(plan.name)
-        if not attempt:  # else torchrun started again what it had begun in this very folder
-            record.refuse_taken(folder)
-        return str(folder)
-
-    return run_and_draw(plan, choose, device, data_root, console, command)
+    return train_and_draw(plan, out, device, data_root, console, command)
 
 
 def resume(
@@ -93,18 +84,20 @@ def resume(
 ) -> Result:
     """Go on with an interrupted run from its newest whole checkpoint; a finished one is returned.
 
+    Of a finished one, pictures that are missing are drawn.
     On a CPU with the same number of threads the result has the same bits as that of a run that was
     never interrupted; on a GPU, where kernels are chosen by timing, the last bits may differ. Raises ``CheckpointError`` for a folder that holds no run.
     """
-    from alexnet.reporting.running import run_and_draw
-    from alexnet.run.log import Console
+    from alexnet.reporting.running import draw_missing, run_and_draw
+    from alexnet.run.log import RESULT, Console
     from alexnet.training import record
 
     folder, console = Path(run), console or Console()
     plan = record.read_recipe(folder)
-    if (folder / record.RESULT).is_file():
+    if (folder / RESULT).is_file():
         console.say(f"{folder} is finished already")
-        return record.read_result(folder)
+        draw_missing(result := record.read_result(folder), device, data_root, console)
+        return result
     return run_and_draw(plan, lambda _: str(folder), device, data_root, console, "")
 
 
@@ -134,7 +127,6 @@ def load(name: str | Path, *, say: Callable[[str], None] = print) -> Classifier:
     """Load a run's folder, one checkpoint of it, or a network by name with fresh weights.
 
     Also a file of weights of another program (``exchange.foreign``): torchvision's ``alexnet``.
-
     Returns the network with its class names and preprocessing. Raises ``UnknownName``, ``CheckpointError``
     or ``DataError``; ``say`` is told of a damaged checkpoint that another one replaces.
     """
@@ -182,6 +174,7 @@ def evaluate(
     top: tuple[int, ...] | None = None,
     batch: int = 500,
     precise_bn: str | None = None,
+    predictions: str | Path | None = None,
     data_root: str | Path | None = None,
 ) -> Scores:
     """Score a model on part of a data set, named like ``cifar10/test`` or ``cifar10/train[:10%]``.
@@ -189,29 +182,36 @@ def evaluate(
     ``model``: one, or several whose probabilities are averaged, each with its own input; of the
     same classes and the same stored pictures. ``data``: None is what their runs tested them on;
     photographs are named by their path, ``photos/cats`` or ``photos/cats/test``.
-
     ``views``: ``centre``; ``flip``, the mean of a picture and its mirror image; ``shift``; ``ten``
     (``run.views``); None: as each model was scored when it was trained. ``top``: which k to count
     right answers among; None: 1 and 3, or 1 and 2 of two classes. ``precise_bn``: pictures, named like
-    ``data``, that batch norms take their statistics from first (``run.precise_bn``).
+    ``data``, that batch norms take their statistics from first (``run.precise_bn``). ``predictions``:
+    a .csv that each picture's answer is written into (``reporting.answers``).
 
     Raises ``UnknownName`` or ``UsageError`` for a data set or split that is not there, or whose
     classes are not the model's, and for models that do not go together.
     """
     from alexnet import evaluation
+    from alexnet.reporting.answers import table_path, write_answers
     from alexnet.run import precise_bn as precise
     from alexnet.run.classifier import refuse_strangers
     from alexnet.run.device import choose, prepare_process
     from alexnet.run.named import pictures
 
     prepare_process()
+    table = None if predictions is None else table_path(predictions)
     models, chosen = _loaded(model), choose(device, precision)
     refuse_strangers(models)
-    how: Any = {"views": views, "top": evaluation.tops(top, len(models[0].classes))}
+    ks = evaluation.tops(top, len(models[0].classes))
     named = [data] if precise_bn is None else [data, precise_bn]
-    source, *seen = pictures(models, named, data_root)
-    with precise.renewed(models, *seen, device=chosen, scored=source, batch=batch):
-        return evaluation.evaluate_together(models, source, chosen, batch=batch, **how)
+    meant, *seen = pictures(models, named, data_root)
+    new = [each.source for each in seen]
+    with precise.renewed(models, *new, device=chosen, scored=meant.source, batch=batch):
+        said = evaluation.answer_together(models, meant.source, chosen, views=views, batch=batch)
+    found = said.score(ks)
+    if table is not None:
+        write_answers(said, models[0].classes, meant, table)
+    return found
 
 
 def embed(

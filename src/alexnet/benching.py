@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from alexnet.calling import Argument, BadParameter, Exit, Option, Program
-from alexnet.options import DeviceName, Json, Root
+from alexnet.options import DeviceName, Json, Root, seeds_of
 from alexnet.terminal import say, write
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def accuracy(
     from dataclasses import asdict
 
     from alexnet import recipe as recipes
-    from alexnet.benchmark.accuracy import accuracy_rows, accuracy_runs, runs_in, seeds_of
+    from alexnet.benchmark.accuracy import accuracy_rows, accuracy_runs, runs_in
     from alexnet.reporting.speed import text
     from alexnet.run.log import Console
 

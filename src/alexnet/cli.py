@@ -55,11 +55,13 @@ def show(
     """Show a network's table (or two side by side), a recipe, a data set, or a run."""
     from alexnet.reporting import cards
 
+    if other and (drawing or picture or sums or expect or size is not None):
+        raise BadParameter(
+            "--drawing, --picture, --size, --sums and --expect are of one network, not of two"
+        )
     if expect is not None:
         looking.compare_summary(expect, name, size, as_json)
         return
-    if other and (drawing or picture):
-        raise BadParameter("--drawing and --picture are of one network, not of two")
     one = partial(cards.show, size=size, sums=sums, drawing=drawing, root=data)
     found = cards.beside(name, other) if other else one(name)
     if picture is not None:
@@ -168,6 +170,10 @@ def eval_(
     picture: Annotated[
         Path | None, Option(help="Draw the confusion matrix into this .png.")
     ] = None,
+    predictions: Annotated[
+        Path | None,
+        Option(metavar="FILE.csv", help="Write what it says of each picture into this table."),
+    ] = None,
     data: Root = None,
     as_json: Json = False,
 ) -> None:
@@ -177,8 +183,11 @@ def eval_(
 
     models = [alexnet.load(name, say=say) for name in (model, *(others or []))]
     how: dict[str, Any] = {"views": views, "device": device, "precise_bn": precise_bn}
+    how["predictions"] = predictions
     found = alexnet.evaluate(models, split, top=tuple(top) if top else None, data_root=data, **how)
     classes = models[0].classes
+    if predictions is not None:
+        say(f"wrote {predictions}")
     if picture is not None:
         title = split or models[0].data
         say(f"wrote {scores.draw_confusion(found, classes, picture, title=title)}")

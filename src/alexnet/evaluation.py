@@ -130,16 +130,28 @@ def evaluate(
     return score(logs, labels, views, top)
 
 
-def evaluate_together(
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What models say together, in a split's order: log probabilities ``(N, classes)``, labels ``(N,)``."""
+
+    logs: Tensor
+    labels: Tensor
+    views: str
+
+    def score(self, top: tuple[int, ...] = (1, 3)) -> Scores:
+        """Return what they reached. Raises as ``score``."""
+        return score(self.logs, self.labels, self.views, top)
+
+
+def answer_together(
     models: Sequence[Classifier],
     source: Source | Resident,
     device: Device,
     *,
     views: str | None = None,
     batch: int = 500,
-    top: tuple[int, ...] = (1, 3),
-) -> Scores:
-    """Score several models as one: the mean of their probabilities, each with its own input.
+) -> Answers:
+    """Ask several models as one: the mean of their probabilities, each with its own input.
 
     ``views``: None: each in those that it was scored in. Raises ``DataError`` for an empty split.
     """
@@ -155,7 +167,7 @@ def evaluate_together(
             logs, labels = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
         every.append(logs)
     each = dict.fromkeys(views or model.views for model in models)
-    return score(log_mean(every), labels, " + ".join(each), top)
+    return Answers(log_mean(every), labels, " + ".join(each))
 
 
 def tops(asked: tuple[int, ...] | None, classes: int) -> tuple[int, ...]:

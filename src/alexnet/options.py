@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 from alexnet.calling import Option
+from alexnet.errors import UsageError
 
 Json = Annotated[bool, Option("--json", help="Print JSON instead of text.")]
 DeviceName = Annotated[str, Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
@@ -13,3 +15,17 @@ Root = Annotated[
     Path | None,
     Option("--data", metavar="DIR", help="Where data sets are kept. [env: ALEXNET_DATA]"),
 ]
+_RANGE = re.compile(r"(\d+)\.\.(\d+)")
+
+
+def seeds_of(text: str) -> list[int]:
+    """Read ``0..4`` or ``0,3,7``: different numbers, none below 0. Raises ``UsageError``."""
+    if match := _RANGE.fullmatch(text.strip()):
+        found = list(range(int(match[1]), int(match[2]) + 1))
+    else:
+        parts = [part.strip() for part in text.split(",")]
+        found = [int(part) for part in parts if part.isdecimal()]
+        found = found if len(found) == len(parts) else []
+    if not found or len(set(found)) < len(found):
+        raise UsageError(f"--seeds {text}: expected different seeds, e.g. 0..4 or 0,3,7")
+    return found

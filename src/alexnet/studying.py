@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from alexnet.calling import Argument, Option
 from alexnet.errors import TrainingError, UsageError
-from alexnet.options import DeviceName, Json, Root
+from alexnet.options import DeviceName, Json, Root, seeds_of
 from alexnet.run.launch import place
 from alexnet.terminal import write
 
@@ -32,7 +32,7 @@ def study(
         ),
     ] = None,
     seeds: Annotated[
-        str | None, Option(metavar="0,1,2", help="Seeds. [default: the study's]")
+        str | None, Option(metavar="0,1,2", help="Seeds: 0..4, or 0,3,7. [default: the study's]")
     ] = None,
     out: Annotated[
         Path | None, Option(help="The study's folder. [default: runs/studies/STUDY]")
@@ -70,7 +70,7 @@ def study(
         return
     if place().world > 1:
         raise UsageError("a study is one process; let torchrun run its runs one by one")
-    loaded, numbers = plan.load(name), _numbers(seeds)
+    loaded, numbers = plan.load(name), seeds_of(seeds) if seeds is not None else []
     folder = out or Path("runs") / "studies" / loaded.name
     settings = dict(parse_assignment(text) for text in changes or [])
     every = cells(loaded, folder, seeds=numbers, changes=settings)
@@ -131,14 +131,6 @@ def _list(as_json: bool) -> None:
     found = [plan.load(name) for name in plan.names()]
     rows = [{"name": s.name, "about": s.summary} for s in found]
     write(rows if as_json else summary_table(rows))
-
-
-def _numbers(text: str | None) -> tuple[int, ...]:
-    """Read ``0,1,2``; none is an empty tuple. Raises ``UsageError``."""
-    parts = text.split(",") if text is not None else []
-    if not all(part.strip().isdecimal() for part in parts):
-        raise UsageError(f"--seeds {text!r}: expected numbers with commas between, e.g. 0,1,2")
-    return tuple(int(part) for part in parts)
 
 
 def _foretell(study: plan.Study, every: list[Cell], as_json: bool) -> None:

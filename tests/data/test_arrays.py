@@ -120,6 +120,12 @@ def test_a_bit_that_fell_over_is_found(tmp_path):
         open_dataset(str(place))
 
 
+def test_a_checkpoint_is_no_data_set_though_it_has_a_manifest(tmp_path):
+    (tmp_path / MANIFEST).write_text("{}")
+    (tmp_path / "model.json").write_text("{}")
+    assert not arrays.is_kept(tmp_path)
+
+
 def test_a_folder_that_has_moved_is_known_by_its_new_path(tmp_path):
     place = Path(arrays.keep(tmp_path / "a", {"train": pair()}, NAMES))
     moved = place.rename(tmp_path / "b")

@@ -122,14 +122,14 @@ def test_float32_asked_for_is_not_tf32():
 
 def test_this_machine_is_asked_for_its_memory_and_units(monkeypatch):
     monkeypatch.setattr(computing, "fast_bf16", lambda device: True)
-    monkeypatch.setattr(computing, "free_memory", lambda device: 4 * GB)
+    monkeypatch.setattr(computing, "free_own_memory", lambda device: 4 * GB)
     cuda = Device(torch.device("cuda"), "bf16")
     found = plan_here(cuda, **PLACE)
     assert (found.resident, found.weights) == (True, "masters")
 
 
 def test_a_cpu_has_no_memory_of_its_own():
-    assert computing.free_memory(torch.device("cpu")) is None
+    assert computing.free_own_memory(torch.device("cpu")) is None
 
 
 def test_torch_is_told(monkeypatch):

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from alexnet.errors import CheckpointError
 from alexnet.run import log
 
 
@@ -40,6 +41,18 @@ def test_a_last_line_cut_anywhere_is_left_out(tmp_path):
         assert [line["epoch"] for line in log.read_metrics(cut)] == [1, 2], end
     cut.write_bytes(whole[:-1])  # only the line's end is missing
     assert [line["epoch"] for line in log.read_metrics(cut)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("damage", [b"{", b"\xff"])
+def test_a_line_that_no_kill_cut_is_named_and_not_dropped(tmp_path, damage):
+    path = written(tmp_path / log.METRICS, 3)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] + damage + b"\n" + lines[2])
+    before = path.read_bytes()
+    for read in (log.read_metrics, lambda p: log.keep_metrics(p, 20)):
+        with pytest.raises(CheckpointError, match=r"metrics\.jsonl is damaged in line 2: "):
+            read(path)
+    assert path.read_bytes() == before
 
 
 def test_keep_drops_later_lines_and_the_cut_one(tmp_path):

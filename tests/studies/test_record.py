@@ -102,6 +102,16 @@ def test_a_study_half_done_has_what_there_is(study, tmp_path):
     assert record["missing"] == 3
 
 
+def test_the_recipe_is_that_of_the_runs_of_a_base_row_that_trains_none(tmp_path):
+    study = plan.parse(
+        TEXT.replace("seeds = [0, 1]", 'seeds = [0, 1]\nbase = "centre"').replace(
+            'name = "plain"', 'name = "plain"\nset = { optim.lr = 0.02 }'
+        )
+    )
+    record = record_of(study, cells.cells(study, tmp_path), command="c")
+    assert record["recipe"]["optim"]["lr"] == 0.02
+
+
 def test_a_study_without_a_run(study, tmp_path):
     record = record_of(study, cells.cells(study, tmp_path), command="c", changes={"train.batch": 2})
     assert (record["environment"], record["seconds"], record["cells"]) == (None, 0, [])

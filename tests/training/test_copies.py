@@ -8,11 +8,12 @@ import torch
 from processes import HEAD, KILLED, dies, resume, trace, train
 
 from alexnet import recipe as recipes
+from alexnet.data.augment import in_turn
 from alexnet.data.loader import generator, read_portion
 from alexnet.errors import RecipeError
 from alexnet.run import log
 from alexnet.run.device import Device
-from alexnet.training import augmentation, copies, features, loop
+from alexnet.training import augmentation, features, loop
 from alexnet.training.stage import set_up
 
 CPU = Device(torch.device("cpu"), "float32")
@@ -42,7 +43,7 @@ def folders(root, part):
 @pytest.mark.parametrize("count", [1, 3, 8])
 def test_every_copy_has_its_turn(count):
     indices = torch.arange(1000)
-    turns = np.stack([copies.chosen(indices, epoch, count).numpy() for epoch in range(count)])
+    turns = np.stack([in_turn(indices, epoch, count).numpy() for epoch in range(count)])
     assert (np.sort(turns, 0) == np.arange(count)[:, None]).all()
     shares = np.bincount(turns[0], minlength=count) / 1000
     assert shares.min() > 0.7 / count, "within an epoch all copies are seen"

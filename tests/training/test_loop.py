@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import signal
 import sys
 import time
 from dataclasses import replace as changed
+from pathlib import Path
 from types import SimpleNamespace
 
 import processes
@@ -637,6 +637,7 @@ def test_the_folder_says_what_was_done_with_what(finished, data_root):
 
 def test_a_finished_run_is_not_run_again(finished, data_root, monkeypatch):
     monkeypatch.setattr(running, "fit", None)
+    monkeypatch.setattr(running, "draw", lambda *_: [])
     assert alexnet.resume(finished.folder, data_root=data_root, console=HUSH) == finished
 
 
@@ -648,12 +649,22 @@ def test_what_is_no_finished_run_is_said(tmp_path):
         record.read_result(tmp_path)
 
 
-def test_a_free_folder_is_the_first_that_is_not_there(tmp_path, monkeypatch):
+def test_a_new_folder_is_nobody_elses_and_goes_again_where_nothing_was_begun(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for expected in ("x", "x-2", "x-3"):
-        folder = record.free_folder("x")
-        assert folder.as_posix() == f"runs/{expected}"
-        os.makedirs(folder)
+    with record.new_folder("x") as first, record.new_folder("x") as second:
+        assert [f.as_posix() for f in (first, second)] == ["runs/x", "runs/x-2"]
+        assert first.is_dir()
+        (second / "recipe.toml").touch()
+    with record.new_folder("x") as third, record.new_folder("x") as fourth:
+        assert [f.as_posix() for f in (third, fourth)] == ["runs/x", "runs/x-3"]
+    assert [path.name for path in Path("runs").iterdir()] == ["x-2"]
+
+
+def test_a_run_that_cannot_begin_leaves_no_folder(tmp_path, data_root, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="unknown split"):
+        alexnet.train(plan(data__test="tset"), device="cpu", data_root=data_root, console=HUSH)
+    assert not any(tmp_path.iterdir())
 
 
 def test_load_gives_the_weights_that_the_recorded_score_is_of(fit, tmp_path, monkeypatch):

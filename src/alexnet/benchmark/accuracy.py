@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +23,6 @@ from alexnet.run.stamp import commit
 from alexnet.training.loop import fit
 
 WARM_UP = "2 steps"
-_RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
 
 @dataclass(frozen=True)
@@ -68,19 +66,6 @@ def runs_in(path: Path, recipe: Recipe, device: Device) -> list[Run]:
 def _machine(around: Mapping[str, Any]) -> dict[str, Any]:
     named = {key: around[key] for key in ("hardware", "precision", "threads")}
     return {**named, "torch": around["packages"]["torch"]}
-
-
-def seeds_of(text: str) -> list[int]:
-    """Read ``0..4`` or ``0,3,7``: different numbers, none below 0. Raises ``UsageError``."""
-    if match := _RANGE.fullmatch(text.strip()):
-        found = list(range(int(match[1]), int(match[2]) + 1))
-    else:
-        parts = [part.strip() for part in text.split(",")]
-        found = [int(part) for part in parts if part.isdecimal()]
-        found = found if len(found) == len(parts) else []
-    if not found or len(set(found)) < len(found):
-        raise UsageError(f"--seeds {text}: expected different seeds, e.g. 0..4 or 0,3,7")
-    return found
 
 
 def accuracy_runs(

@@ -40,8 +40,8 @@ def keep(folder: Path, parts: Mapping[str, tuple[Any, Any]], classes: Sequence[s
 
 
 def is_kept(path: Path) -> bool:
-    """Say whether a folder is a data set that ``keep`` wrote."""
-    return (path / MANIFEST).is_file()
+    """Say whether a folder is a data set that ``keep`` wrote: a checkpoint has a manifest too."""
+    return (path / MANIFEST).is_file() and any(path.glob("*-images.npy"))
 
 
 def open_kept(path: Path, size: int | None, *, verify: bool) -> Dataset:

@@ -45,8 +45,17 @@ def draw_mirrored(
     if kind == "random":
         few = torch.rand(-(-count // chunk), generator=generator) < 0.5
         return few.repeat_interleave(chunk)[:count]
+    return in_turn(indices, epoch, 2) == 1
+
+
+def in_turn(indices: Tensor, epoch: int, count: int) -> Tensor:
+    """Return which of ``count`` forms of each picture an epoch takes: int64 ``(N,)``.
+
+    Pictures start anywhere among theirs and take the next one every epoch, so that all are seen
+    equally often.
+    """
     # A fixed hash of the picture's index (Knuth's multiplier), so that no state is kept.
-    return ((indices * 2654435761 >> 16) + epoch) % 2 == 1
+    return ((indices * 2654435761 >> 16) + epoch) % count
 
 
 def draw_boxes(

@@ -11,6 +11,8 @@ ABOUT: Mapping[str, str] = {
     "shapes": "ten kinds of coloured figures drawn from a seed; 2,000 + 500 pictures of any size",
 }
 
+CLASSES: Mapping[str, int] = {"cifar10": 10, "imagenet": 1000, "imagenette": 10, "shapes": 10}
+
 FITS: Mapping[str, str] = {  # how a photograph becomes a square; one that is square comes out alike
     "crop": "the shorter side scaled, the centre cut out",
     "stretch": "the whole picture, its sides made equal",

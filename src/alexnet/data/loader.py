@@ -23,7 +23,7 @@ def generator(seed: int, *parts: int | str) -> torch.Generator:
 
 @dataclass(frozen=True)
 class Batch:
-    """Some pictures. ``indices`` say which, counted within the source.
+    """Some pictures. ``indices`` say which, counted within the part's whole array.
 
     Where several processes divide a batch, ``whole`` has the indices of all of it, and the pictures
     here are its rows from ``first`` on.

@@ -28,7 +28,8 @@ class Embedding:
 
     ``vectors`` is float32 ``(N, D)``. ``labels`` are int64 ``(N,)`` into ``classes``, ``indices``
     int64 ``(N,)`` say which pictures, counted within the part of the data set. ``pool`` is how maps
-    became vectors, one of ``POOLS``; ``data`` names the split, e.g. ``cifar10/test``.
+    became vectors, one of ``POOLS``; ``data`` names the split, e.g. ``cifar10/test``; ``files`` the N
+    files that the pictures came from, None where there were none.
     """
 
     vectors: NDArray[np.float32]
@@ -38,6 +39,7 @@ class Embedding:
     layer: str
     pool: str
     data: str
+    files: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -68,15 +70,16 @@ def embed(
         raise DataError(f"{part.name} holds no pictures to embed")
     batches = _outputs(model, source, device, layer, pool, batch)
     vectors, labels, indices = _empty(0), [], []
-    for done, (values, truths, which) in enumerate(batches):
+    for done, (values, truths, places) in enumerate(batches):
         if not done:
             _refuse_large(len(source), values.shape[1], layer, pool)
             vectors = _empty(len(source), values.shape[1])
         vectors[done * batch : done * batch + len(values)] = values
         labels.append(truths)
-        indices.append(which)
-    whole = np.concatenate(labels), np.concatenate(indices)
-    return Embedding(vectors, *whole, part.classes, layer, pool, part.name)
+        indices.append(places)
+    truth, which = np.concatenate(labels), np.concatenate(indices)
+    files = tuple(part.files[index] for index in which) if part.files else None
+    return Embedding(vectors, truth, which, part.classes, layer, pool, part.name, files)
 
 
 def _usual(network: Network) -> str:

@@ -7,17 +7,22 @@ from pathlib import Path
 
 from alexnet.data.loader import Source, source_of
 from alexnet.data.sources import named_split, open_dataset
+from alexnet.data.splits import part_in
 from alexnet.errors import UsageError
 from alexnet.run.classifier import Classifier, Split
 
 
 @dataclass(frozen=True)
 class Part:
-    """Part of a data set: its name, e.g. ``cifar10/test``, its pictures, its class names."""
+    """Part of a data set: its name, e.g. ``cifar10/test``, its pictures, its class names.
+
+    ``files`` names the file of each picture of the part's array; None where they had none.
+    """
 
     name: str
     source: Source
     classes: tuple[str, ...]
+    files: tuple[str, ...] | None = None
 
 
 def open_part(
@@ -38,4 +43,5 @@ def open_part(
     fit = trained.preprocessing.square_fit if trained else "crop"
     dataset = open_dataset(name, root=data_root, size=side, fit=fit)
     source = source_of(dataset, split.expression, method=split.method, seed=split.seed)
-    return Part(f"{name}/{split.expression}", source, dataset.classes)
+    files = dataset.names(part_in(dataset, split.expression))
+    return Part(f"{name}/{split.expression}", source, dataset.classes, files)

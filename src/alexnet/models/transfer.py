@@ -15,6 +15,30 @@ from alexnet.models.rows import AdaptiveAvgPool, BatchNorm, Dense, Dropout, Flat
 from alexnet.models.table import Network, Traced
 
 
+def adapted(
+    network: Network,
+    *,
+    pool: int = 0,
+    head: Iterable[int] | None = None,
+    head_norm: bool = False,
+    kernel: float = 0.0,
+    dropout: float | None = None,
+    init: str = "",
+    examples: int = 1,
+) -> Network:
+    """Return the table changed by the keys of a recipe's ``[model]``; at their defaults, as it is.
+
+    ``examples``: the training pictures, which a kernel machine keeps.
+    """
+    if pool:
+        network = with_pool(network, pool)
+    if head is not None:
+        network = with_head(network, head, dropout, norm=head_norm)
+    if kernel:
+        network = with_kernel(network, kernel, examples)
+    return network.changed(init=init, dropout=dropout)
+
+
 def with_head(
     network: Network, widths: Iterable[int], dropout: float | None = None, *, norm: bool = False
 ) -> Network:

@@ -11,9 +11,9 @@ from alexnet import built_in
 from alexnet.errors import CheckpointError, UnknownName
 from alexnet.models import rows, table, wiring, zoo
 from alexnet.models.table import Network, Traced
-from alexnet.reporting.text import summary_table
+from alexnet.reporting.text import figure, summary_table
 from alexnet.run.files import read_json
-from alexnet.run.log import minutes, read_metrics, resume_command
+from alexnet.run.log import METRICS, RECIPE, RESULT, minutes, read_metrics, resume_command
 
 
 def network_card(network: Network, size: int | None = None) -> dict[str, Any]:
@@ -172,7 +172,7 @@ def show(
         drawn = draw(*network_of(name, size))
         card = show(name, size=size, sums=sums, root=root)
         return Card(f"{card.text}\n\n{drawn}", card.values)
-    if (Path(name) / "recipe.toml").is_file():
+    if (Path(name) / RECIPE).is_file():
         return run_card(Path(name))
     cards = []
     if name in zoo.NETWORKS:
@@ -180,7 +180,7 @@ def show(
         values = network_card(network, size)
         cards.append(Card(_text(network, values, size, sums=sums), values))
     if name in built_in.names() or name.endswith(".toml"):
-        cards.append(_recipe_card(name))
+        cards.append(_recipe_card(name, size, sums=sums, table_too=not cards))
     if not cards:
         return _data_card(name, size, root)
     return Card(
@@ -188,18 +188,26 @@ def show(
     )
 
 
-def _recipe_card(name: str) -> Card:
+def _recipe_card(name: str, size: int | None, *, sums: bool, table_too: bool) -> Card:
     from alexnet.reporting import recipe_card
 
     tree = recipe_card.tree(name)
-    return Card(recipe_card.text(tree), {"recipe": tree})
+    if not table_too:
+        return Card(recipe_card.text(tree), {"recipe": tree})
+    network, side = recipe_card.network_of(tree), tree["input"]["size"] if size is None else size
+    values = recipe_card.trained(network_card(network, side), network, tree["model"]["frozen"])
+    text = _text(network, values, side, sums=sums)
+    if tree["model"]["kernel"]:
+        text += "\nIts head keeps a vector of every training picture; the table is of one."
+    return Card(f"{text}\n\n{recipe_card.text(tree)}", {**values, "recipe": tree})
 
 
 def _data_card(name: str, size: int | None, root: Path | None) -> Card:
+    from alexnet.data import arrays
     from alexnet.data.card import card, render  # numpy, which the other cards can do without
     from alexnet.data.sources import DATASETS, open_dataset
 
-    if name in DATASETS:
+    if name in DATASETS or arrays.is_kept(Path(name)):
         values = card(open_dataset(name, root=root, size=size))
         return Card(render(values), values)
     if Path(name).is_dir():
@@ -218,13 +226,16 @@ def beside(first: str, second: str) -> Card:
 
 def run_card(folder: Path) -> Card:
     """Return what a run reached, or how far it is. Raises ``CheckpointError`` for another folder."""
-    history = read_metrics(folder / "metrics.jsonl")
-    if (folder / "result.json").is_file():
-        record = read_json(folder / "result.json")
+    history = read_metrics(folder / METRICS)
+    if (folder / RESULT).is_file():
+        record = read_json(folder / RESULT)
         return Card(result_text(folder, record), {**record, "history": history})
-    if not (folder / "recipe.toml").is_file():
-        raise CheckpointError(f"{folder} holds no run: it has no recipe.toml")
-    rows = [{k: f"{v:.4g}" for k, v in line.items()} for line in history]
+    if not (folder / RECIPE).is_file():
+        raise CheckpointError(
+            f"{folder} holds no run: it has no {RECIPE}; what pictures are in a folder is said by "
+            f"`alexnet data {folder}`"
+        )
+    rows = [{k: figure(v) for k, v in line.items()} for line in history]
     text = f"{folder} is not finished; `{resume_command(folder)}` goes on with it"
     table_ = summary_table(rows) if rows else "no epoch is finished yet"
     return Card(f"{table_}\n\n{text}", {"history": history})

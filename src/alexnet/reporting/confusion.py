@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # Above this many classes a cell is too small to hold a number that can be read.
 _MOST_COUNTED = 25
+# Above this many, names would be too small to read, or the picture too large to look at.
+_MOST_NAMED = 200
 
 
 def plot_confusion(
@@ -34,8 +36,8 @@ def plot_confusion(
     """Draw an ``(n, n)`` integer confusion matrix as a PNG: rows true, columns predicted.
 
     Colour is the share of the row, on a square-root scale that shows the errors; the counts stand
-    in the cells up to 25 classes. Raises ``UsageError`` where matrix and names do not fit or the
-    name does not end in ``.png``.
+    in the cells up to 25 classes, numbers in place of the names beyond 200. Raises ``UsageError``
+    where matrix and names do not fit or the name does not end in ``.png``.
     """
     with styled():
         return save(confusion_figure(matrix, classes, title=title), path)
@@ -44,9 +46,10 @@ def plot_confusion(
 def confusion_figure(matrix: np.ndarray, classes: Sequence[str], *, title: str = "") -> Figure:
     """The drawing that ``plot_confusion`` writes."""
     check_confusion(matrix, classes)
-    n, names, title = len(classes), [readable(name) for name in classes], readable(title)
-    side = _side(n)
-    letters = min(10.0, side / n * 72 * 0.62)
+    n, title = len(classes), readable(title)
+    named, side = n <= _MOST_NAMED, _side(n)
+    names = [readable(name) for name in classes] if named else [str(n)]
+    letters = min(10.0, side / n * 72 * 0.62) if named else 10.0
     # Everything is placed in inches, so that the cells are squares whatever the names are.
     longest = max(map(display_width, names)) * letters * 0.0086
     left, bottom = 0.5 + longest, 0.5 + longest * (0.75 if n <= _MOST_COUNTED else 1.0)
@@ -59,7 +62,12 @@ def confusion_figure(matrix: np.ndarray, classes: Sequence[str], *, title: str =
          side * 0.6 / height)
     )  # fmt: skip
     _draw_shares(axes, bar, matrix)
-    _name_classes(axes, names, letters)
+    if named:
+        _name_classes(axes, names, letters)
+    else:
+        axes.set_xticks(np.arange(0, n, 100))
+        axes.set_yticks(np.arange(0, n, 100))
+    _label(axes)
     if n <= _MOST_COUNTED:
         _write_counts(axes, matrix, side / n)
     figure.text(left / width, 1 - 0.28 / height, title, fontsize=12, fontweight="bold", va="center")
@@ -68,8 +76,8 @@ def confusion_figure(matrix: np.ndarray, classes: Sequence[str], *, title: str =
 
 
 def _side(n: int) -> float:
-    """Inches of the matrix: 1.1 a class for a few, 0.32 where counts are written, at least 0.12."""
-    return max(min(1.1 * n, 6.0), (0.32 if n <= _MOST_COUNTED else 0.12) * n)
+    """Inches of the matrix: 1.1 a class for a few, 0.32 where counts are written, 0.12 up to 200."""
+    return max(min(1.1 * n, 6.0), (0.32 if n <= _MOST_COUNTED else 0.12) * min(n, _MOST_NAMED))
 
 
 def _summary(matrix: np.ndarray) -> str:
@@ -99,13 +107,16 @@ def _name_classes(axes: Axes, names: Sequence[str], letters: float) -> None:
         for label in axes.get_xticklabels():
             label.set(ha="right", rotation_mode="anchor")
     axes.set_yticks(places, names, fontsize=letters)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    axes.spines[:].set_visible(False)
     # White lines between the cells are the grid of the minor ticks.
     axes.set_xticks(places[:-1] + 0.5, minor=True)
     axes.set_yticks(places[:-1] + 0.5, minor=True)
     axes.grid(which="minor", color="white", linewidth=1.5 if slanted else 0.3)
+
+
+def _label(axes: Axes) -> None:
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    axes.spines[:].set_visible(False)
     axes.tick_params(which="both", length=0)
 
 

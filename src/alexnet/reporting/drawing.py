@@ -57,7 +57,7 @@ def network_of(name: str, size: int | None = None) -> tuple[Network, int]:
     from alexnet.reporting import recipe_card
 
     tree = recipe_card.tree(name)
-    return zoo.network(tree["model"]["network"]), tree["input"]["size"] if size is None else size
+    return recipe_card.network_of(tree), tree["input"]["size"] if size is None else size
 
 
 def _content(block: Block) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from alexnet.exploration.projection import (
 from alexnet.reporting.scatter import plot_scatter
 from alexnet.reporting.scatter3d import write_scatter3d
 from alexnet.reporting.style import percent
+from alexnet.reporting.text import in_brackets
 from alexnet.run.files import write_text
 
 SUMMARY = "embedding.json"  # written last: it marks a folder as one of ours
@@ -140,8 +141,11 @@ def write(seen: View, folder: Path) -> list[Path]:
     what = found.points, space.labels
     how: dict[str, Any] = {"shares": found.shares, "title": seen.title}
     written = [plot_scatter(*what, space.classes, folder / "scatter.png", **how)]
-    if seen.components >= 3:
-        page = folder / "scatter.html"
+    page = folder / "scatter.html"
+    if seen.components < 3:
+        page.unlink(missing_ok=True)  # of an earlier embedding
+    else:
+        how["files"] = space.files
         written.append(write_scatter3d(*what, space.indices, space.classes, page, **how))
     try:
         written.append(_write_arrays(seen, folder / "embedding.npz"))
@@ -162,7 +166,10 @@ def refuse_taken(folder: Path) -> None:
 
 
 def _write_arrays(seen: View, path: Path) -> Path:
-    """Write vectors and coordinates; ``numpy.load`` reads them without unpickling."""
+    """Write vectors and coordinates; ``numpy.load`` reads them without unpickling.
+
+    ``files`` has no entries where the pictures came from none.
+    """
     space, found = seen.space, seen.projection
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -172,6 +179,7 @@ def _write_arrays(seen: View, path: Path) -> Path:
                 vectors=space.vectors,
                 labels=space.labels,
                 indices=space.indices,
+                files=np.array(space.files or (), dtype=str),
                 classes=np.array(space.classes),
                 points=found.points,
                 axes=found.axes,
@@ -194,14 +202,14 @@ class Near:
 
     @property
     def text(self) -> str:
-        """Say which they are: their numbers, classes and distances."""
+        """Say which they are: their numbers, files, classes and distances."""
         same = sum(self._name(n.position) == self._name(self.position) for n in self.found)
         head = (
-            f"Nearest to picture {self.space.indices[self.position]}, {self._name(self.position)} "
+            f"Nearest to picture {self._which(self.position)}, {self._name(self.position)} "
             f"({same} of {len(self.found)} are of its class):"
         )
         lines = [
-            f"  picture {self.space.indices[n.position]}, {self._name(n.position)}, at {n.distance:.4g}"
+            f"  picture {self._which(n.position)}, {self._name(n.position)}, at {n.distance:.4g}"
             for n in self.found
         ]
         return "\n".join([head, *lines])
@@ -210,13 +218,22 @@ class Near:
         """Return plain values; pictures by their numbers within the part of the data set."""
         each = [
             {
-                "index": int(self.space.indices[n.position]),
+                **self._told(n.position),
                 "class": self._name(n.position),
                 "distance": n.distance,
             }
             for n in self.found
         ]
-        return {"index": int(self.space.indices[self.position]), "neighbours": each}
+        return {**self._told(self.position), "neighbours": each}
+
+    def _told(self, position: int) -> dict[str, Any]:
+        files = self.space.files
+        index = int(self.space.indices[position])
+        return {"index": index, "file": files[position] if files else None}
+
+    def _which(self, position: int) -> str:
+        found = self._told(position)
+        return f"{found['index']}{in_brackets(found['file'])}"
 
     def _name(self, position: int) -> str:
         return self.space.classes[int(self.space.labels[position])]

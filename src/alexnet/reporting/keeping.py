@@ -19,10 +19,15 @@ from alexnet import recipe as recipes
 from alexnet.errors import CheckpointError, UsageError
 from alexnet.reporting.unfinished import FOLDER
 from alexnet.run.files import read_json, write_text
-from alexnet.run.log import METRICS, read_metrics, resume_command
+from alexnet.run.log import (
+    ENVIRONMENT,
+    METRICS,
+    RECIPE,
+    RESULT,
+    read_metrics,
+    resume_command,
+)
 
-# As training.record writes them.
-RECIPE, ENVIRONMENT, RESULT = "recipe.toml", "environment.json", "result.json"
 _RUN, _BENCHMARK = {"recipe", "environment", "history"}, {"suite", "rows", "environment"}
 _OF_THE_RUN = ("commit", "date", "note")  # in its environment.json, of no machine
 

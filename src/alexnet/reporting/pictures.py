@@ -84,8 +84,15 @@ def samples_figure(
 
 def _short(text: str, most: int = 20) -> str:
     """Each line cut to what fits over a picture."""
-    lines = text.split("\n")
-    return "\n".join(x if display_width(x) <= most else x[: most - 1] + "…" for x in lines)
+    return "\n".join(_cut(line, most) for line in text.split("\n"))
+
+
+def _cut(line: str, most: int) -> str:
+    if display_width(line) <= most:
+        return line
+    while display_width(line) > most - 1:
+        line = line[:-1]
+    return f"{line}…"
 
 
 def _check_samples(

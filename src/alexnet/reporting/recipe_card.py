@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tomli_w
 
 from alexnet import built_in
+from alexnet.data.catalogue import CLASSES
+from alexnet.models import table, transfer, zoo
+from alexnet.models.table import Network
 from alexnet.reporting.published import faults_text
 
 
@@ -22,6 +25,30 @@ def tree(name: str) -> dict[str, Any]:
     from alexnet import recipe as recipes  # with pydantic, which checks
 
     return recipes.to_tree(recipes.load(name))
+
+
+def network_of(recipe: Mapping[str, Any]) -> Network:
+    """Return the table that a recipe trains, of plain values (``tree``), as ``training.transfer`` does.
+
+    Of photographs of somebody's own, whose classes only they know, it has the network's own number.
+    """
+    model = dict(recipe["model"])
+    classes = CLASSES.get(recipe["data"]["name"])
+    network = zoo.network(model.pop("network"), classes=classes)
+    changes = {k: v for k, v in model.items() if k not in ("weights", "frozen")}
+    return transfer.adapted(network, **changes)
+
+
+def trained(card: dict[str, Any], network: Network, patterns: Sequence[str]) -> dict[str, Any]:
+    """Count frozen rows among what is not trained."""
+    frozen = transfer.frozen_rows(network, patterns)
+    steps = table.trace(network, card["size"])
+    kept = sum(step.parameters for step in steps if step.row.name in frozen)
+    return card | {
+        "trainable": card["trainable"] - kept,
+        "non_trainable": card["non_trainable"] + kept,
+        "training_multiply_adds": transfer.training_multiply_adds(steps, frozen, 0),
+    }
 
 
 def text(recipe: Mapping[str, Any]) -> str:

@@ -25,6 +25,16 @@ from alexnet.run.views import log_probabilities
 from alexnet.training.record import Result
 
 SAMPLES = 32
+CURVES, CONFUSION, GRID, PREDICTION, PICTURE = (
+    *("curves.png", "confusion.png", "samples.png"),
+    *("prediction.png", "picture.png"),
+)
+
+
+def missing(result: Result) -> bool:
+    """Say whether a finished run lacks any of its pictures."""
+    every = (CONFUSION, GRID, PREDICTION, PICTURE, *([] if result.solved else [CURVES]))
+    return not all((result.folder / name).is_file() for name in every)
 
 
 def draw(
@@ -37,7 +47,7 @@ def draw(
     folder, recipe = result.folder, result.recipe
     matrix = np.array(result.record["test"]["confusion"])
     title = f"{recipe.name} on {Path(recipe.data.name).name}"
-    theirs, curves = published(recipe), folder / "curves.png"
+    theirs, curves = published(recipe), folder / CURVES
     drawn = (
         []
         if result.solved
@@ -45,7 +55,7 @@ def draw(
     )
     return [
         *drawn,
-        plot_confusion(matrix, model.classes, folder / "confusion.png", title=title),
+        plot_confusion(matrix, model.classes, folder / CONFUSION, title=title),
         *_chancesamples(result, model, dataset, device, say),
     ]
 
@@ -95,12 +105,12 @@ def _chancesamples(
         plot_samples(
             images,
             titles,
-            folder / "samples.png",
+            folder / GRID,
             colours=colours,
             title=f"{recipe.name}: predicted",
         ),
-        plot_prediction(images[0], ranked, folder / "prediction.png", actual=actual),
-        _write_picture(images[0], folder / "picture.png"),
+        plot_prediction(images[0], ranked, folder / PREDICTION, actual=actual),
+        _write_picture(images[0], folder / PICTURE),
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ from alexnet import recipe as recipes
 from alexnet.data.photos.folders import is_place
 from alexnet.data.sources import open_dataset
 from alexnet.recipe import Recipe
-from alexnet.reporting.run_pictures import draw
+from alexnet.reporting.run_pictures import draw, missing
 from alexnet.run.classifier import load as load_classifier
-from alexnet.run.device import choose, prepare_process
+from alexnet.run.device import Device, choose, prepare_process
+from alexnet.run.launch import place
 from alexnet.run.log import Console
 from alexnet.run.ranks import joined
+from alexnet.training import record
 from alexnet.training.loop import fit
 from alexnet.training.record import Result
 
@@ -35,6 +38,29 @@ def planned(recipe: str | Recipe, override: Mapping[str, Any], console: Console)
 
 def _is_photographs(name: str) -> bool:
     return name not in recipes.names() and is_place(Path(name).expanduser())
+
+
+def train_and_draw(
+    plan: Recipe,
+    out: str | Path | None,
+    device: str,
+    data_root: str | Path | None,
+    console: Console,
+    command: str,
+) -> Result:
+    """Train ``plan`` in the folder ``out``, or in a new one under ``runs/``, and draw its pictures.
+
+    Raises ``UsageError`` for a folder that holds anything.
+    """
+    with ExitStack() as held:
+
+        def choose_folder(attempt: int) -> str:
+            new = held.enter_context(record.new_folder(plan.name)) if out is None else Path(out)
+            if not attempt:  # else torchrun started again what it had begun in this very folder
+                record.refuse_taken(new)
+            return str(new)
+
+        return run_and_draw(plan, choose_folder, device, data_root, console, command)
 
 
 def run_and_draw(
@@ -58,8 +84,27 @@ def run_and_draw(
         result = fit(
             plan, folder, device=chosen, root=root, console=console, command=command, ranks=ranks
         )
-    if not ranks.main:
-        return result
+    if ranks.main:
+        _draw(result, chosen, root, console)
+    return result
+
+
+def draw_missing(
+    result: Result, device: str, data_root: str | Path | None, console: Console
+) -> None:
+    """Draw the pictures of a finished run that was stopped before they were all there.
+
+    Of several processes, the first one draws.
+    """
+    if place().rank or not missing(result):
+        return
+    prepare_process()
+    root = Path(data_root) if data_root is not None else None
+    _draw(result, choose(device, result.recipe.train.precision), root, console)
+
+
+def _draw(result: Result, device: Device, root: Path | None, console: Console) -> None:
+    plan = result.recipe
     dataset = open_dataset(
         plan.data.name,
         root=root,
@@ -68,7 +113,6 @@ def run_and_draw(
         say=console.say,
         quiet=console.quiet,
     )
-    model = load_classifier(folder, say=console.say)
-    for path in draw(result, model, dataset, chosen, console.say):
+    model = load_classifier(result.folder, say=console.say)
+    for path in draw(result, model, dataset, device, console.say):
         console.say(f"wrote {path}")
-    return result

@@ -21,6 +21,8 @@ from alexnet.exploration.part import Part
 from alexnet.prediction import Ranked, rank
 from alexnet.reporting.pictures import plot_prediction, plot_samples
 from alexnet.reporting.style import INK, RIGHT, WRONG
+from alexnet.reporting.text import in_brackets
+from alexnet.run.checkpoint import is_model
 from alexnet.run.classifier import Classifier, refuse_other_classes
 from alexnet.run.device import Device
 
@@ -29,8 +31,8 @@ from alexnet.run.device import Device
 class Sample:
     """One picture: uint8 ``(H, W, 3)``, its number within the part of its data set, its class.
 
-    ``data`` names the split, e.g. ``cifar10/test``.
-    ``ranked``: what a model says, most probable first; empty without a model.
+    ``data`` names the split, e.g. ``cifar10/test``. ``ranked``: what a model says, most probable first;
+    empty without a model. ``file``: what the picture came from; None where it had no name.
     """
 
     picture: NDArray[np.uint8]
@@ -39,6 +41,7 @@ class Sample:
     label: int
     actual: str
     ranked: tuple[Ranked, ...]
+    file: str | None = None
 
     @property
     def right(self) -> bool | None:
@@ -50,6 +53,7 @@ class Sample:
         return {
             "data": self.data,
             "index": self.index,
+            "file": self.file,
             "shape": list(self.picture.shape),
             "dtype": str(self.picture.dtype),
             "label": self.label,
@@ -66,7 +70,7 @@ def split_names(what: str, part: str | None) -> tuple[str | None, str | None]:
     if part is not None:
         return what, part
     name, _ = named_split(what)
-    if name in DATASETS or (is_place(Path(name)) and not (Path(name) / "recipe.toml").exists()):
+    if name in DATASETS or (is_place(Path(name)) and not is_model(Path(name))):
         return None, what
     if "/" in what and not Path(what).exists():
         raise UnknownName("model's folder or part of a data set", what, DATASETS)
@@ -100,13 +104,13 @@ def samples(part: Part, model: Classifier | None, device: Device) -> list[Sample
     Fresh weights know their classes by number only, and take the names. Raises ``UsageError`` where
     the classes are not the model's.
     """
-    source, classes = part.source, part.classes
+    source, classes, files = part.source, part.classes, part.files
     batch = source.read(np.arange(len(source)), torch.device("cpu"))
     said = [()] * len(source) if model is None else _said(model, part, device)
     rows = zip(batch.pictures.numpy(), batch.indices.tolist(), batch.labels.tolist(), strict=True)
     return [
-        Sample(picture, part.name, index, label, classes[label], tuple(ranked))
-        for (picture, index, label), ranked in zip(rows, said, strict=True)
+        Sample(p, part.name, i, label, classes[label], tuple(r), files[i] if files else None)
+        for (p, i, label), r in zip(rows, said, strict=True)
     ]
 
 
@@ -139,7 +143,7 @@ def text(found: Sequence[Sample], *, values: bool = False) -> str:
 def _lines(sample: Sample, values: bool) -> list[str]:
     height, width, channels = sample.picture.shape
     lines = [
-        f"picture {sample.index} of {sample.data}: {height} x {width} x {channels}, "
+        f"picture {sample.index}{in_brackets(sample.file)} of {sample.data}: {height} x {width} x {channels}, "
         f"{sample.picture.dtype}, label {sample.label}"
     ]
     if values:

@@ -81,6 +81,7 @@ def scatter_figure(
     figure = new_figure(7.4 + 1.8 * columns, 6.4)
     axes = figure.subplots()
     size = float(np.clip(20000 / len(points), 4, 40))
+    painted = colours(len(classes))
     for part in range(_LAYERS):  # else the last class would lie over all others
         for label in present:
             chosen = points[labels == label][part::_LAYERS]
@@ -88,7 +89,7 @@ def scatter_figure(
                 chosen[:, 0],
                 chosen[:, 1],
                 s=size,
-                c=colours(len(classes))[label],
+                c=painted[label],
                 marker=_MARKERS[shape_of(label)],
                 alpha=0.6,
                 linewidths=0,

@@ -33,15 +33,16 @@ def write_scatter3d(
     *,
     shares: Sequence[float],
     title: str = "",
+    files: Sequence[str] | None = None,
 ) -> Path:
     """Write the first three columns of ``points`` ``(N, k)`` as a page to turn.
 
-    ``indices`` ``(N,)`` number the pictures: the page shows them under the pointer. The other
-    arguments are those of ``scatter.plot_scatter``. Raises ``UsageError`` where they do not fit
+    ``indices`` ``(N,)`` number the pictures, ``files`` name them: the page shows both under the
+    pointer. The other arguments are those of ``scatter.plot_scatter``. Raises ``UsageError`` where they do not fit
     together, ``DataError`` where the file cannot be written.
     """
     check_points(points, labels, classes, shares, least=3)
-    data = page_data(points, labels, indices, classes, shares=shares, title=title)
+    data = page_data(points, labels, indices, classes, shares=shares, title=title, files=files)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, page(data, title))
@@ -58,6 +59,7 @@ def page_data(
     *,
     shares: Sequence[float],
     title: str,
+    files: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Return what the page draws: coordinates with the median at 0, and one factor for all three.
 
@@ -77,6 +79,7 @@ def page_data(
         "xyz": np.round(three, 4).ravel().tolist(),
         "label": np.searchsorted(present, labels).tolist(),
         "index": indices.tolist(),
+        "file": list(files) if files else [],
     }
 
 

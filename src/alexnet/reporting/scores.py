@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from alexnet.reporting.confusion import plot_confusion
-from alexnet.reporting.text import confusion_text, summary_table
+from alexnet.reporting.text import MOST_IN_WORDS, confusion_text, summary_table
 
 if TYPE_CHECKING:  # the rankings of a prediction need no scoring
     from alexnet.evaluation import Scores
@@ -17,22 +17,32 @@ if TYPE_CHECKING:  # the rankings of a prediction need no scoring
 
 
 def text(scores: Scores, classes: Sequence[str]) -> str:
-    """Write loss, top-k, per-class recall and the confusion matrix."""
+    """Write loss, top-k, per-class recall and, of few classes, the confusion matrix."""
     low, high = scores.interval
     top = "  ".join(f"top-{k} {share:.2%}" for k, share in scores.top.items())
     matrix = np.array(scores.confusion)
     rows = [
-        {"class": name, "pictures": int(count), "right": int(right), "recall": f"{recall:.2%}"}
+        {
+            "class": name,
+            "pictures": int(count),
+            "right": int(right),
+            "recall": f"{recall:.2%}" if count else "-",
+        }
         for name, count, right, recall in zip(
             classes, matrix.sum(1), matrix.diagonal(), scores.per_class, strict=True
         )
     ]
+    pairs = (
+        confusion_text(matrix, classes)
+        if len(classes) <= MOST_IN_WORDS
+        else f"The confusion matrix of {len(classes):,} classes: --json has it, --picture draws it."
+    )
     return (
         f"{scores.count:,} pictures, views {scores.views}: {top}  loss {scores.loss:.4f}\n"
         f"95 % interval of top-1: {low:.2%} to {high:.2%}; "
         f"balanced accuracy {scores.balanced_accuracy:.2%}; macro-F1 {scores.macro_f1:.4f}; "
         f"calibration error {scores.calibration_error:.2%}\n\n"
-        f"{summary_table(rows)}\n\n{confusion_text(matrix, classes)}"
+        f"{summary_table(rows)}\n\n{pairs}"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from alexnet.errors import DataError
 from alexnet.reporting.text import markdown_table, summary_table
 from alexnet.run.log import minutes
 
-NEEDED = {"study", "command", "rows", "cells", "missing", "grid", "environment"}
+NEEDED = {"study", "command", "seeds", "changes", "rows", "cells", "missing", "grid", "environment"}
 OF_A_ROW = {"name", "title", "base", "at", "published", "top"}
 Table = list[dict[str, str]]
 
@@ -122,15 +123,28 @@ def _made(record: dict[str, Any]) -> str:
     """Say what the figures are of, and how to have them again."""
     environment, done = record["environment"], record["cells"]
     if not done:
-        return f"No run is finished; `{record['command']}` runs {record['missing']}."
+        return f"No run is finished; `{command_of(record)}` runs {record['missing']}."
     hows = dict.fromkeys(row["top"]["1"]["how"] for row in record["rows"] if "1" in row["top"])
     machines = " and ".join(sorted({_machine(cell, environment) for cell in done}))
     missing = f", {record['missing']} more to run" if record["missing"] else ""
     return (
         f"Intervals of a row's mean: {', '.join(hows)}. {len(done)} runs{missing}, "
-        f"{minutes(record['seconds'])} of training on {machines}, by `{record['command']}` "
+        f"{minutes(record['seconds'])} of training on {machines}, by `{command_of(record)}` "
         f"({record['date']})."
     )
+
+
+def command_of(record: Mapping[str, Any]) -> str:
+    """Return what makes all runs of a study: that typed last may have made a few of them."""
+    typed = shlex.split(record["command"])
+    name = next((word for word in typed if word.endswith(".toml")), record["study"])
+    settings = [
+        f"{key}={value if isinstance(value, str) else json.dumps(value)}"
+        for key, value in record["changes"].items()
+    ]
+    seeds = ",".join(map(str, record["seeds"]))
+    words = ["alexnet", "study", name, "--seeds", seeds]
+    return shlex.join([*words, *(word for each in settings for word in ("--set", each))])
 
 
 def _machine(cell: Mapping[str, Any], first: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # 12, -3.5e-4, 58,324,746, 88.5 %, 12.4 MB, 4x, 10/10
 _NUMBER = re.compile(r"[-+]?(\d[\d,]*\.?\d*|\.\d+)(e[-+]?\d+)?( ?%|x| ?[a-zA-Zµ]{0,3}(/s)?|/\d+)?")
 _EMPTY = ("", "-", "–")
+MOST_IN_WORDS = 30  # classes; of more, no table a class and no integers a pair
 
 
 def summary_table(
@@ -79,6 +80,16 @@ def markdown_table(rows: Sequence[Mapping[str, str]]) -> str:
 def sentence(remark: str) -> str:
     """Write a remark as a sentence: with a capital and a full stop."""
     return f"{remark[:1].upper()}{remark[1:]}."
+
+
+def figure(value: float) -> str:
+    """Write a count with all its digits, a fraction with four."""
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def in_brackets(name: str | None) -> str:
+    """Write a name behind what it names, `` (cats/1.jpg)``; nothing where there is none."""
+    return "" if name is None else f" ({_cell(name)})"
 
 
 def _cell(value: object) -> str:

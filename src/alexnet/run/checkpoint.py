@@ -35,7 +35,7 @@ from torch import Tensor
 
 from alexnet.errors import CheckpointError
 from alexnet.run.files import sync_file, sync_folder, write_text
-from alexnet.run.log import resume_command
+from alexnet.run.log import RECIPE, resume_command
 
 FORMAT = 1
 INPUT = "input/"  # what names begin with that are not of the network
@@ -152,6 +152,11 @@ def verify(path: Path, files: Sequence[str] = FILES) -> None:
             raise CheckpointError(f"{path} is incomplete: {name} is missing")
         if _sha256(path / name) != sums.get(name):
             raise CheckpointError(f"{path / name} is damaged: its sha256 is not the one recorded")
+
+
+def is_model(folder: Path) -> bool:
+    """Say whether a folder is a run's or a checkpoint, whole or not."""
+    return any((folder / name).exists() for name in ("checkpoints", RECIPE, *FILES))
 
 
 def newest(run: Path, say: Callable[[str], None], *, to_use: bool = False) -> Checkpoint:

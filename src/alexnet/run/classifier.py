@@ -92,6 +92,11 @@ def load(name: str | Path, *, say: Callable[[str], None] = print) -> Classifier:
     its recorded score is of. Raises ``UnknownName`` or ``CheckpointError``.
     """
     path = Path(name)
+    if path.is_dir() and not checkpoint.is_model(path):
+        raise CheckpointError(
+            f"{path} holds no model: expected the folder of a run or of a checkpoint; what pictures are "
+            f"in a folder is said by `alexnet data {path}`"
+        )
     if (path / checkpoint.MANIFEST).is_file() or (path / checkpoint.MODEL).is_file():
         return restore(checkpoint.load(path, to_use=True))
     if path.is_dir():

@@ -125,7 +125,7 @@ def plan_here(
     return plan(
         device,
         data_bytes=data_bytes,
-        free_bytes=free_memory(device.torch),
+        free_bytes=free_own_memory(device.torch),
         compiled=compiled,
         static=static,
         alone=alone,
@@ -199,7 +199,7 @@ def _unfit(device: Device, compiled: bool) -> str:
     return "train.compile = true compiles torch's own" if compiled else ""
 
 
-def free_memory(device: torch.device) -> int | None:
+def free_own_memory(device: torch.device) -> int | None:
     """Return the free bytes of a device's own memory; None for a CPU, which reads from its map."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]

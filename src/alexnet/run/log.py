@@ -12,18 +12,34 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from alexnet.errors import CheckpointError
 from alexnet.run.files import write_text
 
-METRICS = "metrics.jsonl"
+# The files of a run's folder (``training.record``).
+RECIPE, ENVIRONMENT, SPLITS, METRICS, RESULT = (
+    "recipe.toml",
+    "environment.json",
+    "splits.json",
+    "metrics.jsonl",
+    "result.json",
+)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Return the finished lines of a metrics.jsonl; a last line cut short by a kill is left out."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    """Return the finished lines of a metrics.jsonl; a last line cut short by a kill is left out.
+
+    Raises ``CheckpointError`` for any other line that cannot be read.
+    """
+    lines = path.read_bytes().splitlines() if path.is_file() else []
     found = []
-    for line in lines:
-        with contextlib.suppress(json.JSONDecodeError):
+    for number, line in enumerate(lines, start=1):
+        try:
             found.append(json.loads(line))
+        except ValueError as error:
+            if number < len(lines):
+                raise CheckpointError(
+                    f"{path} is damaged in line {number}: {error}; put a copy in its place, or remove that line"
+                ) from None
     return found
 
 

@@ -18,10 +18,9 @@ from alexnet import recipe as recipes
 from alexnet.errors import CheckpointError, RecipeError, UsageError
 from alexnet.recipe import Recipe
 from alexnet.run.files import read_json
-from alexnet.run.log import METRICS, read_metrics
+from alexnet.run.log import METRICS, RECIPE, RESULT, read_metrics
 from alexnet.studies.plan import Line, Study
 
-RECIPE, RESULT = "recipe.toml", "result.json"  # as training.record writes them
 RECORDED = {"test_views", "speed", "environment", "commit", "date", "changed"}
 SPLITS = ("data.train", "data.validation", "data.test")
 

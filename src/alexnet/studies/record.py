@@ -28,7 +28,7 @@ def record_of(
     changes: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the record of a study as plain values; rows without a finished run have no figures."""
-    done = finished(every)
+    done, trained = finished(every), study.trained(study.base_row)
     results = {(cell.row, cell.seed): cell.result() for cell in done}
     return {
         "study": study.name,
@@ -39,7 +39,7 @@ def record_of(
         "date": today(),
         "seconds": sum(r["speed"]["training_seconds"] for r in results.values()),
         "environment": next((r["environment"] for r in results.values()), None),
-        "recipe": recipes.to_tree(planned(study, study.base_row, study.seeds[0], changes)),
+        "recipe": recipes.to_tree(planned(study, trained, study.seeds[0], changes)),
         "set": _settings(study.set),
         "changes": _settings(changes or {}),
         "seeds": sorted({cell.seed for cell in every}),

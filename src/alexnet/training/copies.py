@@ -50,13 +50,3 @@ def of_recipe(recipe: Recipe, prepared: Preprocessing, noise: Tensor | None) -> 
     """Return the copies that a recipe asks for; None where it asks for none."""
     plan = recipe.augment
     return Copies(plan, prepared, noise, recipe.train.seed) if plan.copies else None
-
-
-def chosen(indices: Tensor, epoch: int, count: int) -> Tensor:
-    """Return which of ``count`` copies of each picture an epoch takes: int64 ``(N,)``.
-
-    Pictures start anywhere among theirs and take the next one every epoch, so that all are seen
-    equally often.
-    """
-    # A fixed hash of the picture's index (Knuth's multiplier), so that no state is kept.
-    return ((indices * 2654435761 >> 16) + epoch) % count

@@ -131,7 +131,7 @@ def _data(parts: Mapping[str, Source], stored: int, device: Device) -> int:
     Where they do not fit on a device they are read batch by batch (``run.computing``).
     """
     total = sum(len(part) * stored for name, part in parts.items() if name != "test")
-    free = computing.free_memory(device.torch)
+    free = computing.free_own_memory(device.torch)
     return total if free is None or total * computing.ROOM <= free else 0
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from alexnet.data.ahead import Ahead
+from alexnet.data.augment import in_turn
 from alexnet.data.loader import Batch, beside, generator, read_portion, training_batches
 from alexnet.data.order import fold
 from alexnet.evaluation import Scores
@@ -27,7 +28,6 @@ from alexnet.run.device import Device
 from alexnet.run.ranks import ALONE, Ranks
 from alexnet.training import (
     augmentation,
-    copies,
     features,
     groups,
     guard,
@@ -209,7 +209,7 @@ def prepare(stage: Stage, batch: Batch, draw: torch.Generator, step: int) -> Ten
     prepared = sides.at(stage.preprocessing, stage.recipe, step, stage.total)
     draws = augmentation.draw(plan, prepared, batch.everyone, epoch, draw).rows(batch.rows)
     if stage.first:
-        copy = copies.chosen(batch.indices, epoch, plan.copies) if plan.copies else draws.mirrored
+        copy = in_turn(batch.indices, epoch, plan.copies) if plan.copies else draws.mirrored
         return features.chosen_views(batch.pictures, copy)
     noise = augmentation.noise_at(plan, stage.noise, step, **_lengths(stage))
     return augmentation.apply(plan, prepared, noise, batch.pictures, draws)

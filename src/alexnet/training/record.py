@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from operator import ge
 from pathlib import Path
@@ -31,17 +33,11 @@ from alexnet.recipe import Recipe
 from alexnet.run import checkpoint, log
 from alexnet.run.device import environment, peak_memory
 from alexnet.run.files import read_json, write_text
+from alexnet.run.log import ENVIRONMENT, RECIPE, RESULT, SPLITS
 from alexnet.run.stamp import commit, today
 from alexnet.training import estimate, measured, scoring
 from alexnet.training.saving import Progress
 from alexnet.training.stage import Stage
-
-RECIPE, ENVIRONMENT, SPLITS, RESULT = (
-    "recipe.toml",
-    "environment.json",
-    "splits.json",
-    "result.json",
-)
 
 
 @dataclass(frozen=True, repr=False)
@@ -121,10 +117,31 @@ def is_begun(folder: Path) -> bool:
     return (folder / RECIPE).is_file()
 
 
-def free_folder(name: str) -> Path:
-    """Return the first of ``runs/NAME``, ``runs/NAME-2``, ... that does not exist."""
-    tries = (Path("runs") / (name if n == 1 else f"{name}-{n}") for n in itertools.count(1))
-    return next(folder for folder in tries if not folder.exists())
+@contextmanager
+def new_folder(name: str) -> Iterator[Path]:
+    """Make the first of ``runs/NAME``, ``runs/NAME-2``, ... that is not there, so that it is nobody else's.
+
+    It is removed again where nothing was put into it, and ``runs`` where it was not there either.
+    """
+    parent = Path("runs")
+    new = not parent.exists()
+    tries = (parent / (name if n == 1 else f"{name}-{n}") for n in itertools.count(1))
+    folder = next(folder for folder in tries if _made(folder))
+    try:
+        yield folder
+    finally:
+        with suppress(OSError):  # it holds a run
+            folder.rmdir()
+            if new:
+                parent.rmdir()
+
+
+def _made(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        return False
+    return True
 
 
 def refuse_taken(folder: Path) -> None:

@@ -26,14 +26,16 @@ def network_of(plan: Model, classes: int | None, examples: int = 1) -> Network:
 
     ``examples``: the training pictures, which a kernel machine keeps.
     """
-    network = zoo.network(plan.network, classes=classes)
-    if plan.pool:
-        network = transfer.with_pool(network, plan.pool)
-    if plan.head is not None:
-        network = transfer.with_head(network, plan.head, plan.dropout, norm=plan.head_norm)
-    if plan.kernel:
-        network = transfer.with_kernel(network, plan.kernel, examples)
-    return network.changed(init=plan.init, dropout=plan.dropout)
+    return transfer.adapted(
+        zoo.network(plan.network, classes=classes),
+        pool=plan.pool,
+        head=plan.head,
+        head_norm=plan.head_norm,
+        kernel=plan.kernel,
+        dropout=plan.dropout,
+        init=plan.init,
+        examples=examples,
+    )
 
 
 def start_from(model: AlexNet, plan: Model, root: Path | None, console: Console) -> AlexNet:

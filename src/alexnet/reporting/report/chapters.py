@@ -22,12 +22,11 @@ from alexnet.reporting.report.page import Page
 from alexnet.reporting.run_pictures import published
 from alexnet.reporting.samples import draw
 from alexnet.reporting.scatter import plot_scatter
-from alexnet.reporting.text import confusion_text
+from alexnet.reporting.text import MOST_IN_WORDS, confusion_text
 from alexnet.run.log import minutes
 
 SAMPLES = 24
 _LIST = re.compile(r"\[\n((?: +[^\[\]\n]*,\n)+)\]")  # of plain values, as tomli-w writes it
-MOST_IN_WORDS = 30  # classes; of more, no table a class and no integers a pair
 
 
 def result(page: Page, run: Material) -> None:

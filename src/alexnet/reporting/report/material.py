@@ -24,6 +24,7 @@ from alexnet.run import classifier
 from alexnet.run.classifier import Classifier
 from alexnet.run.device import Device
 from alexnet.run.files import read_json
+from alexnet.run.log import SPLITS
 from alexnet.training import record
 from alexnet.training.record import Result
 
@@ -53,12 +54,12 @@ class Material:
     @property
     def fingerprint(self) -> str:
         """Return that of the data that the run was trained on."""
-        return str(read_json(self.result.folder / record.SPLITS)["fingerprint"])
+        return str(read_json(self.result.folder / SPLITS)["fingerprint"])
 
     @property
     def split_sizes(self) -> dict[str, int]:
         """Return how many pictures the run took for training, validation and test."""
-        chosen = read_json(self.result.folder / record.SPLITS)["indices"]
+        chosen = read_json(self.result.folder / SPLITS)["indices"]
         return {role: len(indices) for role, indices in chosen.items()}
 
     def looked_at(self, role: str, count: int, *, said: bool) -> list[Sample]:

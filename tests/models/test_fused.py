@@ -20,6 +20,7 @@ from alexnet.models.epilogues import Epilogue
 from alexnet.models.fused import epilogue, response_norm
 from alexnet.models.fused.folding import convolve
 from alexnet.models.fused.units import plan
+from alexnet.models.global_norm import globalise
 from alexnet.models.layers import BiasedBatchNorm2d
 from alexnet.models.response_norms import LocalResponseNorm
 from alexnet.models.table import Network
@@ -218,10 +219,14 @@ SMALL = {
 }
 
 
+def small(name):
+    table = (*SMALL[name], rows.Flatten("flatten"), rows.Dense("fc", units=5))
+    return build(Network("small", table, size=31, init="torch", summary="", source=""))
+
+
 @pytest.mark.parametrize("name", SMALL)
 def test_a_network_learns_the_same(name):
-    table = (*SMALL[name], rows.Flatten("flatten"), rows.Dense("fc", units=5))
-    model = build(Network("small", table, size=31, init="torch", summary="", source=""))
+    model = small(name)
     x = torch.rand(4, 3, 31, 31)
     one, other = (trained(model, x, torch.tensor([1, 2, 3, 4]), fused_=f) for f in (False, True))
     assert float(other[0]) == pytest.approx(float(one[0]), rel=1e-4)
@@ -239,6 +244,14 @@ def test_a_network_in_evaluation_runs_as_ever():
     assert torch.equal(model(x), before)
     fused.leave(model)
     assert not model.units
+
+
+def test_norms_over_several_processes_run_apart():
+    model = small("as keras-lab").train()
+    globalise(model, lambda sums: sums)
+    fused.use(model, CPU)
+    assert [unit.rows for unit in model.units.values()] == [("conv2", "relu2")]
+    assert model(torch.rand(2, 3, 31, 31)).shape == (2, 5)
 
 
 def test_working_weights_run_as_one_too():

@@ -56,6 +56,13 @@ def convolved(layer: nn.Conv2d, x: Tensor) -> Tensor:
 
 
 def plan(model: AlexNet) -> dict[str, Unit]:
-    """Return the units of a network by the name of their first row."""
+    """Return the units of a network by the name of their first row.
+
+    None with a norm over several processes' rows (``GlobalBatchNorm``): an epilogue sums its own only.
+    """
     found = epilogues.together(table.trace(model.network, model.size))
-    return {of.rows[0]: Unit(of.rows, of.conv, of.norm, of.what) for of in found}
+    return {of.rows[0]: Unit(of.rows, of.conv, of.norm, of.what) for of in found if _own(model, of)}
+
+
+def _own(model: AlexNet, of: epilogues.Together) -> bool:
+    return of.norm is None or isinstance(model.get_submodule(of.norm), nn.BatchNorm2d)

@@ -103,6 +103,17 @@ def test_a_map_that_is_laid_out_otherwise_is_laid_out_first():
     )
 
 
+def test_a_scale_that_learns_no_more_stays_what_it_became():
+    """As one whose group's time is over (``optim.group`` with ``until``)."""
+    norm, what = nn.BatchNorm2d(16), Epilogue(norm=True)
+    with torch.no_grad():
+        norm.weight.fill_(3.0)
+    norm.weight.requires_grad_(False)
+    z = torch.randn(2, 16, 5, 5)
+    expected, found = (each_way(of, z, None, norm, what) for of in (plainly, epilogue.apply))
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(expected, found, strict=True))
+
+
 def test_what_is_not_a_number_is_not_hidden():
     z = torch.zeros(1, 16, 4, 4)
     z[0, 3, 1, 1] = float("nan")

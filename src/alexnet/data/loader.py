@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 import numpy as np
 import torch
@@ -211,7 +212,7 @@ def beside(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
     if device.type != "cuda":
         yield from batches
         return
-    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    stream = _reading(device)
     stream.wait_stream(torch.cuda.current_stream(device))
     while True:
         with torch.cuda.stream(stream):  # not over a yield: it is the thread's, whoever ends this
@@ -219,6 +220,16 @@ def beside(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
         if batch is None:
             return
         yield replace(batch, copied=stream.record_event())
+
+
+@cache
+def _reading(device: torch.device) -> torch.cuda.Stream:
+    """Return the stream that pictures of a device are read on.
+
+    torch hands out 32 of each priority in turn: one of the other priority is never the one that a
+    step is captured on.
+    """
+    return torch.cuda.Stream(device, priority=-1)  # type: ignore[no-untyped-call]
 
 
 def read_portion(

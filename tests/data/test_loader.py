@@ -112,6 +112,22 @@ def test_resident_reads_the_same_batches(source):
         assert torch.equal(ours.labels, theirs.labels)
 
 
+def test_a_split_is_copied_to_a_device_in_pieces(source, monkeypatch):
+    read, asked = Source.read, []
+
+    def noted(self, positions, device):
+        asked.append(len(positions))
+        return read(self, positions, device)
+
+    monkeypatch.setattr(Source, "read", noted)
+    monkeypatch.setattr(loader, "PIECE", 3 * source.images[0].nbytes)
+    resident = Resident.of(source, CPU)
+    assert max(asked) == 3
+    whole = source.read(np.arange(len(source)), CPU)
+    assert torch.equal(resident.images, whole.pictures)
+    assert torch.equal(resident.labels, whole.labels)
+
+
 # --- rare classes ----------------------------------------------------------------------------
 
 

@@ -97,6 +97,7 @@ class Source:
         return replace(self, chosen=self.chosen[:count])
 
 
+PIECE = 1 << 28  # bytes of a split that are copied to a device at a time
 PINNED = 1 << 16  # bytes: the driver takes as much along with the call, and pinning takes longer
 
 
@@ -125,9 +126,14 @@ class Resident:
 
     @classmethod
     def of(cls, source: Source, device: torch.device) -> Resident:
-        """Copy a split to the device once."""
-        batch = source.read(np.arange(len(source)), device)
-        return cls(source.chosen, batch.pictures, batch.labels)
+        """Copy a split to the device once, in pieces: memory need not hold it a second time."""
+        every, size = np.arange(len(source)), max(1, PIECE // source.images[0].nbytes)
+        one = source.read(every[:2], device).pictures  # of features, laid out as they are read
+        shape = (len(source), *one.shape[1:])
+        images = torch.empty_strided(shape, one.stride(), dtype=one.dtype, device=device)
+        for at in range(0, len(source), size):
+            images[at : at + size] = source.read(every[at : at + size], device).pictures
+        return cls(source.chosen, images, moved(torch.from_numpy(source.targets), device))
 
     def __len__(self) -> int:
         return len(self.chosen)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 needs_triton()
 
-from alexnet.models import fused, rows, zoo
+from alexnet.models import epilogues, fused, rows, zoo
 from alexnet.models.build import build
 from alexnet.models.epilogues import Epilogue
 from alexnet.models.fused import epilogue, response_norm
@@ -142,7 +142,14 @@ def test_response_norm_in_one_pass(size, towers):
         y.backward(g)
         found.append((y.detach(), inputs.grad))
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(*found, strict=True))
-    assert response_norm.TILE
+
+
+def test_a_map_too_large_to_index_is_normalised_by_torch(monkeypatch):
+    norm, x = LocalResponseNorm(5, alpha=0.3, beta=0.75, k=2.0, towers=1), torch.randn(1, 8, 2, 2)
+    expected, norm.fused = norm(x), True
+    monkeypatch.setattr(epilogues, "LARGEST", x.numel() - 1)
+    monkeypatch.setattr(response_norm, "normalise", lambda *of, **how: pytest.fail("fused"))
+    assert torch.equal(norm(x), expected)
 
 
 @pytest.mark.parametrize(

@@ -254,6 +254,20 @@ def test_a_network_learns_the_same(name):
             assert torch.allclose(value, its[key], rtol=1e-2, atol=1e-2 * spread + 1e-6), key
 
 
+def test_a_pool_that_rounds_up_runs_as_one_at_the_planned_side_alone():
+    """At 7 its windows end with the map; at 8 (``train.sides``) the last one overhangs."""
+    pool = rows.MaxPool("pool", kernel=3, stride=2, ceil=True)
+    table = (rows.Conv("conv", channels=4, kernel=1), pool, rows.AdaptiveAvgPool("mean", side=4))
+    table = (*table, rows.Flatten("flatten"), rows.Dense("fc", units=5))
+    model = build(Network("small", table, size=7, init="torch", summary="", source="")).train()
+    inputs = [torch.rand(1, 3, side, side) for side in (7, 8)]
+    expected = [model(x) for x in inputs]
+    fused.use(model, CPU, WIDE)
+    (unit,) = model.units.values()
+    assert [unit.fits(model, x) for x in inputs] == [True, False]
+    assert torch.allclose(model(inputs[1]), expected[1])
+
+
 def test_a_network_in_evaluation_runs_as_ever():
     model = build(zoo.network("cifar-eight")).eval()
     x = torch.rand(2, 3, 32, 32)

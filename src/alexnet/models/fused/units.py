@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from alexnet.models import epilogues, table
 from alexnet.models.fused import epilogue, folding
+from alexnet.models.rows import Shape
 
 if TYPE_CHECKING:
     from alexnet.models.build import AlexNet
@@ -18,14 +19,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Unit(epilogues.Together):
-    """Rows that run as one, and how: their convolution by torch, all else by an epilogue."""
+    """Rows that run as one, and how: their convolution by torch, all else by an epilogue.
+
+    ``inputs``: ``(C, H, W)`` of what entered them when that was planned.
+    """
+
+    inputs: Shape
 
     def fits(self, model: AlexNet, x: Tensor) -> bool:
-        """Say whether the rows are in training, and ``x`` ``(N, C, H, W)`` small enough to index."""
+        """Say whether the rows are in training, and ``x`` ``(N, C, H, W)`` small enough to index.
+
+        And of the planned side, where a pool rounds up: at others its last window may overhang.
+        """
         layers = [model.get_submodule(name) for name in self.rows]
         largest = len(x) * max(_values(model, name) for name in self.rows)
+        rounds_up = getattr(layers[-1], "ceil_mode", False)
         return (
-            all(layer.training for layer in layers) and max(largest, x.numel()) <= epilogues.LARGEST
+            all(layer.training for layer in layers)
+            and max(largest, x.numel()) <= epilogues.LARGEST
+            and (x.shape[1:] == self.inputs or not rounds_up)
         )
 
     def __call__(self, model: AlexNet, x: Tensor) -> Tensor:
@@ -60,8 +72,12 @@ def plan(model: AlexNet) -> dict[str, Unit]:
 
     None with a norm over several processes' rows (``GlobalBatchNorm``): an epilogue sums its own only.
     """
-    found = epilogues.together(table.trace(model.network, model.size))
-    return {of.rows[0]: Unit(of.rows, of.conv, of.norm, of.what) for of in found if _own(model, of)}
+    traced = table.trace(model.network, model.size)
+    entering = {step.row.name: step.inputs for step in traced}
+    own = [of for of in epilogues.together(traced) if _own(model, of)]
+    return {
+        of.rows[0]: Unit(of.rows, of.conv, of.norm, of.what, entering[of.rows[0]]) for of in own
+    }
 
 
 def _own(model: AlexNet, of: epilogues.Together) -> bool:

@@ -47,7 +47,9 @@ class Subject:
         self.rule = check(tree, origin="bench").optim
         self.updates = optim.make(self.model, self.rule)
         how = settle_convolutions(self.model, device, asked=convolutions, compiled=compiled)
-        fused = settle_fused(self.model, device, compiled=compiled or apart)
+        fused = settle_fused(self.model, device, compiled=compiled)
+        if apart:
+            self.model.units, fused = {}, "apart"  # a response norm is one row, fused or not
         self.computing = plan_here(
             device,
             data_bytes=0,

@@ -144,6 +144,28 @@ def test_response_norm_in_one_pass(size, towers):
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(*found, strict=True))
 
 
+def test_a_response_norm_keeps_its_denominators_for_a_way_back_alone(monkeypatch):
+    norm, x, kept = (
+        LocalResponseNorm(5, alpha=0.3, beta=0.75, k=2.0, towers=1),
+        torch.ones(1, 8, 2, 2),
+        [],
+    )
+    norm.fused, launch = True, response_norm._launch
+
+    def noted(kernel, maps, *of, **how):
+        kept.append(how["KEEP"])
+        launch(kernel, maps, *of, **how)
+
+    monkeypatch.setattr(response_norm, "_launch", noted)
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
+        norm(x)
+        assert saved == []
+        norm(x.requires_grad_())
+    assert kept == [False, True]
+    assert float(saved[1][0, 0, 0, 0]) == pytest.approx(2 + 0.3 / 5 * 3)
+
+
 def test_a_map_too_large_to_index_is_normalised_by_torch(monkeypatch):
     norm, x = LocalResponseNorm(5, alpha=0.3, beta=0.75, k=2.0, towers=1), torch.randn(1, 8, 2, 2)
     expected, norm.fused = norm(x), True

@@ -175,13 +175,17 @@ def test_a_map_too_large_to_index_is_normalised_by_torch(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("side", "stride", "padding", "width"), [(11, 4, 0, 35), (7, 2, 3, 20), (3, 2, 1, 9)]
+    ("side", "stride", "padding", "width", "overhang"),
+    [(11, 4, 0, 35, 0), (7, 2, 3, 20, 0), (3, 2, 1, 9, 0), (11, 4, 0, 32, 2), (7, 4, 1, 13, 3)],
 )
-def test_folded_convolutions_are_the_strided_ones(side, stride, padding, width):
+def test_folded_convolutions_are_the_strided_ones(side, stride, padding, width, overhang):
     x, weight = torch.randn(2, 3, width, width), torch.randn(8, 3, side, side)
-    expected = F.conv2d(x, weight, stride=stride, padding=padding)
+    padded = F.pad(x, (0, overhang, 0, overhang))
+    expected = F.conv2d(padded, weight, stride=stride, padding=padding)
     for pictures in (x, x.contiguous(memory_format=torch.channels_last)):
-        assert torch.allclose(convolve(pictures, weight, padding, stride), expected, atol=1e-4)
+        found = convolve(pictures, weight, padding, stride, overhang)
+        assert found.shape == expected.shape
+        assert torch.allclose(found, expected, atol=1e-4)
 
 
 def test_rows_that_run_as_one():

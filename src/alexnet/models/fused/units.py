@@ -59,11 +59,11 @@ def _values(model: AlexNet, name: str) -> int:
 def convolved(layer: nn.Conv2d, x: Tensor) -> Tensor:
     """Convolve ``(N, C, H, W)`` without the bias; pictures by a strided layer are folded first."""
     overhang = int(getattr(layer, "overhang", 0))
-    if overhang:
-        x = F.pad(x, (0, overhang, 0, overhang))
     padding, stride = int(layer.padding[0]), layer.stride[0]
     if epilogues.folds(layer.in_channels, stride, layer.groups) and not x.requires_grad:
-        return folding.convolve(x, layer.weight, padding, stride)
+        return folding.convolve(x, layer.weight, padding, stride, overhang)
+    if overhang:
+        x = F.pad(x, (0, overhang, 0, overhang))
     return F.conv2d(x, layer.weight, None, layer.stride, padding, layer.dilation, layer.groups)
 
 

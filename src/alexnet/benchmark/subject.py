@@ -65,7 +65,7 @@ class Subject:
         self.masters = forward.masters(self.computing, self.model)
         self._rows = None if apart else forward.by_rows(self.computing, self.model, lambda _: None)
         self._forward = forward.forward(self.called, 0, self.computing.compile, batch)
-        self._captured = forward.captured(self.computing, self.updates, device, batch)
+        self._captured = forward.captured(self.computing, self.updates, device, batch, self.network)
         x = torch.rand(batch, 3, self.model.size, self.model.size, device=device.torch)
         self.pictures = x.contiguous(memory_format=torch.channels_last)
         self.labels = torch.arange(batch, device=device.torch) % self.network.classes

@@ -197,7 +197,7 @@ def _cast(data: Material, learns: Learner, device: Device, memory: Memory) -> St
         forward=forward.forward(called, learns.first, how.compile, recipe.train.batch),
         masters=masters,
         rows=forward.by_rows(how, model, watch),
-        captured=forward.captured(how, optimizer, device, recipe.train.batch),
+        captured=forward.captured(how, optimizer, device, recipe.train.batch, model.network),
         optimizer=optimizer,
         plateau=plateau,
         stopping=stopping,

@@ -203,6 +203,19 @@ def parts(subject):
     return take_apart(subject, rounds=1)
 
 
+def test_taken_apart_rows_run_one_by_one_and_response_norms_as_they_do(monkeypatch):
+    told = []
+
+    def settle(model, device, *, compiled):
+        told.append(compiled)
+        model.units = {"conv1": None}
+        return "one pass"
+
+    monkeypatch.setattr(subject_module, "settle_fused", settle)
+    timed = Subject("alexnet-cifar", CPU, batch=1, size=None, optimizer="sgd", apart=True)
+    assert (told, timed.computing.fused, timed.model.units) == ([False], "apart", {})
+
+
 def test_every_layer_has_its_time_forward_and_backward(subject, parts):
     names = [row.name for row in subject.network.rows]
     assert [part.name for part in parts.parts] == [*names, LOSS, UPDATE]

@@ -73,9 +73,9 @@ def test_pictures_are_folded_once():
     assert found == Cost("conv1 folded", "folding", 0.0, moved)
 
 
-def test_a_response_norm_of_a_gpu_is_as_wide_as_its_map():
+def test_a_response_norm_of_a_gpu_is_as_wide_as_its_map_and_its_denominator():
     found = {c.name: c for c in one_pass.costs(table.trace(zoo.network("torch-lrn")), 4, 2)}
-    assert found["norm1"] == Cost("norm1", "norm", 0.0, 4 * 2 * 5 * 96 * 27 * 27)
+    assert found["norm1"] == Cost("norm1", "norm", 0.0, 4 * (2 * 5 + 8) * 96 * 27 * 27)
 
 
 def test_large_layers_move_in_one_pass_and_small_ones_by_torch():

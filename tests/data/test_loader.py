@@ -112,6 +112,22 @@ def test_resident_reads_the_same_batches(source):
         assert torch.equal(ours.labels, theirs.labels)
 
 
+def test_a_split_is_copied_to_a_device_in_pieces(source, monkeypatch):
+    read, asked = Source.read, []
+
+    def noted(self, positions, device):
+        asked.append(len(positions))
+        return read(self, positions, device)
+
+    monkeypatch.setattr(Source, "read", noted)
+    monkeypatch.setattr(loader, "PIECE", 3 * source.images[0].nbytes)
+    resident = Resident.of(source, CPU)
+    assert max(asked) == 3
+    whole = source.read(np.arange(len(source)), CPU)
+    assert torch.equal(resident.images, whole.pictures)
+    assert torch.equal(resident.labels, whole.labels)
+
+
 # --- rare classes ----------------------------------------------------------------------------
 
 
@@ -181,7 +197,10 @@ class Entered(contextlib.nullcontext):
 def test_a_gpu_copies_a_batch_while_it_computes(monkeypatch):
     """The reader's stream notes that a batch is there; the other one waits for that before it goes on."""
     monkeypatch.setattr(Stream, "told", [])
-    monkeypatch.setattr(torch.cuda, "Stream", lambda device: Stream())
+    made = []
+    monkeypatch.setattr(
+        torch.cuda, "Stream", lambda device, priority: made.append(priority) or Stream()
+    )
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream("computing"))
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: Entered())
     recorded = []
@@ -192,13 +211,18 @@ def test_a_gpu_copies_a_batch_while_it_computes(monkeypatch):
             assert Entered.depth == 1
             yield loader.Batch(torch.tensor([n]), torch.zeros(1, 2, 2, 3), torch.tensor([n]))
 
+    loader._reading.cache_clear()
     for batch in loader.beside(read(), torch.device("cuda")):
         assert Entered.depth == 0
         batch.awaited()
+    assert list(loader.beside(iter(()), torch.device("cuda"))) == []  # the next epoch
+    loader._reading.cache_clear()
+    assert made == [-1]  # of the pool that no graph is captured on
     assert Stream.told == [
         "reading waits for computing",
         *("reading notes", "computing waits for event 2"),
         *("reading notes", "computing waits for event 4"),
+        "reading waits for computing",
     ]
     assert recorded == ["computing"] * 4
 

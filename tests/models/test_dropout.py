@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from alexnet.models import layers
 from alexnet.models.build import begin_step
 from alexnet.models.layers import Dropout
 
@@ -135,3 +136,13 @@ def test_a_compiled_layer_has_the_masks_of_its_seeds():
         layer.begin(seed, 0, 3)
         assert torch.equal(compiled(x), layer(x))
     assert hasattr(Dropout.mask, "_torchdynamo_disable")
+
+
+def test_a_device_that_draws_no_64_bits_is_given_those_of_the_processor(monkeypatch):
+    assert layers._drawn_on(torch.device("mps")) == torch.device("cpu")
+    assert layers._drawn_on(torch.device("cuda:1")) == torch.device("cuda:1")
+    monkeypatch.setattr(layers, "_drawn_on", lambda device: torch.device("cpu"))
+    layer = Dropout(0.5)
+    layer.begin(1, 0, None)
+    meta = torch.device("meta")  # which has no generator
+    assert layer.mask(torch.Size((4, 3)), meta).device == meta

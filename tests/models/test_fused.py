@@ -14,18 +14,19 @@ from torch.nn import functional as F
 
 needs_triton()
 
-from alexnet.models import fused, rows, zoo
+from alexnet.models import epilogues, fused, rows, zoo
 from alexnet.models.build import build
 from alexnet.models.epilogues import Epilogue
 from alexnet.models.fused import epilogue, response_norm
 from alexnet.models.fused.folding import convolve
 from alexnet.models.fused.units import plan
+from alexnet.models.global_norm import globalise
 from alexnet.models.layers import BiasedBatchNorm2d
 from alexnet.models.response_norms import LocalResponseNorm
 from alexnet.models.table import Network
 from alexnet.training.masters import Masters
 
-CPU = torch.device("cpu")
+CPU, WIDE, NARROW = torch.device("cpu"), torch.float32, torch.bfloat16
 
 
 @pytest.fixture(autouse=True)
@@ -102,6 +103,17 @@ def test_a_map_that_is_laid_out_otherwise_is_laid_out_first():
     )
 
 
+def test_a_scale_that_learns_no_more_stays_what_it_became():
+    """As one whose group's time is over (``optim.group`` with ``until``)."""
+    norm, what = nn.BatchNorm2d(16), Epilogue(norm=True)
+    with torch.no_grad():
+        norm.weight.fill_(3.0)
+    norm.weight.requires_grad_(False)
+    z = torch.randn(2, 16, 5, 5)
+    expected, found = (each_way(of, z, None, norm, what) for of in (plainly, epilogue.apply))
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(expected, found, strict=True))
+
+
 def test_what_is_not_a_number_is_not_hidden():
     z = torch.zeros(1, 16, 4, 4)
     z[0, 3, 1, 1] = float("nan")
@@ -130,17 +142,50 @@ def test_response_norm_in_one_pass(size, towers):
         y.backward(g)
         found.append((y.detach(), inputs.grad))
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(*found, strict=True))
-    assert response_norm.TILE
+
+
+def test_a_response_norm_keeps_its_denominators_for_a_way_back_alone(monkeypatch):
+    norm, x, kept = (
+        LocalResponseNorm(5, alpha=0.3, beta=0.75, k=2.0, towers=1),
+        torch.ones(1, 8, 2, 2),
+        [],
+    )
+    norm.fused, launch = True, response_norm._launch
+
+    def noted(kernel, maps, *of, **how):
+        kept.append(how["KEEP"])
+        launch(kernel, maps, *of, **how)
+
+    monkeypatch.setattr(response_norm, "_launch", noted)
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
+        norm(x)
+        assert saved == []
+        norm(x.requires_grad_())
+    assert kept == [False, True]
+    assert float(saved[1][0, 0, 0, 0]) == pytest.approx(2 + 0.3 / 5 * 3)
+
+
+def test_a_map_too_large_to_index_is_normalised_by_torch(monkeypatch):
+    norm, x = LocalResponseNorm(5, alpha=0.3, beta=0.75, k=2.0, towers=1), torch.randn(1, 8, 2, 2)
+    expected, norm.fused = norm(x), True
+    monkeypatch.setattr(epilogues, "LARGEST", x.numel() - 1)
+    monkeypatch.setattr(response_norm, "normalise", lambda *of, **how: pytest.fail("fused"))
+    assert torch.equal(norm(x), expected)
 
 
 @pytest.mark.parametrize(
-    ("side", "stride", "padding", "width"), [(11, 4, 0, 35), (7, 2, 3, 20), (3, 2, 1, 9)]
+    ("side", "stride", "padding", "width", "overhang"),
+    [(11, 4, 0, 35, 0), (7, 2, 3, 20, 0), (3, 2, 1, 9, 0), (11, 4, 0, 32, 2), (7, 4, 1, 13, 3)],
 )
-def test_folded_convolutions_are_the_strided_ones(side, stride, padding, width):
+def test_folded_convolutions_are_the_strided_ones(side, stride, padding, width, overhang):
     x, weight = torch.randn(2, 3, width, width), torch.randn(8, 3, side, side)
-    expected = F.conv2d(x, weight, stride=stride, padding=padding)
+    padded = F.pad(x, (0, overhang, 0, overhang))
+    expected = F.conv2d(padded, weight, stride=stride, padding=padding)
     for pictures in (x, x.contiguous(memory_format=torch.channels_last)):
-        assert torch.allclose(convolve(pictures, weight, padding, stride), expected, atol=1e-4)
+        found = convolve(pictures, weight, padding, stride, overhang)
+        assert found.shape == expected.shape
+        assert torch.allclose(found, expected, atol=1e-4)
 
 
 def test_rows_that_run_as_one():
@@ -174,7 +219,7 @@ def trained(model, x, labels, *, fused_):
     """Return the loss, all gradients by name and the buffers of one step."""
     model = copy.deepcopy(model).train()
     if fused_:
-        fused.use(model, CPU)
+        fused.use(model, CPU, WIDE)
         assert model.units
     loss = F.cross_entropy(model(x), labels)
     loss.backward()
@@ -218,10 +263,14 @@ SMALL = {
 }
 
 
+def small(name):
+    table = (*SMALL[name], rows.Flatten("flatten"), rows.Dense("fc", units=5))
+    return build(Network("small", table, size=31, init="torch", summary="", source=""))
+
+
 @pytest.mark.parametrize("name", SMALL)
 def test_a_network_learns_the_same(name):
-    table = (*SMALL[name], rows.Flatten("flatten"), rows.Dense("fc", units=5))
-    model = build(Network("small", table, size=31, init="torch", summary="", source=""))
+    model = small(name)
     x = torch.rand(4, 3, 31, 31)
     one, other = (trained(model, x, torch.tensor([1, 2, 3, 4]), fused_=f) for f in (False, True))
     assert float(other[0]) == pytest.approx(float(one[0]), rel=1e-4)
@@ -231,20 +280,42 @@ def test_a_network_learns_the_same(name):
             assert torch.allclose(value, its[key], rtol=1e-2, atol=1e-2 * spread + 1e-6), key
 
 
+def test_a_pool_that_rounds_up_runs_as_one_at_the_planned_side_alone():
+    """At 7 its windows end with the map; at 8 (``train.sides``) the last one overhangs."""
+    pool = rows.MaxPool("pool", kernel=3, stride=2, ceil=True)
+    table = (rows.Conv("conv", channels=4, kernel=1), pool, rows.AdaptiveAvgPool("mean", side=4))
+    table = (*table, rows.Flatten("flatten"), rows.Dense("fc", units=5))
+    model = build(Network("small", table, size=7, init="torch", summary="", source="")).train()
+    inputs = [torch.rand(1, 3, side, side) for side in (7, 8)]
+    expected = [model(x) for x in inputs]
+    fused.use(model, CPU, WIDE)
+    (unit,) = model.units.values()
+    assert [unit.fits(model, x) for x in inputs] == [True, False]
+    assert torch.allclose(model(inputs[1]), expected[1])
+
+
 def test_a_network_in_evaluation_runs_as_ever():
     model = build(zoo.network("cifar-eight")).eval()
     x = torch.rand(2, 3, 32, 32)
     before = model(x)
-    fused.use(model, CPU)
+    fused.use(model, CPU, WIDE)
     assert torch.equal(model(x), before)
     fused.leave(model)
     assert not model.units
 
 
+def test_norms_over_several_processes_run_apart():
+    model = small("as keras-lab").train()
+    globalise(model, lambda sums: sums)
+    fused.use(model, CPU, WIDE)
+    assert [unit.rows for unit in model.units.values()] == [("conv2", "relu2")]
+    assert model(torch.rand(2, 3, 31, 31)).shape == (2, 5)
+
+
 def test_working_weights_run_as_one_too():
     """The bf16 copies that a step computes with (``Masters``) are told with the network."""
     model = build(zoo.network("cifar-eight")).train()
-    fused.use(model, CPU)
+    fused.use(model, CPU, WIDE)
     assert Masters(model).working.units == model.units
 
 
@@ -252,7 +323,7 @@ def test_where_triton_is_not_installed_it_is_said(monkeypatch):
     fused.check.cache_clear()
     monkeypatch.setattr(fused, "find_spec", lambda name: None)
     with pytest.raises(fused.Unavailable, match="triton is not installed"):
-        fused.use(build(zoo.network("cifar-eight")), CPU)
+        fused.use(build(zoo.network("cifar-eight")), CPU, WIDE)
     fused.check.cache_clear()
 
 
@@ -263,7 +334,7 @@ def test_kernels_that_cannot_be_compiled_are_not_used(monkeypatch):
     fused.check.cache_clear()
     monkeypatch.setattr(epilogue, "apply", apply)
     with pytest.raises(fused.Unavailable, match=r"^triton: Failed to find C compiler$"):
-        fused.use(build(zoo.network("cifar-eight")), CPU)
+        fused.use(build(zoo.network("cifar-eight")), CPU, WIDE)
     fused.check.cache_clear()
 
 
@@ -272,5 +343,24 @@ def test_kernels_that_compute_something_else_are_not_used(monkeypatch):
     apply = epilogue.apply
     monkeypatch.setattr(epilogue, "apply", lambda *of: apply(*of) * 1.01)
     with pytest.raises(fused.Unavailable, match="something else"):
-        fused.use(build(zoo.network("cifar-eight")), CPU)
+        fused.use(build(zoo.network("cifar-eight")), CPU, WIDE)
+    fused.check.cache_clear()
+
+
+def test_kernels_are_tried_in_the_type_of_the_run(monkeypatch):
+    """What cannot be compiled for bf16 alone is found here, and not in the rehearsal."""
+    fused.check.cache_clear()
+    fused.check(CPU, NARROW)  # and they are right there
+    apply = epilogue.apply
+
+    def refuses(z, *of):
+        if z.dtype is NARROW:
+            raise RuntimeError("no bf16")
+        return apply(z, *of)
+
+    fused.check.cache_clear()
+    monkeypatch.setattr(epilogue, "apply", refuses)
+    fused.check(CPU, WIDE)
+    with pytest.raises(fused.Unavailable, match=r"^triton: no bf16$"):
+        fused.check(CPU, NARROW)
     fused.check.cache_clear()

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from pair import Pair
+from tape import Tape
 from torch import nn
 
 from alexnet.models.global_norm import globalise
@@ -86,3 +87,15 @@ def test_bf16_stays_bf16_and_sums_in_float32():
     y.float().square().mean().backward()
     assert y.dtype == x.grad.dtype == torch.bfloat16
     assert y.float().mean().abs() < 1e-3
+
+
+def test_a_step_reads_no_number_from_its_device():
+    """It would wait for a GPU there: the number of rows stays a tensor."""
+    model = nn.Sequential(nn.BatchNorm2d(3))
+    globalise(model, lambda tensor: tensor)
+    x = torch.randn(2, 3, 4, 4)
+    with Tape():
+        model(x)
+    alone = nn.BatchNorm2d(3)
+    alone(x)
+    torch.testing.assert_close(model[0].running_var, alone.running_var)

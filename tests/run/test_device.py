@@ -16,6 +16,15 @@ def cpu_only(monkeypatch):
     monkeypatch.setattr(device, "available", lambda: ["cpu"])
 
 
+@pytest.fixture
+def as_told(monkeypatch):
+    """Have torch forget afterwards what it was told for the whole process."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", torch.backends.cudnn.allow_tf32)
+    before = torch.get_float32_matmul_precision()
+    yield
+    torch.set_float32_matmul_precision(before)
+
+
 @pytest.mark.parametrize(
     "name", ["cuda", "cuda:0", "mps", "tpu", "gpu", "", "cpu0", "auto:1", "CPU"]
 )
@@ -32,16 +41,39 @@ def test_a_name_that_is_none_is_refused(name):
         device.choose(name)
 
 
-def test_a_cuda_device_too_many_is_refused(monkeypatch):
+def test_a_cuda_device_too_many_is_refused(monkeypatch, as_told):
     monkeypatch.setattr(device, "available", lambda: ["cuda", "cpu"])
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda at: (9, 0))
+    monkeypatch.setattr(torch.cuda, "set_device", lambda at: None)
     assert device.choose("cuda:1") == device.Device(torch.device("cuda:1"), "bf16")
     with pytest.raises(UsageError, match=r"'cuda:2': this machine has 2 of them"):
         device.choose("cuda:2")
 
 
-def test_auto_takes_the_best_there_is(monkeypatch):
+def test_a_cuda_device_by_number_becomes_the_current_one(monkeypatch, as_told):
+    told = []
+    monkeypatch.setattr(device, "available", lambda: ["cuda", "cpu"])
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", told.append)
+    for name in ("cuda", "cpu:0", "cuda:1"):
+        device.choose(name, "float32")
+    assert told == [torch.device("cuda:1")]
+
+
+def test_float32_is_multiplied_as_was_chosen(monkeypatch, as_told):
+    monkeypatch.setattr(device, "available", lambda: ["cuda", "cpu"])
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda at: (9, 0))
+    for precision, tf32 in (("bf16", True), ("float32", False), ("tf32", True)):
+        device.choose("cuda", precision)
+        assert torch.backends.cudnn.allow_tf32 is tf32
+        assert torch.get_float32_matmul_precision() == ("high" if tf32 else "highest")
+    device.choose("cpu", "bf16")
+    assert not torch.backends.cudnn.allow_tf32
+
+
+def test_auto_takes_the_best_there_is(monkeypatch, as_told):
     monkeypatch.setattr(device, "available", lambda: ["mps", "cpu"])
     assert device.choose("auto").torch.type == "mps"
     monkeypatch.setattr(device, "available", lambda: ["cpu"])
@@ -83,7 +115,7 @@ def test_bf16_on_cuda_from_ampere_on(monkeypatch, capability, fast):
 
 
 @pytest.mark.parametrize(("capability", "there"), [((7, 5), False), ((8, 0), True)])
-def test_tf32_on_cuda_from_ampere_on_and_nowhere_else(monkeypatch, capability, there):
+def test_tf32_on_cuda_from_ampere_on_and_nowhere_else(monkeypatch, as_told, capability, there):
     monkeypatch.setattr(device, "available", lambda: ["cuda", "cpu"])
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda at: capability)

@@ -16,6 +16,7 @@ from alexnet.evaluation import evaluate
 from alexnet.models import zoo
 from alexnet.models.build import build
 from alexnet.models.global_norm import globalise
+from alexnet.run import precise_bn
 from alexnet.run.classifier import Classifier
 from alexnet.run.device import Device
 from alexnet.run.precise_bn import renewed, taken_from
@@ -206,3 +207,12 @@ def test_what_is_refused(dataset, scored):
 def without():
     module = build(zoo.network("one-tower", classes=10), 67)
     return replace(classifier("alexnet-cifar"), module=module.eval())
+
+
+def test_moments_are_widened_on_the_processor(monkeypatch):
+    """MPS has no float64."""
+    told, double = [], torch.Tensor.double
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda self: told.append("cpu") or self)
+    monkeypatch.setattr(torch.Tensor, "double", lambda self: told.append("double") or double(self))
+    assert precise_bn._moments(torch.nn.BatchNorm2d(3)).dtype is torch.float64
+    assert told == ["cpu", "double"] * 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from tape import Tape
 from torch.nn import functional as F
 
 from alexnet import recipe as recipes
-from alexnet.models import rows
+from alexnet.models import rows, wiring
 from alexnet.models.build import begin_step, build, draw_masks
 from alexnet.models.table import Network
 from alexnet.recipe import Duration, Group, Optim
@@ -46,13 +47,13 @@ STEPS = 10
 LENGTHS = {"steps_per_epoch": 5, "batch": 6}
 
 
-def curve(rule, tape=None, *, masters=False, short=()):
+def curve(rule, tape=None, *, masters=False, short=(), dtype=None):
     """Return losses, right answers and weights of ten steps, replayed from ``tape`` where there is one."""
     model = build(SMALL).train()
     apart = Masters(model) if masters else None
     called = apart.working if apart else model
     updates = optim.make(model, Optim(**{"lr": 0.02, "weight_decay": 1e-3} | rule))
-    take = Captured(updates, tape, 6) if tape else None
+    take = Captured(updates, tape, 6, dtype) if tape else None
     found = []
     for step in range(STEPS):
 
@@ -150,6 +151,30 @@ def test_bf16_weights_are_replayed_too(rule, monkeypatch):
     assert [n for n, _ in other[0]] == pytest.approx([n for n, _ in one[0]], rel=0.02)
 
 
+def test_pictures_that_a_convolution_would_round_are_rounded_before(monkeypatch):
+    monkeypatch.setattr(Masters, "_in_pieces", lambda self, rule: False)
+    one, other = (curve(SGD, Tape(), masters=True, dtype=of) for of in (None, torch.bfloat16))
+    assert one[0] == other[0]
+    assert all(torch.equal(other[1][name], value) for name, value in one[1].items())
+
+
+@pytest.mark.parametrize(
+    ("rest", "dtype"),
+    [((), torch.bfloat16), ((wiring.Add("add", other=wiring.PICTURE),), None)],
+    ids=["alone", "not alone"],
+)
+def test_which_pictures_a_graph_keeps_rounded(monkeypatch, rest, dtype):
+    monkeypatch.setattr(forward, "CudaGraph", lambda device: Tape())
+    model = build(SMALL)
+    updates, how = optim.make(model, Optim(**SGD, lr=0.1)), SimpleNamespace(graph=True)
+    network = replace(SMALL, rows=(rows.Conv("conv1", channels=3, kernel=1), *rest))
+    take = forward.captured(how, updates, Device(CPU, "bf16"), 2, network)
+    groups.set_rate(updates, 1.0)
+    found = []
+    take(lambda x, n: found.append(x.dtype) or (n, n), torch.zeros(2, 3, 9, 9), torch.zeros(2), 0)
+    assert found == [dtype or torch.float32]
+
+
 def test_what_asks_for_a_number_cannot_be_recorded():
     model = build(SMALL).train()
     updates = optim.make(model, Optim(**SGD, lr=0.1))
@@ -213,7 +238,7 @@ def test_a_graph_is_made_where_that_was_decided(monkeypatch, data_root):
     stage = set_up(plan, Device(CPU, "float32"), data_root, log.Console(quiet=True))
     assert stage.captured is None
     how = replace(stage.computing, graph=True)
-    assert isinstance(forward.captured(how, stage.optimizer, stage.device, 3), Captured)
+    assert isinstance(forward.captured(how, stage.optimizer, stage.device, 3, SMALL), Captured)
 
 
 def test_a_step_that_cuda_cannot_capture_says_what_to_do(monkeypatch):

@@ -22,7 +22,7 @@ from alexnet.models import zoo
 from alexnet.models.build import build
 from alexnet.run import checkpoint, classifier, log
 from alexnet.run.device import Device
-from alexnet.training import features, loop
+from alexnet.training import features, learner, loop
 from alexnet.training import transfer as start
 from alexnet.training.stage import set_up
 
@@ -360,3 +360,16 @@ def test_scales_of_a_network_of_one_size_are_refused_at_once(root, weights):
     with pytest.raises(UsageError, match=r"views 'scales' show pictures of 28, 32, 36"):
         staged(root, weights, **{"evaluation.also": ["scales"]})
     assert not (root / "features").exists()
+
+
+def test_rows_that_run_once_multiply_as_the_run_does(root, weights, monkeypatch):
+    told, behind = [], learner.behind
+
+    def noted(*args):
+        told.append(torch.backends.cudnn.allow_tf32)
+        return behind(*args)
+
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    monkeypatch.setattr(learner, "behind", noted)
+    staged(root, weights)
+    assert told == [False]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from alexnet.models.table import Network
 from alexnet.recipe import Duration, Group, Optim
 from alexnet.run import checkpoint, computing, log
 from alexnet.run.device import Device
-from alexnet.training import forward, groups, loop, optim
+from alexnet.training import forward, groups, loop, optim, rehearsal
 from alexnet.training import masters as masters_module
 from alexnet.training.masters import Masters
 
@@ -104,6 +105,16 @@ def test_kernels_are_rounded_and_all_else_is_shared():
         assert narrow[name].dtype is torch.bfloat16
         assert torch.equal(narrow[name], own[name].bfloat16())
         assert narrow[name].requires_grad == own[name].requires_grad
+
+
+def test_a_rehearsal_runs_what_a_step_runs():
+    """A copy of the rounded weights, so that kernels are compiled for them; of the network without any."""
+    model = build(SMALL)
+    for masters, dtype in ((None, torch.float32), (Masters(model), torch.bfloat16)):
+        stage = SimpleNamespace(model=model, masters=masters, first=0)
+        with rehearsal._copied(stage) as called:
+            assert called.fc6.weight.dtype is dtype
+            assert called.norm2 is not model.norm2
 
 
 def test_weights_that_were_loaded_are_rounded_with_the_frozen_ones():

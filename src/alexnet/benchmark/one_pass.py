@@ -18,6 +18,7 @@ from alexnet.models.table import Traced, totals
 from alexnet.training.fused_update import LARGE
 
 PICTURE = 4  # bytes of a picture's value, whatever the network computes with
+BASE = 8  # bytes of a value's denominator: out forward, in on the way back, in float32
 MOVED = {  # bytes of a weight: master and memory in and out, a bf16 gradient in, a bf16 weight out
     "sgd": 20,
     "keras-sgd": 20,
@@ -56,7 +57,7 @@ def _alone(step: Traced, batch: int, width: int) -> Cost:
     found = cost(step, batch, width)
     if not isinstance(step.row, rows.LRN):
         return found
-    return replace(found, bytes=batch * width * ONE_PASS * math.prod(step.outputs))
+    return replace(found, bytes=batch * (width * ONE_PASS + BASE) * math.prod(step.outputs))
 
 
 def _together(of: Together, steps: Sequence[Traced], batch: int, width: int) -> list[Cost]:

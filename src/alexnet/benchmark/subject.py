@@ -47,7 +47,9 @@ class Subject:
         self.rule = check(tree, origin="bench").optim
         self.updates = optim.make(self.model, self.rule)
         how = settle_convolutions(self.model, device, asked=convolutions, compiled=compiled)
-        fused = settle_fused(self.model, device, compiled=compiled or apart)
+        fused = settle_fused(self.model, device, compiled=compiled)
+        if apart:
+            self.model.units, fused = {}, "apart"  # a response norm is one row, fused or not
         self.computing = plan_here(
             device,
             data_bytes=0,
@@ -63,7 +65,7 @@ class Subject:
         self.masters = forward.masters(self.computing, self.model)
         self._rows = None if apart else forward.by_rows(self.computing, self.model, lambda _: None)
         self._forward = forward.forward(self.called, 0, self.computing.compile, batch)
-        self._captured = forward.captured(self.computing, self.updates, device, batch)
+        self._captured = forward.captured(self.computing, self.updates, device, batch, self.network)
         x = torch.rand(batch, 3, self.model.size, self.model.size, device=device.torch)
         self.pictures = x.contiguous(memory_format=torch.channels_last)
         self.labels = torch.arange(batch, device=device.torch) % self.network.classes

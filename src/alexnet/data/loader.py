@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 import numpy as np
 import torch
@@ -96,6 +97,7 @@ class Source:
         return replace(self, chosen=self.chosen[:count])
 
 
+PIECE = 1 << 28  # bytes of a split that are copied to a device at a time
 PINNED = 1 << 16  # bytes: the driver takes as much along with the call, and pinning takes longer
 
 
@@ -124,9 +126,14 @@ class Resident:
 
     @classmethod
     def of(cls, source: Source, device: torch.device) -> Resident:
-        """Copy a split to the device once."""
-        batch = source.read(np.arange(len(source)), device)
-        return cls(source.chosen, batch.pictures, batch.labels)
+        """Copy a split to the device once, in pieces: memory need not hold it a second time."""
+        every, size = np.arange(len(source)), max(1, PIECE // source.images[0].nbytes)
+        one = source.read(every[:2], device).pictures  # of features, laid out as they are read
+        shape = (len(source), *one.shape[1:])
+        images = torch.empty_strided(shape, one.stride(), dtype=one.dtype, device=device)
+        for at in range(0, len(source), size):
+            images[at : at + size] = source.read(every[at : at + size], device).pictures
+        return cls(source.chosen, images, moved(torch.from_numpy(source.targets), device))
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -211,7 +218,7 @@ def beside(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
     if device.type != "cuda":
         yield from batches
         return
-    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    stream = _reading(device)
     stream.wait_stream(torch.cuda.current_stream(device))
     while True:
         with torch.cuda.stream(stream):  # not over a yield: it is the thread's, whoever ends this
@@ -219,6 +226,16 @@ def beside(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
         if batch is None:
             return
         yield replace(batch, copied=stream.record_event())
+
+
+@cache
+def _reading(device: torch.device) -> torch.cuda.Stream:
+    """Return the stream that pictures of a device are read on.
+
+    torch hands out 32 of each priority in turn: one of the other priority is never the one that a
+    step is captured on.
+    """
+    return torch.cuda.Stream(device, priority=-1)  # type: ignore[no-untyped-call]
 
 
 def read_portion(

@@ -45,7 +45,7 @@ class GlobalBatchNorm(nn.Module):
             "tuple[Tensor, ...]",
             _Normalise.apply(x, self.weight, self.bias, self),  # type: ignore[no-untyped-call]
         )
-        self._move(batch_mean, batch_variance, float(count))
+        self._move(batch_mean, batch_variance, count)
         return y
 
     @contextmanager
@@ -58,7 +58,7 @@ class GlobalBatchNorm(nn.Module):
             self.total = total
 
     @torch.no_grad()
-    def _move(self, mean: Tensor, variance: Tensor, count: float) -> None:
+    def _move(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
         assert self.momentum is not None
         if not self.biased:
             variance = variance * (count / (count - 1))

@@ -246,13 +246,19 @@ class Dropout(nn.Module):
             raise ValueError(
                 f"rows {self.first} to {self.first + shape[0]} of a batch of {total} pictures"
             )
-        draw = None if self.seed is None else torch.Generator(device).manual_seed(self.seed)
+        at = _drawn_on(device)
+        draw = None if self.seed is None else torch.Generator(at).manual_seed(self.seed)
         count = total * math.prod(shape[1:])
         # 64 random bits decide over four values: a fifth of the time of a number for each.
-        words = torch.empty(-(-count // 4), dtype=torch.int64, device=device)
+        words = torch.empty(-(-count // 4), dtype=torch.int64, device=at)
         words.random_(-(2**63), None, generator=draw)
-        values = words.view(torch.int16)[:count].view(total, *shape[1:])
+        values = words.to(device).view(torch.int16)[:count].view(total, *shape[1:])
         return values[self.first : self.first + shape[0]] >= self.dropped - self.DRAWS // 2
+
+
+def _drawn_on(device: torch.device) -> torch.device:
+    """Return where a device's random bits are drawn: MPS draws no 64 of them at once."""
+    return torch.device("cpu") if device.type == "mps" else device
 
 
 def _keep_out_of_compilation() -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from alexnet.models import kernels
+from alexnet.models import epilogues, kernels
 
 
 class LocalResponseNorm(nn.Module):
@@ -27,7 +27,7 @@ class LocalResponseNorm(nn.Module):
         if self.minimal and kernels.normalises(x, self.beta, self.towers):
             how = {"size": self.size, "towers": self.towers}
             return kernels.normalise(x, **how, alpha=self.alpha, k=self.k)
-        if self.fused:
+        if self.fused and x.numel() <= epilogues.LARGEST:
             return self._fused(x)
         y: Tensor = _ResponseNorm.apply(x, self)  # type: ignore[no-untyped-call]
         return y

@@ -16,7 +16,7 @@ from torch import nn
 
 from alexnet.errors import UnknownName, UsageError
 from alexnet.models import fused, kernels
-from alexnet.run.device import Device, bf16_by_vectors, fast_bf16
+from alexnet.run.device import Device, bf16_by_vectors, fast_bf16, multiply
 
 CONVOLUTIONS = ("auto", "winograd", "direct")
 ROOM = 4  # the pictures may take one part in so many of the free memory; the network needs the rest
@@ -63,8 +63,7 @@ class Computing:
 
     def settle(self) -> None:
         """Tell torch what was decided for the whole process."""
-        torch.set_float32_matmul_precision("high" if self.tf32 else "highest")
-        torch.backends.cudnn.allow_tf32 = self.tf32
+        multiply(tf32=self.tf32)
         torch.backends.cudnn.benchmark = self.cudnn_benchmark
 
 
@@ -100,7 +99,7 @@ def plan(
         read_every=device.read_every,
         weights=narrow if bf16 else "float32",
         compile="default" if compiled else "no",
-        tf32=cuda and device.precision != "float32",  # who asks for that gets all 24 bits of it
+        tf32=device.tf32,
         cudnn_benchmark=cuda,
         convolutions=convolutions,
         graph=cuda and static and alone and graph,
@@ -173,7 +172,7 @@ def settle_fused(model: nn.Module, device: Device, *, compiled: bool = False) ->
     if device.torch.type != "cuda" or compiled:
         return "apart"
     try:
-        fused.use(model, device.torch)
+        fused.use(model, device.torch, device.dtype)
     except fused.Unavailable as error:
         return f"apart ({error})"
     return "one pass"

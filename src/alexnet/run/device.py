@@ -24,6 +24,7 @@ PACKAGES = ("alexnet", "torch", "numpy", "pillow", "safetensors", "pydantic", "m
 PRECISIONS = ("auto", "bf16", "tf32", "float32")
 TF32_SINCE = (8, 0)  # compute capability
 READ_EVERY = 32  # steps; a second or so of a large GPU
+Type = torch.dtype  # within ``Device``, ``torch`` is its own device
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,17 @@ class Device:
 
     torch: torch.device
     precision: str
+
+    @property
+    def dtype(self) -> Type:
+        """Return the type of a network's activations."""
+        return torch.bfloat16 if self.precision == "bf16" else torch.float32
+
+    @property
+    def tf32(self) -> bool:
+        """Say whether what is left in float32 is multiplied with 10 bits of mantissa."""
+        # Who asks for float32 gets all 24 bits of it.
+        return self.torch.type == "cuda" and self.precision != "float32"
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Return the context in which a forward pass runs."""
@@ -61,10 +73,9 @@ class Device:
         on two cores; 8192 on a CUDA device, where a smaller product lasts no longer than its launch.
         """
         side = side or (8192 if self.torch.type == "cuda" else 2048)
-        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
         draw = torch.Generator(self.torch).manual_seed(0)
         how: dict[str, Any] = {"generator": draw, "device": self.torch}
-        a, b = (torch.randn(side, side, **how).to(dtype) for _ in "ab")
+        a, b = (torch.randn(side, side, **how).to(self.dtype) for _ in "ab")
         seconds = []
         for _ in range(rounds + 1):  # the first is a warm-up
             self.synchronise()
@@ -98,8 +109,9 @@ class Device:
 def choose(name: str = "auto", precision: str = "auto") -> Device:
     """Choose a device by name: ``auto`` (cuda, else mps, else cpu), ``cpu``, ``cuda``, ``cuda:1``.
 
-    ``precision`` ``auto`` takes bf16 where the hardware multiplies it fast. Raises ``UsageError``
-    for a device that is not there, or that has no units for ``tf32``, and for a precision that is none.
+    ``precision`` ``auto`` takes bf16 where the hardware multiplies it fast. torch is told of both for the
+    whole process. Raises ``UsageError`` for a device that is not there, or that has no units for ``tf32``,
+    and for a precision that is none.
     """
     if precision not in PRECISIONS:
         raise UnknownName("precision", precision, PRECISIONS)
@@ -120,7 +132,17 @@ def choose(name: str = "auto", precision: str = "auto") -> Device:
             f"precision 'tf32' on {device}: only CUDA devices from Ampere on have units for it; use "
             "bf16 or float32"
         )
-    return Device(device, precision)
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)  # Triton launches on the current one, wherever a tensor lies
+    chosen = Device(device, precision)
+    multiply(tf32=chosen.tf32)
+    return chosen
+
+
+def multiply(*, tf32: bool) -> None:
+    """Tell torch how the process multiplies float32 numbers: with 10 bits of mantissa, or with all."""
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = tf32
 
 
 def _multiplies_tf32(device: torch.device) -> bool:

@@ -167,5 +167,5 @@ def _never_one(count: int, batch: int) -> int:
 
 def _moments(norm: Norm) -> Tensor:
     """Return mean and mean square of each channel in the last batch: float64 ``(2, C)``, on the CPU."""
-    mean = norm.get_buffer("running_mean").double().cpu()
-    return torch.stack([mean, norm.get_buffer("running_var").double().cpu() + mean**2])
+    mean = norm.get_buffer("running_mean").cpu().double()  # in this order: MPS has no float64
+    return torch.stack([mean, norm.get_buffer("running_var").cpu().double() + mean**2])

@@ -95,11 +95,18 @@ def _first(error: Exception) -> str:
 class Captured:
     """Takes steps by way of a ``Graph``: the first ``WARM_UP`` as they are, all others as replays.
 
-    A batch of other than ``batch`` pictures, an epoch's last, is taken as it is, in between.
+    A batch of other than ``batch`` pictures, an epoch's last, is taken as it is, in between. ``dtype``:
+    what pictures are rounded to beforehand, where the first row would; None: they stay as they come.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, graph: Graph, batch: int) -> None:
-        self._optimizer, self._graph, self._batch = optimizer, graph, batch
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        graph: Graph,
+        batch: int,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        self._optimizer, self._graph, self._batch, self._dtype = optimizer, graph, batch, dtype
         self._inputs: tuple[Tensor, Tensor] | None = None
         self._rates: list[Tensor] = []
         self._outputs: Outputs | None = None
@@ -135,7 +142,7 @@ class Captured:
 
     def _filled(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         if self._inputs is None:
-            self._inputs = (torch.empty_like(x), torch.empty_like(labels))
+            self._inputs = (torch.empty_like(x, dtype=self._dtype), torch.empty_like(labels))
         for kept, new in zip(self._inputs, (x, labels), strict=True):
             kept.copy_(new)
         return self._inputs

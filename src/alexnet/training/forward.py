@@ -10,7 +10,10 @@ from torch import Tensor, nn
 
 from alexnet.data.loader import Resident, Source
 from alexnet.errors import UsageError
+from alexnet.models import wiring
 from alexnet.models.build import AlexNet
+from alexnet.models.rows import Conv
+from alexnet.models.table import Network
 from alexnet.models.towers import Tower
 from alexnet.recipe import Optim, Recipe
 from alexnet.run import computing
@@ -96,12 +99,18 @@ def forward(model: nn.Module, first: int, compiled: str, batch: int) -> Callable
 
 
 def captured(
-    plan: Computing, optimizer: torch.optim.Optimizer, device: Device, batch: int
+    plan: Computing,
+    optimizer: torch.optim.Optimizer,
+    device: Device,
+    batch: int,
+    network: Network,
 ) -> Captured | None:
     """Return what takes steps of ``batch`` pictures as CUDA graphs, where that was decided."""
     if not plan.graph:
         return None
-    return Captured(optimizer, CudaGraph(device.torch), batch)
+    alone = isinstance(network.rows[0], Conv) and wiring.PICTURE not in wiring.held(network.rows)
+    rounded = device.dtype if alone else None  # a convolution would round them itself
+    return Captured(optimizer, CudaGraph(device.torch), batch, rounded)
 
 
 def update(

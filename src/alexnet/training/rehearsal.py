@@ -23,7 +23,8 @@ Called = Callable[[Tensor], Tensor]
 def seconds(stage: Stage, x: Tensor, labels: Tensor) -> float:
     """Time forward and backward of one batch. Nothing of the run is touched.
 
-    On a copy of the network; where it is compiled, on itself, so that it is compiled once.
+    On a copy of the network, with bf16 weights where a step has them; where it is compiled, on itself, so
+    that it is compiled once.
     """
     found = []
     if stage.masters is not None:
@@ -42,7 +43,8 @@ def seconds(stage: Stage, x: Tensor, labels: Tensor) -> float:
 
 @contextmanager
 def _copied(stage: Stage) -> Iterator[Called]:
-    model, first = copy.deepcopy(stage.model), stage.first
+    working = stage.masters.working if stage.masters else stage.model
+    model, first = copy.deepcopy(working), stage.first
     yield (lambda x: model(x, first)) if first else model
 
 

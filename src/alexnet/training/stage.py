@@ -24,7 +24,7 @@ from alexnet.models.towers import Tower
 from alexnet.recipe import Recipe
 from alexnet.run import classifier
 from alexnet.run.computing import Computing
-from alexnet.run.device import Device
+from alexnet.run.device import Device, multiply
 from alexnet.run.log import Console
 from alexnet.run.memory import Memory
 from alexnet.run.ranks import ALONE, Ranks
@@ -163,6 +163,7 @@ def set_up(
     ridge.refuse_unready(data.recipe, learns, len(data.parts["train"]))
     plan = estimate.Planned(data.recipe, learns.model, learns.first, data.parts, device, ranks)
     memory = estimate.checked(plan)
+    multiply(tf32=device.tf32)  # the rows that run once, too
     data = learner.behind(learns, data, device, root, console)
     return _cast(data, learns, device, memory)
 
@@ -196,7 +197,7 @@ def _cast(data: Material, learns: Learner, device: Device, memory: Memory) -> St
         forward=forward.forward(called, learns.first, how.compile, recipe.train.batch),
         masters=masters,
         rows=forward.by_rows(how, model, watch),
-        captured=forward.captured(how, optimizer, device, recipe.train.batch),
+        captured=forward.captured(how, optimizer, device, recipe.train.batch, model.network),
         optimizer=optimizer,
         plateau=plateau,
         stopping=stopping,

@@ -33,8 +33,7 @@ def apply(z: Tensor, bias: Tensor | None, norm: nn.BatchNorm2d | None, what: Epi
         return _Epilogue.apply(z, bias, None, None, None, what)  # type: ignore[no-any-return, no-untyped-call]
     if norm.num_batches_tracked is not None and not _biased(norm):
         norm.num_batches_tracked.add_(1)
-    gamma = norm.weight if norm.weight.requires_grad else None
-    return _Epilogue.apply(z, bias, gamma, norm.bias, norm, what)  # type: ignore[no-any-return, no-untyped-call]
+    return _Epilogue.apply(z, bias, norm.weight, norm.bias, norm, what)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _Epilogue(torch.autograd.Function):
@@ -61,12 +60,10 @@ class _Epilogue(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         z, taps, peaks, *known = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=torch.channels_last)
-        bias, _, _, gamma, _ = known
+        bias = known[0]
         sums = _slopes(gradient, peaks, z, tuple(known), ctx.what) if ctx.what.norm else None
         dz, of_bias = _backward(gradient, taps, z, tuple(known), sums, ctx.what)
-        of_norm = (
-            (None, None) if sums is None else (sums[1] if gamma is not None else None, sums[0])
-        )
+        of_norm = (None, None) if sums is None else (sums[1], sums[0])
         return dz, of_bias if bias is not None else None, *of_norm, None, None
 
 
@@ -177,9 +174,7 @@ def _totals(partial: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _flags(known: Known, what: Epilogue) -> dict[str, Any]:
-    bias, _, _, gamma, _ = known
-    found = {"RELU": what.relu, "BIAS": bias is not None, "GAMMA": gamma is not None}
-    return found | {"ACT": ACTIVATIONS[what.activation]}
+    return {"RELU": what.relu, "BIAS": known[0] is not None, "ACT": ACTIVATIONS[what.activation]}
 
 
 def _window(z: Tensor, what: Epilogue) -> dict[str, int]:

@@ -130,7 +130,7 @@ def forward(
     z, bias, mean, rstd, gamma, beta, y, taps, peaks, rows, C,
     H: tl.constexpr, W: tl.constexpr, OH: tl.constexpr, OW: tl.constexpr,
     K: tl.constexpr, S: tl.constexpr,
-    RELU: tl.constexpr, BIAS: tl.constexpr, NORM: tl.constexpr, GAMMA: tl.constexpr, ACT: tl.constexpr,
+    RELU: tl.constexpr, BIAS: tl.constexpr, NORM: tl.constexpr, ACT: tl.constexpr,
     BM: tl.constexpr, BC: tl.constexpr, FIXED: tl.constexpr,
 ):  # fmt: skip
     """Write ``y`` ``(rows, C)``; of windows also which tap was the largest, and its normalised value."""
@@ -142,7 +142,7 @@ def forward(
     shift = _vector(bias, c, inside, 0.0, BIAS)
     centre = _vector(mean, c, inside, 0.0, NORM)
     inverse = _vector(rstd, c, inside, 1.0, NORM)
-    factor = _vector(gamma, c, inside, 1.0, GAMMA)
+    factor = _vector(gamma, c, inside, 1.0, NORM)
     moved = _vector(beta, c, inside, 0.0, NORM)
     n = m // (OH * OW)
     i = (m // OW) % OH
@@ -174,7 +174,7 @@ def forward(
 @triton.jit
 def slopes(
     dy, peaks, z, bias, mean, rstd, gamma, beta, partial, rows, C,
-    K: tl.constexpr, RELU: tl.constexpr, BIAS: tl.constexpr, GAMMA: tl.constexpr, ACT: tl.constexpr,
+    K: tl.constexpr, RELU: tl.constexpr, BIAS: tl.constexpr, ACT: tl.constexpr,
     TURNS, BM: tl.constexpr, BC: tl.constexpr, FIXED: tl.constexpr,
 ):  # fmt: skip
     """Sum the norm's gradient and its product with the normalised map: ``(programs, 2, C)``.
@@ -188,7 +188,7 @@ def slopes(
     shift = _vector(bias, c, inside, 0.0, BIAS)
     centre = _vector(mean, c, inside, 0.0, True)
     inverse = _vector(rstd, c, inside, 1.0, True)
-    factor = _vector(gamma, c, inside, 1.0, GAMMA)
+    factor = _vector(gamma, c, inside, 1.0, True)
     moved = _vector(beta, c, inside, 0.0, True)
     first = tl.zeros([BM, BC], tl.float32)
     second = tl.zeros([BM, BC], tl.float32)
@@ -216,7 +216,7 @@ def backward(
     dy, taps, z, bias, mean, rstd, gamma, beta, sums, dz, partial, M, C,
     H: tl.constexpr, W: tl.constexpr, OH: tl.constexpr, OW: tl.constexpr,
     K: tl.constexpr, S: tl.constexpr,
-    RELU: tl.constexpr, BIAS: tl.constexpr, NORM: tl.constexpr, GAMMA: tl.constexpr, ACT: tl.constexpr,
+    RELU: tl.constexpr, BIAS: tl.constexpr, NORM: tl.constexpr, ACT: tl.constexpr,
     TURNS, BM: tl.constexpr, BC: tl.constexpr, FIXED: tl.constexpr,
 ):  # fmt: skip
     """Write ``dz`` ``(M, C)`` and, of a bias, this program's part of its gradient ``(programs, C)``."""
@@ -227,7 +227,7 @@ def backward(
     shift = _vector(bias, c, inside, 0.0, BIAS)
     centre = _vector(mean, c, inside, 0.0, NORM)
     inverse = _vector(rstd, c, inside, 1.0, NORM)
-    factor = _vector(gamma, c, inside, 1.0, GAMMA)
+    factor = _vector(gamma, c, inside, 1.0, NORM)
     moved = _vector(beta, c, inside, 0.0, NORM)
     even = _vector(sums, c, inside, 0.0, NORM) / M
     tilt = _vector(sums + C, c, inside, 0.0, NORM) / M

@@ -12,10 +12,16 @@ from alexnet.models.fused import folding_kernels as kernels
 SQUARES = 32  # that a program lays out at a time
 
 
-def fold(x: Tensor, padding: int, stride: int, side: int, dtype: torch.dtype) -> Tensor:
-    """Return ``(N, stride * stride * C, h, w)`` of ``(N, C, H, W)``, channels last, in ``dtype``."""
+def fold(
+    x: Tensor, padding: int, stride: int, side: int, dtype: torch.dtype, overhang: int = 0
+) -> Tensor:
+    """Return ``(N, stride * stride * C, h, w)`` of ``(N, C, H, W)``, channels last, in ``dtype``.
+
+    ``overhang``: zeros to the right and below, besides ``padding``.
+    """
     n, channels, height, width = x.shape
-    h, w = ((of + 2 * padding - side) // stride + blocks(side, stride) for of in (height, width))
+    around = 2 * padding + overhang
+    h, w = ((of + around - side) // stride + blocks(side, stride) for of in (height, width))
     values, squares = stride * stride * channels, n * h * w
     size = (n, values, h, w)
     y = torch.empty(size, dtype=dtype, device=x.device, memory_format=torch.channels_last)
@@ -27,7 +33,8 @@ def fold(x: Tensor, padding: int, stride: int, side: int, dtype: torch.dtype) ->
     return y
 
 
-def convolve(x: Tensor, weight: Tensor, padding: int, stride: int) -> Tensor:
+def convolve(x: Tensor, weight: Tensor, padding: int, stride: int, overhang: int = 0) -> Tensor:
     """Return ``(N, O, H', W')``, channels last, by torch's own convolution of the folded two."""
     filters = fold_filters(weight, stride).contiguous(memory_format=torch.channels_last)
-    return F.conv2d(fold(x, padding, stride, weight.shape[2], weight.dtype), filters)
+    squares = fold(x, padding, stride, weight.shape[2], weight.dtype, overhang)
+    return F.conv2d(squares, filters)

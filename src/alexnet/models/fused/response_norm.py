@@ -11,6 +11,9 @@ from torch.autograd.function import once_differentiable
 from alexnet.models.fused import response_norm_kernels as kernels
 
 TILE = 2048  # values that a program works on: whole rows of channels, so that windows stay near
+BACK = (
+    512  # of the way back: two a thread, so that neighbours read what lies beside, shifted or not
+)
 WARPS = 8  # of the way back, which keeps more of each value than the registers of four hold
 
 
@@ -26,35 +29,36 @@ class _ResponseNorm(torch.autograd.Function):
         ctx: Any, x: Tensor, size: int, a: float, beta: float, k: float, towers: int
     ) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
-        ctx.save_for_backward(x)
-        ctx.how = (size, a, beta, k, towers)
-        y = torch.empty_like(x)
-        _launch(kernels.forward, (x, y), *ctx.how)
+        y, keep = torch.empty_like(x), ctx.needs_input_grad[0]
+        base = torch.empty_like(x, dtype=torch.float32) if keep else y
+        _launch(kernels.forward, (x, y, base), (a, beta, k), size, towers, KEEP=keep)
+        ctx.save_for_backward(x, base)
+        ctx.how = ((a, beta), size, towers)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        (x,) = ctx.saved_tensors
+        x, base = ctx.saved_tensors
         dx = torch.empty_like(x)
         gradient = gradient.contiguous(memory_format=torch.channels_last)
-        _launch(kernels.backward, (x, gradient, dx), *ctx.how, warps=WARPS)
+        _launch(kernels.backward, (x, base, gradient, dx), *ctx.how, tile=BACK, warps=WARPS)
         return dx, None, None, None, None, None
 
 
 def _launch(
     kernel: Any,
     maps: tuple[Tensor, ...],
+    numbers: tuple[float, ...],
     size: int,
-    a: float,
-    beta: float,
-    k: float,
     towers: int,
     *,
+    tile: int = TILE,
     warps: int = 4,
+    **flags: bool,
 ) -> None:
     channels = maps[0].shape[1]
     rows, wide = maps[0].numel() // channels, 1 << (channels - 1).bit_length()
-    tall = max(1, TILE // wide)
-    how = {"SIZE": size, "WIDTH": channels // towers, "BM": tall, "BC": wide}
-    kernel[(-(-rows // tall),)](*maps, rows, channels, a, beta, k, **how, num_warps=warps)
+    tall = max(1, tile // wide)
+    how = {"SIZE": size, "WIDTH": channels // towers, "BM": tall, "BC": wide} | flags
+    kernel[(-(-rows // tall),)](*maps, rows, channels, *numbers, **how, num_warps=warps)

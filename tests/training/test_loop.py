@@ -36,7 +36,7 @@ from alexnet.errors import (
 from alexnet.models import table
 from alexnet.reporting import running
 from alexnet.run import checkpoint, classifier, log
-from alexnet.run.device import Device
+from alexnet.run.device import Device, environment
 from alexnet.training import learner as learner_module
 from alexnet.training import lines, loop, losses, record
 from alexnet.training import stage as stage_module
@@ -320,6 +320,34 @@ def test_a_run_of_an_older_version_goes_on(tmp_path, fit, signalled):
     assert text.count("precise_bn = 0\n") == 1
     (tmp_path / "run" / record.RECIPE).write_text(text.replace("precise_bn = 0\n", ""))
     assert fit(tmp_path / "run").record["test"]["count"] == 50
+
+
+def test_a_run_that_goes_on_elsewhere_says_so_and_its_record_names_both(
+    tmp_path, fit, signalled, data_root, monkeypatch, capsys
+):
+    folder, there = tmp_path / "run", dict(environment(CPU))
+    there |= {"hardware": "a GPU", "device": "cuda:1", "packages": {"torch": "9.0"}}
+    signalled(signal.SIGTERM)
+    with monkeypatch.context() as patch:
+        patch.setattr(record, "environment", lambda device: there)
+        with pytest.raises(Interrupted):
+            fit(folder)
+    capsys.readouterr()
+    result = loop.fit(plan(), folder, device=CPU, root=data_root, console=log.Console())
+    here = environment(CPU)
+    told = capsys.readouterr().err
+    assert "hardware a GPU, now " in told
+    assert f"device cuda, now cpu; torch 9.0, now {torch.__version__}" in told
+    assert "precision" not in told.partition("\n")[0]
+    kinds = [(m["hardware"], m["device"], m["torch"]) for m in result.record["machines"]]
+    assert kinds == [("a GPU", "cuda", "9.0"), (here["hardware"], "cpu", torch.__version__)]
+
+
+def test_a_run_that_goes_on_where_it_began_names_one_machine(tmp_path, fit, signalled):
+    signalled(signal.SIGTERM)
+    with pytest.raises(Interrupted):
+        fit(tmp_path / "run")
+    assert "machines" not in fit(tmp_path / "run").record
 
 
 # --- besides ---------------------------------------------------------------------------------

@@ -248,6 +248,10 @@ def result_text(folder: Path, record: dict[str, Any]) -> str:
         f"peak memory {speed['peak_memory_bytes'] / 2**20:.0f} MiB{_of_ranks(speed)}",
         f"  on {record['environment']['hardware']}, torch {record['environment']['packages']['torch']}",
     ]
+    lines += [
+        f"  trained on {each['hardware']} ({each['device']}, {each['precision']}, torch {each['torch']})"
+        for each in record.get("machines", ())
+    ]
     if "memory" in record:  # records of 0.1.0 have it not
         lines.append(record_text(record["memory"]))
     lines += scored_text(record.get("scored", {}))

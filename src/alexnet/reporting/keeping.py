@@ -24,7 +24,7 @@ from alexnet.run.log import METRICS, read_metrics, resume_command
 # As training.record writes them.
 RECIPE, ENVIRONMENT, RESULT = "recipe.toml", "environment.json", "result.json"
 _RUN, _BENCHMARK = {"recipe", "environment", "history"}, {"suite", "rows", "environment"}
-_OF_THE_RUN = ("commit", "date", "note")  # in its environment.json, of no machine
+_OF_THE_RUN = ("commit", "date", "note", "machines")  # in its environment.json, of no one machine
 
 
 def keep(run: Path, path: Path, why: str = "") -> Path:

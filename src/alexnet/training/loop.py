@@ -71,6 +71,8 @@ def fit(
         if ranks.main:
             record.open_folder(folder, stage, command)
         progress = restore(stage, folder, console)
+        if ranks.main:
+            record.note_machine(folder, stage, progress, console)
         rate_before = device.matrix_rate()
         timed = 0.0 if stage.solves else rehearse(stage, progress.step)
         console.say(lines.beforehand(stage, progress, timed))

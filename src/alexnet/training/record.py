@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import ge
 from pathlib import Path
@@ -104,6 +105,31 @@ def open_folder(folder: Path, stage: Stage, command: str) -> None:
         _write_json(folder / "intake.json", report)
         write_text(folder / "intake.txt", report_text.render(report) + "\n")
     write_text(folder / RECIPE, text)  # last: it marks the folder as a run
+
+
+def note_machine(folder: Path, stage: Stage, progress: Progress, console: log.Console) -> None:
+    """Tell of a run that goes on with another machine, precision or torch, and note it beside the first."""
+    begun, now = read_json(folder / ENVIRONMENT), _machine(environment(stage.device))
+    known = begun.get("machines", [_machine(begun)])
+    if not progress.step or known == [now]:
+        return
+    others = (f"{key} {was}, now {now[key]}" for key, was in known[0].items() if was != now[key])
+    if told := "; ".join(others):
+        console.say(
+            f"warning: this run began with {told}: it will not end as it would have there, and its "
+            f"{RESULT} names both"
+        )
+    if now not in known:
+        _write_json(folder / ENVIRONMENT, {**begun, "machines": [*known, now]})
+
+
+def _machine(around: Mapping[str, Any]) -> dict[str, str]:
+    """Return what of an ``environment`` decides a result; of the device, its kind."""
+    return {
+        **{key: around[key] for key in ("hardware", "precision")},
+        "device": around["device"].partition(":")[0],
+        "torch": around["packages"]["torch"],
+    }
 
 
 def refuse_other_data(folder: Path, dataset: Dataset) -> None:
@@ -209,7 +235,8 @@ def _record(
         "environment": environment(stage.device),
         "commit": commit(),
         "date": today(),
-        **({"note": begun["note"]} if "note" in begun else {}),  # by `alexnet note`
+        # A remark by `alexnet note`; the machines that took part, where they were several.
+        **{key: begun[key] for key in ("note", "machines") if key in begun},
         "history": log.read_metrics(folder / log.METRICS),
     }
 

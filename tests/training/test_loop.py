@@ -280,9 +280,28 @@ def test_a_second_signal_stops_at_once(tmp_path, fit, signalled):
     assert checkpoint.every(tmp_path / "run") == []
 
 
-def test_a_signal_in_the_last_step_finishes_the_run(tmp_path, fit, signalled):
+def test_a_signal_in_the_last_step_finishes_the_run_and_stops_what_comes_after(
+    tmp_path, fit, signalled
+):
     signalled(signal.SIGTERM, step=3)
-    assert fit(tmp_path / "run", train__epochs="1 epoch").record["history"]
+    with pytest.raises(Interrupted, match=r"SIGTERM: .* is finished; its result is in .*run") as e:
+        fit(tmp_path / "run", train__epochs="1 epoch")
+    assert e.value.exit_code == 143
+    assert record.read_result(tmp_path / "run").history
+
+
+def test_a_signal_while_the_test_part_is_scored_is_not_forgotten(tmp_path, fit, monkeypatch):
+    real = record.finish
+
+    def interrupted(*args, **kwargs):
+        signal.raise_signal(signal.SIGINT)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(record, "finish", interrupted)
+    with pytest.raises(Interrupted, match=r"SIGINT: .* is finished") as e:
+        fit(tmp_path / "run", train__epochs="1 epoch")
+    assert e.value.exit_code == 130
+    assert record.read_result(tmp_path / "run").history
 
 
 # --- whose folder ----------------------------------------------------------------------------

@@ -88,6 +88,11 @@ class Stage:
         return math.ceil(self.total / self.steps_per_epoch)
 
     @property
+    def lengths(self) -> dict[str, int]:
+        """Return what turns a duration into steps."""
+        return {"steps_per_epoch": self.steps_per_epoch, "batch": self.recipe.train.batch}
+
+    @property
     def solves(self) -> bool:
         """Say whether the head is solved at once, in place of steps."""
         return self.recipe.optim.name == ridge.NAME

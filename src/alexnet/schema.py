@@ -42,8 +42,14 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _rules_agree(self) -> Recipe:
-        if self.optim.name == "2012" and self.optim.nesterov:
+        rule = self.optim
+        if rule.name == "2012" and rule.nesterov:
             raise ValueError("the rule of 2012 has plain momentum; leave out optim.nesterov")
+        if rule.nesterov and (rule.name not in ("sgd", "keras-sgd") or not rule.momentum):
+            raise ValueError(
+                "optim.nesterov = true is for the momentum of sgd and keras-sgd; got optim.name = "
+                f"{rule.name!r} with optim.momentum = {rule.momentum}; set optim.nesterov=false"
+            )
         if bool(self.schedule.at) != (self.schedule.name == "drops"):
             raise ValueError(
                 "schedule.name = 'drops' and schedule.at = ['25 epochs', ...] belong together; got "
@@ -64,6 +70,15 @@ class Recipe(Section):
             raise ValueError("data.validation = data.test: what a split chooses it cannot test")
         if 0.0 in self.input.std:
             raise ValueError(f"input.std divides, so none of it may be 0; got {self.input.std}")
+        return self
+
+    @model_validator(mode="after")
+    def _seeds_fit(self) -> Recipe:
+        data = self.data
+        if data.split == "sklearn" and data.split_seed >= 2**32:
+            raise ValueError(
+                f"data.split_seed = {data.split_seed}: scikit-learn's splits take a seed below {2**32}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -98,6 +113,20 @@ class Recipe(Section):
             )
         if plan.area[1] > 1:
             raise ValueError(f"augment.area = {plan.area}: a share of the picture is at most 1")
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_is_in_vain(self) -> Recipe:
+        if self.model.head_norm and not self.model.head:
+            raise ValueError(
+                "model.head_norm = true is for the hidden layers of model.head, and it has none; set "
+                "model.head, e.g. [512], or model.head_norm=false"
+            )
+        if self.augment.colour_shrink != 1 and not self.augment.colour:
+            raise ValueError(
+                f"augment.colour_shrink = {self.augment.colour_shrink} divides pictures with colour noise, "
+                "and augment.colour is 0; set augment.colour_shrink=1"
+            )
         return self
 
     @model_validator(mode="after")

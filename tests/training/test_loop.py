@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from dataclasses import replace as changed
+from functools import partial
 from types import SimpleNamespace
 
 import processes
@@ -34,11 +35,12 @@ from alexnet.errors import (
     UsageError,
 )
 from alexnet.models import table
+from alexnet.models.kernels import native
 from alexnet.reporting import running
 from alexnet.run import checkpoint, classifier, log
 from alexnet.run.device import Device, environment
 from alexnet.training import learner as learner_module
-from alexnet.training import lines, loop, losses, record
+from alexnet.training import lines, loop, losses, record, saving
 from alexnet.training import stage as stage_module
 from alexnet.training.stage import set_up
 
@@ -362,6 +364,18 @@ def test_a_run_that_goes_on_elsewhere_says_so_and_its_record_names_both(
     assert kinds == [("a GPU", "cuda", "9.0"), (here["hardware"], "cpu", torch.__version__)]
 
 
+def test_threads_are_those_that_it_goes_on_with(tmp_path, fit, signalled, monkeypatch):
+    signalled(signal.SIGTERM)
+    with monkeypatch.context() as patch:
+        patch.setattr(saving, "Progress", partial(saving.Progress, threads=7))
+        with pytest.raises(Interrupted):
+            fit(tmp_path / "run")
+    assert checkpoint.newest(tmp_path / "run", print).state["progress"]["threads"] == 7
+    fit(tmp_path / "run")
+    found = checkpoint.newest(tmp_path / "run", print).state["progress"]["threads"]
+    assert found == torch.get_num_threads()
+
+
 def test_a_run_that_goes_on_where_it_began_names_one_machine(tmp_path, fit, signalled):
     signalled(signal.SIGTERM)
     with pytest.raises(Interrupted):
@@ -420,6 +434,20 @@ def test_a_batch_of_one_picture_before_a_batch_norm_is_refused_before_the_run(tm
         fit(tmp_path / "run", train__batch=13, train__drop_last=False)  # 39 and one
     assert not (tmp_path / "run" / record.RECIPE).exists()
     fit(tmp_path / "run", train__batch=13, train__drop_last=True, train__epochs="1 epochs")
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_a_split_that_gives_no_whole_batch_to_score_is_refused_first(tmp_path, fit, split):
+    keys = {f"data__{split}": "test[:30]", "evaluation__batch": 40, "evaluation__drop_last": True}
+    others = {"data__test": "train[50:99]", "data__validation": "train[50:99]"}
+    with pytest.raises(RecipeError, match=rf"40 is more than the 30 pictures of data\.{split} = "):
+        fit(tmp_path / "run", **others | keys)
+    assert not (tmp_path / "run" / record.RECIPE).exists()
+
+
+def test_more_of_the_first_than_there_are_classes_are_no_score(data_root):
+    stage = set_up(plan(evaluation__top=[1, 3, 99]), CPU, data_root, HUSH)
+    assert stage.score(stage.test).top.keys() == {1, 3}
 
 
 @pytest.mark.parametrize("key", ["model", "weights", "memory"])
@@ -736,6 +764,17 @@ def test_a_machine_that_cannot_compile_is_told_so(fit, tmp_path, monkeypatch):
         UsageError, match=r"not work on this machine \(No working C\+\+ compiler found\)"
     ):
         fit(tmp_path / "run", train__compile=True)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="torch looks for a compiler of its own there")
+def test_a_machine_without_a_compiler_is_told_so_before_anything_is_written(
+    fit, tmp_path, monkeypatch
+):
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr(native, "COMPILERS", ("no-such-compiler",))
+    with pytest.raises(UsageError, match=r"\(no C\+\+ compiler \(no-such-compiler\) on this"):
+        fit(tmp_path / "run", train__compile=True)
+    assert not (tmp_path / "run").exists()
 
 
 def test_pictures_are_prepared_for_whitening_only_where_a_layer_asks(monkeypatch, data_root):

@@ -28,6 +28,7 @@ from alexnet.run.ranks import ALONE, Ranks
 from alexnet.training import (
     augmentation,
     copies,
+    estimate,
     features,
     groups,
     guard,
@@ -61,14 +62,15 @@ def fit(
 
     ``ranks``: the processes that share the run, each of which calls ``fit``; rank 0 alone writes and
     speaks. Raises ``UsageError`` before anything is written where recipe, data and network do not agree;
-    ``NotFinite``, ``Interrupted`` or ``CheckpointError`` while training, with everything up to the
-    last checkpoint saved.
+    ``TrainingError`` (``NotFinite``, ``Interrupted``, memory that runs out) or ``CheckpointError`` while
+    training, with everything up to the last checkpoint saved.
     """
     console = console if console and ranks.main else log.Console(quiet=not ranks.main)
     resumed = record.is_begun(folder)
     stage = set_up(recipe, device, root, console, ranks, folder=folder, resumed=resumed)
     alone = guard.owned(folder) if ranks.main else nullcontext()
-    with alone, guard.signals(console) as asked:
+    told = estimate.running_out_told(stage.memory, device)
+    with alone, guard.signals(console) as asked, told:
         if ranks.main:
             record.open_folder(folder, stage, command)
         progress = restore(stage, folder, console)

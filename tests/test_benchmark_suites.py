@@ -79,11 +79,12 @@ def test_a_seed_that_ended_is_kept_though_the_next_one_is_stopped(
     assert kept["rows"][0]["measured"]["n"] == 1
 
 
-def test_what_was_stopped_says_which_seeds_are_left(tiny, monkeypatch):
-    """Not where the run was saved: its folder is gone."""
+@pytest.mark.parametrize("unit", ["epochs", "steps"])
+def test_what_was_stopped_says_which_seeds_are_left(tiny, monkeypatch, unit):
+    """Not where the run was saved: its folder is gone. The warm-up is of steps."""
 
     def stopped(recipe, seed, *others):
-        if recipe.train.epochs.unit == "epochs":  # the warm-up is of steps
+        if recipe.train.epochs.unit == unit:
             raise Interrupted("SIGTERM: saved. Go on with\n  alexnet resume /gone", 143)
 
     monkeypatch.setattr(accuracy, "_run", stopped)

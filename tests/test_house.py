@@ -28,7 +28,7 @@ PACKAGE = ROOT / "src" / "alexnet"
 # From the ground up; rooms on one floor are strangers to each other.
 FLOORS = (
     {"errors", "values", "intervals"},
-    {"published", "plain"},
+    {"published", "plain", "sections"},
     {"schema", "built_in"},
     {"recipe"},
     {"models", "data"},
@@ -58,6 +58,7 @@ WITHOUT_TORCH = {
         "intervals",
         "plain",
         "published",
+        "sections",
         "schema",
         "recipe",
         "reporting.cards",
@@ -140,7 +141,7 @@ def test_every_module_has_a_floor():
     assert {name.partition(".")[0] for name in modules()} <= known
 
 
-@pytest.mark.parametrize("unpacked", ["recipe", "schema"])
+@pytest.mark.parametrize("unpacked", ["recipe", "schema", "sections"])
 def test_floors_1_to_3_take_plain_arguments(unpacked):
     low = [name for name in modules() if 4 <= floor_of(name) <= 6]
     assert len(low) > 15

@@ -479,10 +479,24 @@ def test_choosing_needs_a_validation_split(needs):
         ({"schedule.name": "drops", "schedule.at": "2 epochs"}, "schedule.at = '2 epochs'"),
         ({"optim.name": "2012", "optim.nesterov": True}, "plain momentum"),
         ({"optim.group": [{"match": "*", "until": "soon"}]}, "optim.group.0.until = 'soon'"),
+        ({"optim.name": "muon", "optim.nesterov": True}, "got optim.name = 'muon'"),
+        ({"optim.name": "rmsprop", "optim.nesterov": True}, "set optim.nesterov=false"),
+        ({"optim.name": "sgd", "optim.nesterov": True, "optim.momentum": 0.0}, "momentum = 0.0"),
+        ({"model.head_norm": True}, "set model.head, e.g. [512], or model.head_norm=false"),
+        ({"model.head": [], "model.head_norm": True}, "model.head_norm=false"),
+        ({"augment.colour_shrink": 1.1}, "augment.colour is 0; set augment.colour_shrink=1"),
+        ({"data.split": "sklearn", "data.split_seed": 2**32}, "a seed below 4294967296"),
     ],
 )
 def test_what_does_not_go_together(changes, said):
     assert said in refusal(changes)
+
+
+def test_only_the_splits_of_scikit_learn_have_a_last_seed():
+    """numpy's RandomState takes 32 bits, which they are made by."""
+    quick = recipe.load("cifar10-quick")
+    for split, seed in (("sklearn", 2**32 - 1), ("stratified", 2**40)):
+        recipe.override(quick, {"data.split": split, "data.split_seed": seed})
 
 
 def test_drops_are_durations_and_come_back_from_toml():

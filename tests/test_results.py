@@ -79,6 +79,13 @@ def test_runs_in_another_precision_are_a_row_of_their_own(tmp_path):
     ]
 
 
+def test_a_run_of_two_machines_is_not_a_run_of_the_last_one(tmp_path):
+    parts = [{"hardware": "y", "precision": "bf16"}, {"hardware": "x", "precision": "bf16"}]
+    write(tmp_path, record(machines=parts), record(seed=1))
+    rows = full_rows(summaries(read_records(tmp_path)))
+    assert {(row["hardware"], row["precision"]) for row in rows} == {("x", ""), ("y and x", "bf16")}
+
+
 def test_what_falls_short_in_top3_alone_says_so():
     test = {"accuracy": 0.8620, "count": 10_000, "loss": 1.0, "top": {"3": 0.9547}}
     found = summaries([record("torch-transfer", test=test)])

@@ -1,6 +1,6 @@
 """A recipe as plain values, complete but unchecked: what can be told of one without pydantic.
 
-The defaults stand in ``alexnet.schema`` and nowhere else. To import it takes longer than all else
+The defaults stand in ``alexnet.sections`` and nowhere else. To import it takes longer than all else
 that ``alexnet show`` does, since pydantic builds a checker of every section; a packaged recipe, which
 the tests have checked, is shown without one. So the schema is read as text: a section is a class, a
 key a name annotated in it, a default a literal, a ``Duration`` or a section.
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from alexnet.errors import RecipeError
 
-SCHEMA = ("published.py", "schema.py")  # the files that have a recipe's sections
+SCHEMA = ("published.py", "sections.py", "schema.py")  # the files that have a recipe's sections
 
 
 def complete(tree: Mapping[str, Any], section: str = "Recipe") -> dict[str, Any]:

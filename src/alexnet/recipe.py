@@ -1,7 +1,8 @@
 """A run is a TOML file; here it becomes a frozen, checked value, and a TOML file again.
 
 Unknown keys, wrong types, impossible values and unknown names are refused by name, with the closest
-match, before anything starts. The sections themselves are in ``alexnet.schema``. No torch here.
+match, before anything starts. The sections themselves are in ``alexnet.sections``, what of them must
+agree in ``alexnet.schema``. No torch here.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from alexnet.built_in import names
 from alexnet.errors import RecipeError, UnknownName, did_you_mean
 from alexnet.plain import flat, parse_assignment
 from alexnet.published import Fault
-from alexnet.schema import Augment, Group, Input, Model, Optim, Recipe, Schedule
+from alexnet.schema import Recipe
+from alexnet.sections import Augment, Group, Input, Model, Optim, Schedule
 from alexnet.values import Duration, Section, expected
 
 Kind = TypeVar("Kind", bound=BaseModel)

@@ -157,6 +157,42 @@ def test_a_damaged_newest_gives_way_to_the_one_before_with_a_warning(run):
     assert str(file) in said[0]
 
 
+def test_what_a_run_passed_over_counts_no_more_and_takes_no_whole_one_with_it(run):
+    for step in (1, 2, 3, 4):
+        checkpoint.save(run, made(step), keep=4)
+    for step in (3, 4):
+        (run / "checkpoints" / f"step-{step:08d}" / STATE).write_text("{}")
+    said: list[str] = []
+    used = checkpoint.newest(run, lambda text: None)
+    checkpoint.set_aside_after(used.path, said.append)
+    checkpoint.save(run, made(3), keep=2)
+    assert steps(run) == [2, 3]
+    assert checkpoint.newest(run, silent).state == made(3).state
+    assert [line.partition(";")[0] for line in said] == [
+        f"set aside as {run / 'checkpoints' / f'damaged-step-{step:08d}'}" for step in (3, 4)
+    ]
+
+
+@pytest.mark.parametrize("rename", [1, 2])
+def test_a_step_that_is_saved_again_is_whole_at_every_moment(run, saved, monkeypatch, rename):
+    real, calls = os.replace, []
+
+    def killed(source, target):
+        if Path(target).suffix != ".json":  # the manifest is renamed too
+            calls.append(target)
+        if len(calls) == rename:
+            raise KeyboardInterrupt
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save(run, made(7, size=60))
+    monkeypatch.undo()
+    checkpoint.sweep(run)
+    assert checkpoint.newest(run, silent).weights["conv1.weight"].numel() == 300
+    assert [path.name for path in (run / "checkpoints").iterdir()] == [saved.name]
+
+
 def test_nothing_whole_left_says_what_is_wrong_with_each(run):
     with pytest.raises(CheckpointError, match="holds no checkpoint yet"):
         checkpoint.newest(run, silent)

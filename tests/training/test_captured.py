@@ -252,3 +252,15 @@ def test_a_step_that_cuda_cannot_capture_says_what_to_do(monkeypatch):
     graph = captured.CudaGraph(torch.device("cuda"))
     with pytest.raises(captured.UsageError, match=r"\(operation not permitted .* capturing\); set"):
         graph.record(lambda: None)
+
+
+def test_memory_that_runs_out_in_a_capture_is_not_the_capture_s_fault(monkeypatch):
+    def exhausted(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", object)
+    monkeypatch.setattr(torch.cuda, "graph", exhausted)
+    graph = captured.CudaGraph(torch.device("cuda"))
+    with pytest.raises(torch.OutOfMemoryError):
+        graph.record(lambda: None)

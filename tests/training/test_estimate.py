@@ -10,7 +10,7 @@ import torch
 from processes import TINY
 
 from alexnet import recipe as recipes
-from alexnet.errors import RecipeError
+from alexnet.errors import RecipeError, TrainingError
 from alexnet.models import zoo
 from alexnet.models.build import build
 from alexnet.recipe import Optim
@@ -157,6 +157,35 @@ def test_it_is_refused_before_anything_is_written(tmp_path, data_root, monkeypat
     with pytest.raises(RecipeError, match=r"this run needs roughly .* and cpu has 1 MiB free"):
         loop.fit(plan(), tmp_path / "run", device=CPU, root=data_root, console=HUSH)
     assert not (tmp_path / "run").exists() or not list((tmp_path / "run").iterdir())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB\nand more"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+        MemoryError(),
+    ],
+)
+def test_memory_that_runs_out_says_what_to_do(tmp_path, data_root, monkeypatch, error):
+    def exhausted(*args):
+        raise error
+
+    monkeypatch.setattr(loop, "train_step", exhausted)
+    with pytest.raises(TrainingError) as caught:
+        loop.fit(plan(), tmp_path / "run", device=CPU, root=data_root, console=HUSH)
+    said = str(caught.value)
+    assert said.startswith(f"cpu ran out of memory ({str(error).partition(chr(10))[0] or 'Memory'}")
+    assert "smaller train.batch (now 25) or evaluation.batch (now 50)" in said
+    assert "\n" not in said
+
+
+def test_other_errors_are_not_of_memory():
+    with (
+        pytest.raises(RuntimeError, match="shapes cannot be multiplied"),
+        estimate.running_out_told(KNOWN, CPU),
+    ):
+        raise RuntimeError("shapes cannot be multiplied")
 
 
 # --- what is said ----------------------------------------------------------------------------

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import signal
 import sys
 import time
 from dataclasses import replace as changed
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -34,11 +36,12 @@ from alexnet.errors import (
     UsageError,
 )
 from alexnet.models import table
+from alexnet.models.kernels import native
 from alexnet.reporting import running
-from alexnet.run import checkpoint, classifier, log
-from alexnet.run.device import Device
+from alexnet.run import checkpoint, classifier, folders, log
+from alexnet.run.device import Device, environment
 from alexnet.training import learner as learner_module
-from alexnet.training import lines, loop, losses, record
+from alexnet.training import lines, loop, losses, record, saving
 from alexnet.training import stage as stage_module
 from alexnet.training.stage import set_up
 
@@ -280,9 +283,28 @@ def test_a_second_signal_stops_at_once(tmp_path, fit, signalled):
     assert checkpoint.every(tmp_path / "run") == []
 
 
-def test_a_signal_in_the_last_step_finishes_the_run(tmp_path, fit, signalled):
+def test_a_signal_in_the_last_step_finishes_the_run_and_stops_what_comes_after(
+    tmp_path, fit, signalled
+):
     signalled(signal.SIGTERM, step=3)
-    assert fit(tmp_path / "run", train__epochs="1 epoch").record["history"]
+    with pytest.raises(Interrupted, match=r"SIGTERM: .* is finished; its result is in .*run") as e:
+        fit(tmp_path / "run", train__epochs="1 epoch")
+    assert e.value.exit_code == 143
+    assert record.read_result(tmp_path / "run").history
+
+
+def test_a_signal_while_the_test_part_is_scored_is_not_forgotten(tmp_path, fit, monkeypatch):
+    real = record.finish
+
+    def interrupted(*args, **kwargs):
+        signal.raise_signal(signal.SIGINT)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(record, "finish", interrupted)
+    with pytest.raises(Interrupted, match=r"SIGINT: .* is finished") as e:
+        fit(tmp_path / "run", train__epochs="1 epoch")
+    assert e.value.exit_code == 130
+    assert record.read_result(tmp_path / "run").history
 
 
 # --- whose folder ----------------------------------------------------------------------------
@@ -320,6 +342,46 @@ def test_a_run_of_an_older_version_goes_on(tmp_path, fit, signalled):
     assert text.count("precise_bn = 0\n") == 1
     (tmp_path / "run" / record.RECIPE).write_text(text.replace("precise_bn = 0\n", ""))
     assert fit(tmp_path / "run").record["test"]["count"] == 50
+
+
+def test_a_run_that_goes_on_elsewhere_says_so_and_its_record_names_both(
+    tmp_path, fit, signalled, data_root, monkeypatch, capsys
+):
+    folder, there = tmp_path / "run", dict(environment(CPU))
+    there |= {"hardware": "a GPU", "device": "cuda:1", "packages": {"torch": "9.0"}}
+    signalled(signal.SIGTERM)
+    with monkeypatch.context() as patch:
+        patch.setattr(record, "environment", lambda device: there)
+        with pytest.raises(Interrupted):
+            fit(folder)
+    capsys.readouterr()
+    result = loop.fit(plan(), folder, device=CPU, root=data_root, console=log.Console())
+    here = environment(CPU)
+    told = capsys.readouterr().err
+    assert "hardware a GPU, now " in told
+    assert f"device cuda, now cpu; torch 9.0, now {torch.__version__}" in told
+    assert "precision" not in told.partition("\n")[0]
+    kinds = [(m["hardware"], m["device"], m["torch"]) for m in result.record["machines"]]
+    assert kinds == [("a GPU", "cuda", "9.0"), (here["hardware"], "cpu", torch.__version__)]
+
+
+def test_threads_are_those_that_it_goes_on_with(tmp_path, fit, signalled, monkeypatch):
+    signalled(signal.SIGTERM)
+    with monkeypatch.context() as patch:
+        patch.setattr(saving, "Progress", partial(saving.Progress, threads=7))
+        with pytest.raises(Interrupted):
+            fit(tmp_path / "run")
+    assert checkpoint.newest(tmp_path / "run", print).state["progress"]["threads"] == 7
+    fit(tmp_path / "run")
+    found = checkpoint.newest(tmp_path / "run", print).state["progress"]["threads"]
+    assert found == torch.get_num_threads()
+
+
+def test_a_run_that_goes_on_where_it_began_names_one_machine(tmp_path, fit, signalled):
+    signalled(signal.SIGTERM)
+    with pytest.raises(Interrupted):
+        fit(tmp_path / "run")
+    assert "machines" not in fit(tmp_path / "run").record
 
 
 # --- besides ---------------------------------------------------------------------------------
@@ -373,6 +435,20 @@ def test_a_batch_of_one_picture_before_a_batch_norm_is_refused_before_the_run(tm
         fit(tmp_path / "run", train__batch=13, train__drop_last=False)  # 39 and one
     assert not (tmp_path / "run" / record.RECIPE).exists()
     fit(tmp_path / "run", train__batch=13, train__drop_last=True, train__epochs="1 epochs")
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_a_split_that_gives_no_whole_batch_to_score_is_refused_first(tmp_path, fit, split):
+    keys = {f"data__{split}": "test[:30]", "evaluation__batch": 40, "evaluation__drop_last": True}
+    others = {"data__test": "train[50:99]", "data__validation": "train[50:99]"}
+    with pytest.raises(RecipeError, match=rf"40 is more than the 30 pictures of data\.{split} = "):
+        fit(tmp_path / "run", **others | keys)
+    assert not (tmp_path / "run" / record.RECIPE).exists()
+
+
+def test_more_of_the_first_than_there_are_classes_are_no_score(data_root):
+    stage = set_up(plan(evaluation__top=[1, 3, 99]), CPU, data_root, HUSH)
+    assert stage.score(stage.test).top.keys() == {1, 3}
 
 
 @pytest.mark.parametrize("key", ["model", "weights", "memory"])
@@ -651,11 +727,11 @@ def test_what_is_no_finished_run_is_said(tmp_path):
 
 def test_a_new_folder_is_nobody_elses_and_goes_again_where_nothing_was_begun(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with record.new_folder("x") as first, record.new_folder("x") as second:
+    with folders.new_folder("x") as first, folders.new_folder("x") as second:
         assert [f.as_posix() for f in (first, second)] == ["runs/x", "runs/x-2"]
         assert first.is_dir()
         (second / "recipe.toml").touch()
-    with record.new_folder("x") as third, record.new_folder("x") as fourth:
+    with folders.new_folder("x") as third, folders.new_folder("x") as fourth:
         assert [f.as_posix() for f in (third, fourth)] == ["runs/x", "runs/x-3"]
     assert [path.name for path in Path("runs").iterdir()] == ["x-2"]
 
@@ -700,6 +776,17 @@ def test_a_machine_that_cannot_compile_is_told_so(fit, tmp_path, monkeypatch):
         UsageError, match=r"not work on this machine \(No working C\+\+ compiler found\)"
     ):
         fit(tmp_path / "run", train__compile=True)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="torch looks for a compiler of its own there")
+def test_a_machine_without_a_compiler_is_told_so_before_anything_is_written(
+    fit, tmp_path, monkeypatch
+):
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr(native, "COMPILERS", ("no-such-compiler",))
+    with pytest.raises(UsageError, match=r"\(no C\+\+ compiler \(no-such-compiler\) on this"):
+        fit(tmp_path / "run", train__compile=True)
+    assert not (tmp_path / "run").exists()
 
 
 def test_pictures_are_prepared_for_whitening_only_where_a_layer_asks(monkeypatch, data_root):

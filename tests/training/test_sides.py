@@ -95,8 +95,16 @@ def test_one_side_alone_is_refused():
         plan(train__sides=[64])
 
 
-def test_training_pictures_larger_than_the_stored_ones_are_refused(data_root: Path, tmp_path: Path):
-    asked = plan(train__sides=[64, 128])
+def test_sides_that_would_be_rounded_are_refused():
+    with pytest.raises(RecipeError, match=r"\[64, 100\]: .* units of 16 pixels, and 100 is none"):
+        sides.refuse_unfit(plan(train__sides=[64, 100]), zoo.network("alexnet-bn"))
+
+
+@pytest.mark.parametrize("ends", [[64, 128], [128, 64]])
+def test_training_pictures_larger_than_the_stored_ones_are_refused(
+    data_root: Path, tmp_path: Path, ends: list[int]
+):
+    asked = plan(train__sides=ends)
     with pytest.raises(UsageError, match="128 is more than the 96 pixels of the stored"):
         loop.fit(asked, tmp_path / "run", device=choose("cpu", "float32"), root=data_root)
     assert not list(tmp_path.glob("run/*"))

@@ -6,6 +6,7 @@ import json
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,17 +88,25 @@ def accuracy_runs(
     console = console or Console(quiet=True)
     short = {"train.epochs": WARM_UP, "schedule.warmup": "0 epochs"}
     start = time.perf_counter()
-    _run(recipes.override(recipe, short), seeds[0], device, root, Console(quiet=True))
+    with _naming_what_is_left(seeds, 0):
+        _run(recipes.override(recipe, short), seeds[0], device, root, Console(quiet=True))
     warm_up = time.perf_counter() - start
     console.say(f"warmed up in {warm_up:.1f} s, outside the clock")
     found = list(held)
     for number, seed in enumerate(seeds):
-        try:
+        with _naming_what_is_left(seeds, number):
             found.append(_run(recipe, seed, device, root, console))
-        except Interrupted as error:
-            raise Interrupted(_stopped(seeds, number), error.exit_code) from None
         console.say(f"seed {seed}: {found[-1].accuracy:.2%}, {found[-1].training_seconds:.2f} s")
         yield warm_up, found
+
+
+@contextmanager
+def _naming_what_is_left(seeds: Sequence[int], number: int) -> Iterator[None]:
+    """Say of an interruption what goes on with the seeds: a run's own folder is gone by then."""
+    try:
+        yield
+    except Interrupted as error:
+        raise Interrupted(_stopped(seeds, number), error.exit_code) from None
 
 
 def _stopped(seeds: Sequence[int], number: int) -> str:

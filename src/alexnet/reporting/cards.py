@@ -248,16 +248,20 @@ def result_text(folder: Path, record: dict[str, Any]) -> str:
 
     test, speed, verdict = record["test"], record["speed"], record["verdict"]
     low, high = test["interval"]
-    others = ", ".join(f"top-{k} {v:.2%}" for k, v in test["top"].items() if str(k) != "1")
+    others = "".join(f", top-{k} {v:.2%}" for k, v in test["top"].items() if str(k) != "1")
     lines = [
         f"{record['recipe']}, seed {record['seed']}: {test['accuracy']:.2%} of {test['count']:,} test "
-        f"pictures (95 % interval {low:.2%} to {high:.2%}), {others}, loss {test['loss']:.4f}",
+        f"pictures (95 % interval {low:.2%} to {high:.2%}){others}, loss {test['loss']:.4f}",
         f"  training {minutes(speed['training_seconds'])}, {speed['images_per_second']:.0f} images/s, "
         f"{speed['training_multiply_adds'] / 1e12:.1f} T multiply-adds, "
         f"{speed['share_of_matrix_rate']:.2f} of the {record['environment']['precision']} matrix rate "
         f"({speed['matrix_rate_flops'] / 1e12:.2f} TFLOP/s), "
         f"peak memory {speed['peak_memory_bytes'] / 2**20:.0f} MiB{_of_ranks(speed)}",
         f"  on {record['environment']['hardware']}, torch {record['environment']['packages']['torch']}",
+    ]
+    lines += [
+        f"  trained on {each['hardware']} ({each['device']}, {each['precision']}, torch {each['torch']})"
+        for each in record.get("machines", ())
     ]
     if "memory" in record:  # records of 0.1.0 have it not
         lines.append(record_text(record["memory"]))

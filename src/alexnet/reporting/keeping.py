@@ -29,7 +29,7 @@ from alexnet.run.log import (
 )
 
 _RUN, _BENCHMARK = {"recipe", "environment", "history"}, {"suite", "rows", "environment"}
-_OF_THE_RUN = ("commit", "date", "note")  # in its environment.json, of no machine
+_OF_THE_RUN = ("commit", "date", "note", "machines")  # in its environment.json, of no one machine
 
 
 def keep(run: Path, path: Path, why: str = "") -> Path:

@@ -92,9 +92,11 @@ def grouped(records: Iterable[Mapping[str, Any]]) -> list[list[Mapping[str, Any]
 
 
 def _machine(record: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the hardware, and in which precision it computed."""
-    found = record["environment"]
-    return found["hardware"], found.get("precision", "")
+    """Return the hardware, and in which precision it computed; all of a run that changed over."""
+    machines = record.get("machines", [record["environment"]])
+    hardware = dict.fromkeys(each["hardware"] for each in machines)
+    precision = dict.fromkeys(each.get("precision", "") for each in machines)
+    return " and ".join(hardware), " and ".join(precision)
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
@@ -166,10 +168,11 @@ def summaries(records: Iterable[Mapping[str, Any]]) -> list[Recorded]:
 
 def _together(group: Sequence[Mapping[str, Any]]) -> Recorded:
     first, tests = group[0], [record["test"] for record in group]
+    hardware, precision = _machine(first)
     return Recorded(
         recipe=first["recipe"],
         changed=dict(first["changed"]),
-        hardware=first["environment"]["hardware"],
+        hardware=hardware,
         accuracies=tuple(float(test["accuracy"]) for test in tests),
         top3=_mean_if_known([test.get("top", {}).get("3") for test in tests]),
         loss=_mean_if_known([test.get("loss") for test in tests]),
@@ -184,7 +187,7 @@ def _together(group: Sequence[Mapping[str, Any]]) -> Recorded:
             [record["history"][-1].get("val_accuracy") for record in group]
         ),
         command=first.get("command", ""),
-        precision=_machine(first)[1],
+        precision=precision,
         note=_note(group),
         besides=_besides(group),
     )

@@ -12,12 +12,12 @@ from alexnet.data.photos.folders import is_place
 from alexnet.data.sources import open_dataset
 from alexnet.recipe import Recipe
 from alexnet.reporting.run_pictures import draw, missing
+from alexnet.run import folders
 from alexnet.run.classifier import load as load_classifier
 from alexnet.run.device import Device, choose, prepare_process
 from alexnet.run.launch import place
 from alexnet.run.log import Console
 from alexnet.run.ranks import joined
-from alexnet.training import record
 from alexnet.training.loop import fit
 from alexnet.training.record import Result
 
@@ -55,9 +55,9 @@ def train_and_draw(
     with ExitStack() as held:
 
         def choose_folder(attempt: int) -> str:
-            new = held.enter_context(record.new_folder(plan.name)) if out is None else Path(out)
+            new = held.enter_context(folders.new_folder(plan.name)) if out is None else Path(out)
             if not attempt:  # else torchrun started again what it had begun in this very folder
-                record.refuse_taken(new)
+                folders.refuse_taken(new)
             return str(new)
 
         return run_and_draw(plan, choose_folder, device, data_root, console, command)

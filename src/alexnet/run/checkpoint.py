@@ -9,6 +9,7 @@
         state.json             step, epoch, schedule and stopping state, best so far
         model.json             network, classes, preprocessing: enough to predict
         manifest.json          sha256 of each of these; a checkpoint without one is not finished
+      checkpoints/damaged-*    what a resumed run found damaged and passed over
       LAST, BEST               names of checkpoints
 
 Neither safetensors nor torch notices a flipped bit, so the manifest does. A damaged newest
@@ -73,8 +74,7 @@ def save(run: Path, checkpoint: Checkpoint, *, keep: int = 2, is_best: bool = Fa
     try:
         with _removed_on_failure(beside):
             _write(beside, checkpoint)
-            shutil.rmtree(final, ignore_errors=True)  # a resumed run saves the same step again
-            os.replace(beside, final)
+            _put(beside, final)
             sync_folder(final.parent)
         write_text(run / LAST, final.name)
         if is_best:
@@ -83,6 +83,15 @@ def save(run: Path, checkpoint: Checkpoint, *, keep: int = 2, is_best: bool = Fa
     except (OSError, SafetensorError, RuntimeError) as error:
         raise CheckpointError(_cannot_save(final, error)) from None
     return final
+
+
+def _put(beside: Path, final: Path) -> None:
+    """Rename a folder into its place; what a resumed run had saved there is whole until then."""
+    old = final.with_name(f".{final.name}.old")
+    if final.exists():
+        os.replace(final, old)
+    os.replace(beside, final)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _cannot_save(path: Path, error: Exception) -> str:
@@ -201,11 +210,30 @@ def every(run: Path) -> list[Path]:
 
 
 def sweep(run: Path) -> None:
-    """Remove what a killed process left half-written."""
+    """Remove what a killed process left half-written; what it was about to replace goes back."""
+    for old in (run / "checkpoints").glob(".step-*.old"):
+        final = old.with_name(old.name.removeprefix(".").removesuffix(".old"))
+        if final.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            os.replace(old, final)
     for stale in (run / "checkpoints").glob(".step-*.tmp"):
         shutil.rmtree(stale, ignore_errors=True)
     for stale in run.glob(".*.tmp"):
         stale.unlink(missing_ok=True)
+
+
+def set_aside_after(used: Path, say: Callable[[str], None]) -> None:
+    """Rename the checkpoints after the one that a run goes on with, telling ``say``: none is whole.
+
+    They count among the newest no more, for which whole ones would be removed.
+    """
+    for path in every(used.parents[1]):
+        if path.name > used.name:
+            aside = path.with_name(f"damaged-{path.name}")
+            shutil.rmtree(aside, ignore_errors=True)
+            os.replace(path, aside)
+            say(f"set aside as {aside}; remove it when it is of no use")
 
 
 def load_weights(

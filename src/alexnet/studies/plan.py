@@ -31,7 +31,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from alexnet import recipe as recipes
 from alexnet.errors import RecipeError, UnknownName, did_you_mean
-from alexnet.schema import Views
+from alexnet.sections import Views
 from alexnet.values import Probability, Section
 
 

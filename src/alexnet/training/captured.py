@@ -66,6 +66,8 @@ class CudaGraph:
             # The thread that reads ahead allocates and copies meanwhile, and may.
             with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
                 found = work()
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError as error:
             raise UsageError(
                 f"the step cannot be captured as a CUDA graph ({_first(error)}); set train.graph=false"

@@ -85,6 +85,18 @@ def refuse_overlap(parts: Mapping[str, Source], named: Mapping[str, str]) -> Non
                 )
 
 
+def refuse_unscored(recipe: Recipe, parts: Mapping[str, Source]) -> None:
+    """Raise ``RecipeError`` where leaving out a partial batch would leave nothing of a split to score."""
+    batch, named = recipe.evaluation.batch, splits(recipe)
+    for name in {"validation", "test"} & parts.keys():
+        if recipe.evaluation.drop_last and len(parts[name]) < batch:
+            raise RecipeError(
+                f"evaluation.batch = {batch} is more than the {len(parts[name])} pictures of data.{name} = "
+                f"{named[name]!r}, and evaluation.drop_last leaves out the partial batch; lower "
+                "evaluation.batch"
+            )
+
+
 def steps_of_an_epoch(recipe: Recipe, count: int, network: Network) -> int:
     """Count the steps of an epoch of ``count`` pictures.
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from alexnet.data.loader import Source
-from alexnet.errors import RecipeError
+from alexnet.errors import RecipeError, TrainingError
 from alexnet.models import footprint, packing, table, wiring
 from alexnet.models.build import AlexNet
 from alexnet.models.towers import Tower
@@ -22,6 +23,9 @@ from alexnet.run.machine import free_memory
 from alexnet.run.memory import Memory, parts_text, size
 from alexnet.run.ranks import Ranks
 from alexnet.training import features, groups, ridge
+
+# What torch says where a CPU's allocator, or MPS, has no more: they have no exception of their own.
+EXHAUSTED = ("DefaultCPUAllocator", "out of memory")
 
 
 @dataclass(frozen=True)
@@ -194,6 +198,29 @@ def _fitting(batch: int, bytes_: int, room: int) -> int:
         return batch
     most = int(batch * room / max(1, bytes_))
     return 1 << (most.bit_length() - 1) if most > 0 else 0
+
+
+@contextmanager
+def running_out_told(memory: Memory, device: Device) -> Iterator[None]:
+    """Turn what is raised where memory runs out after all into a ``TrainingError`` that says what to do."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise _ran_out(error, memory, device) from None
+    except RuntimeError as error:
+        if not any(words in str(error) for words in EXHAUSTED):
+            raise
+        raise _ran_out(error, memory, device) from None
+
+
+def _ran_out(error: Exception, memory: Memory, device: Device) -> TrainingError:
+    reason = str(error).strip().partition("\n")[0] or type(error).__name__
+    return TrainingError(
+        f"{device.torch} ran out of memory ({reason}). The run was thought to need roughly "
+        f"{size(memory.needed)}: {parts_text(memory.to_json())}. Start it anew with a smaller train.batch "
+        f"(now {memory.batch}) or evaluation.batch (now {memory.scored}), or let others free memory and go "
+        "on by `alexnet resume RUN`; what was saved stays"
+    )
 
 
 def record(memory: Memory, device: Device) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
 
@@ -10,8 +11,9 @@ from torch import Tensor, nn
 
 from alexnet.data.loader import Resident, Source
 from alexnet.errors import UsageError
-from alexnet.models import wiring
+from alexnet.models import kernels, wiring
 from alexnet.models.build import AlexNet
+from alexnet.models.kernels import native
 from alexnet.models.rows import Conv
 from alexnet.models.table import Network
 from alexnet.models.towers import Tower
@@ -43,8 +45,13 @@ def decide(
     convolutions: str,
     model: AlexNet | Tower,
 ) -> Computing:
-    """Decide how the device computes, and tell torch and the model."""
+    """Decide how the device computes, and tell torch and the model.
+
+    Raises ``UsageError`` where ``train.compile`` is asked for and no compiler is there.
+    """
     plan = recipe.train
+    if plan.compile and device.torch.type == "cpu" and os.name == "posix":  # elsewhere torch looks
+        _refuse_without_compiler()
     data = [parts[name] for name in ("train", "validation") if name in parts]
     found = computing.plan_here(
         device,
@@ -127,8 +134,22 @@ def update(
     rule.zero_grad(set_to_none=True)
 
 
+def _refuse_without_compiler() -> None:
+    try:
+        native.compiler()
+    except kernels.Unavailable as error:
+        raise _cannot_compile(str(error)) from None
+
+
+def _cannot_compile(reason: str) -> UsageError:
+    return UsageError(
+        f"train.compile = true does not work on this machine ({reason}); install a C++ compiler or set "
+        "train.compile=false"
+    )
+
+
 def _compiled(model: Callable[[Tensor], Tensor], batch: int) -> Callable[[Tensor], Tensor]:
-    """Compile a model; a machine that cannot (no C++ compiler, say) is told so at the first step."""
+    """Compile a model; a machine whose compiler does not work is told so at the first step."""
     compiled = torch.compile(model)
 
     def forward(x: Tensor) -> Tensor:
@@ -138,10 +159,6 @@ def _compiled(model: Callable[[Tensor], Tensor], batch: int) -> Callable[[Tensor
             logits: Tensor = compiled(x)
             return logits
         except torch._dynamo.exc.TorchDynamoException as error:
-            reason = str(error).strip().splitlines()[0]
-            raise UsageError(
-                f"train.compile = true does not work on this machine ({reason}); "
-                "install a C++ compiler or set train.compile=false"
-            ) from None
+            raise _cannot_compile(str(error).strip().splitlines()[0]) from None
 
     return forward

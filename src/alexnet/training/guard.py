@@ -45,6 +45,14 @@ def interrupted(number: int, folder: Path, step: int) -> Interrupted:
     )
 
 
+def too_late(number: int, folder: Path) -> Interrupted:
+    """Return the error for a signal that a run heard at its very end: what comes after it stops."""
+    return Interrupted(
+        f"{signal.Signals(number).name}: the run was at its end and is finished; its result is in {folder}.",
+        exit_code=128 + number,
+    )
+
+
 @contextlib.contextmanager
 def owned(folder: Path) -> Iterator[None]:
     """Let one process at a time train in a folder. Raises ``UsageError`` for the second."""

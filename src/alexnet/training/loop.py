@@ -22,17 +22,19 @@ from alexnet.data.loader import Batch, beside, generator, read_portion, training
 from alexnet.data.order import fold
 from alexnet.evaluation import Scores
 from alexnet.models.build import begin_step
-from alexnet.recipe import Duration, Recipe
+from alexnet.recipe import Recipe
 from alexnet.run import log
 from alexnet.run.device import Device
 from alexnet.run.ranks import ALONE, Ranks
 from alexnet.training import (
     augmentation,
+    estimate,
     features,
     groups,
     guard,
     lines,
     mixing,
+    occasions,
     optim,
     record,
     rehearsal,
@@ -60,34 +62,40 @@ def fit(
 
     ``ranks``: the processes that share the run, each of which calls ``fit``; rank 0 alone writes and
     speaks. Raises ``UsageError`` before anything is written where recipe, data and network do not agree;
-    ``NotFinite``, ``Interrupted`` or ``CheckpointError`` while training, with everything up to the
-    last checkpoint saved.
+    ``TrainingError`` (``NotFinite``, ``Interrupted``, memory that runs out) or ``CheckpointError`` while
+    training, with everything up to the last checkpoint saved.
     """
     console = console if console and ranks.main else log.Console(quiet=not ranks.main)
     resumed = record.is_begun(folder)
     stage = set_up(recipe, device, root, console, ranks, folder=folder, resumed=resumed)
     alone = guard.owned(folder) if ranks.main else nullcontext()
-    with alone, guard.signals(console) as asked:
+    told = estimate.running_out_told(stage.memory, device)
+    with alone, guard.signals(console) as asked, told:
         if ranks.main:
             record.open_folder(folder, stage, command)
         progress = restore(stage, folder, console)
+        if ranks.main:
+            record.note_machine(folder, stage, progress, console)
         rate_before = device.matrix_rate()
         timed = 0.0 if stage.solves else rehearse(stage, progress.step)
         console.say(lines.beforehand(stage, progress, timed))
-        while not _over(stage, progress):
+        while not occasions.over(stage, progress):
             if stage.solves:
                 found = ridge.learn(stage, progress, console)
             else:
                 found = {}
                 _train_epoch(stage, progress, folder, console, asked)
             _close_epoch(stage, progress, folder, console, found)
-            due = _due(stage, progress, recipe.checkpoint.every)
+            due = occasions.due(stage, progress, recipe.checkpoint.every)
             stop = ranks.asked(asked)
-            if stop or due or stage.is_best or _over(stage, progress):
+            if stop or due or stage.is_best or occasions.over(stage, progress):
                 save(stage, progress, folder)
-            if stop and not _over(stage, progress):
+            if stop and not occasions.over(stage, progress):
                 raise guard.interrupted(stop[0], folder, progress.step)
-        return record.finish(stage, folder, console, progress=progress, rate_before=rate_before)
+        result = record.finish(stage, folder, console, progress=progress, rate_before=rate_before)
+        if asked:
+            raise guard.too_late(asked[0], folder)
+        return result
 
 
 def _train_epoch(
@@ -113,12 +121,12 @@ def _train_epoch(
             if bar.live:
                 seconds = clock.read() - begun
                 bar.advance(lines.bar(stage, progress, progress.sums, seconds, done))
-            if _batch_due(stage, progress):
+            if occasions.line_due(stage, progress):
                 console.say(lines.step(stage, progress, seen[-1], clock.read()))
-            if _epoch_ends(stage, progress):
+            if occasions.epoch_ends(stage, progress):
                 break
             stop = stage.parallel.ranks.asked(asked) if read else []
-            if stop or _due(stage, progress, stage.recipe.checkpoint.every):
+            if stop or occasions.due(stage, progress, stage.recipe.checkpoint.every):
                 progress.seconds = clock.read()
                 save(stage, progress, folder)
             if stop:
@@ -154,13 +162,9 @@ def _must_read(stage: Stage, progress: Progress, asked: list[int]) -> bool:
     The same on all ranks: of several, signals are heard where losses are read anyway.
     """
     alone = stage.parallel.ranks.world == 1
-    saves = _due(stage, progress, stage.recipe.checkpoint.every)
-    ends = _epoch_ends(stage, progress)
-    return saves or ends or _batch_due(stage, progress) or (alone and bool(asked))
-
-
-def _epoch_ends(stage: Stage, progress: Progress) -> bool:
-    return progress.step % stage.steps_per_epoch == 0 or _over(stage, progress)
+    saves = occasions.due(stage, progress, stage.recipe.checkpoint.every)
+    ends = occasions.epoch_ends(stage, progress)
+    return saves or ends or occasions.line_due(stage, progress) or (alone and bool(asked))
 
 
 def _taken(stage: Stage, batch: Batch, step: int) -> Taken:
@@ -179,8 +183,8 @@ def train_step(stage: Stage, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
     kept = mixing.share(stage.recipe.augment.mixup, plan.seed, step)
     x = mixing.mixed(prepare(stage, batch, generator(plan.seed, "augment", step), step), kept)
     groups.set_rate(stage.optimizer, rate_factor(stage, step))
-    groups.drop(stage.optimizer, step, stage.recipe.schedule.factor, **_lengths(stage))
-    how: dict[str, Any] = {"total": total, "kept": kept, "step": step, "lengths": _lengths(stage)}
+    groups.drop(stage.optimizer, step, stage.recipe.schedule.factor, **stage.lengths)
+    how: dict[str, Any] = {"total": total, "kept": kept, "step": step, "lengths": stage.lengths}
     value, right = steps.taken(stage, x, batch.labels, **how)
     if stage.averaged is not None:
         optim.average((stage.averaged, stage.model), plan.average, step)
@@ -211,20 +215,16 @@ def prepare(stage: Stage, batch: Batch, draw: torch.Generator, step: int) -> Ten
     if stage.first:
         copy = in_turn(batch.indices, epoch, plan.copies) if plan.copies else draws.mirrored
         return features.chosen_views(batch.pictures, copy)
-    noise = augmentation.noise_at(plan, stage.noise, step, **_lengths(stage))
+    noise = augmentation.noise_at(plan, stage.noise, step, **stage.lengths)
     return augmentation.apply(plan, prepared, noise, batch.pictures, draws)
 
 
 def rate_factor(stage: Stage, step: int) -> float:
     """Return the factor of the peak rate at ``step``, whatever the schedule."""
-    if stage.plateau is not None:
-        return stage.plateau.lr / stage.recipe.optim.lr
-    return schedule.factor(stage.recipe.schedule, step, stage.total, **_lengths(stage))
-
-
-def _lengths(stage: Stage) -> dict[str, int]:
-    """Return what turns a duration into steps."""
-    return {"steps_per_epoch": stage.steps_per_epoch, "batch": stage.recipe.train.batch}
+    planned = schedule.factor(stage.recipe.schedule, step, stage.total, **stage.lengths)
+    if stage.plateau is None:
+        return planned
+    return planned * (stage.plateau.lr / stage.recipe.optim.lr)
 
 
 def _close_epoch(
@@ -249,7 +249,9 @@ def _close_epoch(
         **found,
     }
     every = stage.recipe.evaluation.every
-    if stage.validation and (_due(stage, progress, every) or _over(stage, progress)):
+    if stage.validation and (
+        occasions.due_within(stage, progress, every) or occasions.over(stage, progress)
+    ):
         scores = validate(stage)
         line |= {"val_loss": scores.loss, "val_accuracy": scores.accuracy}
         _let_rules_see(stage, progress, scores.loss)
@@ -272,19 +274,3 @@ def _let_rules_see(stage: Stage, progress: Progress, loss: float) -> None:
         stage.plateau.see(loss)
     if stage.stopping is not None:
         progress.stopped = stage.stopping.see(loss)
-
-
-def _due(stage: Stage, progress: Progress, every: Duration) -> bool:
-    steps = every.steps(**_lengths(stage))
-    return steps > 0 and progress.step % steps == 0
-
-
-def _batch_due(stage: Stage, progress: Progress) -> bool:
-    """Say whether a line about this batch is due; they are counted within the epoch."""
-    every = stage.recipe.train.log_every.steps(**_lengths(stage))
-    number = (progress.step - 1) % stage.steps_per_epoch + 1
-    return every > 0 and number % every == 0
-
-
-def _over(stage: Stage, progress: Progress) -> bool:
-    return progress.step >= stage.total or progress.stopped

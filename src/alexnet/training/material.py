@@ -102,4 +102,5 @@ def _parts(recipe: Recipe, dataset: Dataset) -> dict[str, Source]:
             "are, and cuts those that are missing out of train"
         ) from None
     checks.refuse_overlap(parts, splits)
+    checks.refuse_unscored(recipe, parts)
     return parts

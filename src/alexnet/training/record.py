@@ -15,10 +15,8 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import ge
 from pathlib import Path
@@ -102,6 +100,31 @@ def open_folder(folder: Path, stage: Stage, command: str) -> None:
     write_text(folder / RECIPE, text)  # last: it marks the folder as a run
 
 
+def note_machine(folder: Path, stage: Stage, progress: Progress, console: log.Console) -> None:
+    """Tell of a run that goes on with another machine, precision or torch, and note it beside the first."""
+    begun, now = read_json(folder / ENVIRONMENT), _machine(environment(stage.device))
+    known = begun.get("machines", [_machine(begun)])
+    if not progress.step or known == [now]:
+        return
+    others = (f"{key} {was}, now {now[key]}" for key, was in known[0].items() if was != now[key])
+    if told := "; ".join(others):
+        console.say(
+            f"warning: this run began with {told}: it will not end as it would have there, and its "
+            f"{RESULT} names both"
+        )
+    if now not in known:
+        _write_json(folder / ENVIRONMENT, {**begun, "machines": [*known, now]})
+
+
+def _machine(around: Mapping[str, Any]) -> dict[str, str]:
+    """Return what of an ``environment`` decides a result; of the device, its kind."""
+    return {
+        **{key: around[key] for key in ("hardware", "precision")},
+        "device": around["device"].partition(":")[0],
+        "torch": around["packages"]["torch"],
+    }
+
+
 def refuse_other_data(folder: Path, dataset: Dataset) -> None:
     """Raise ``DataError`` unless a run's data set holds the very pictures that it began with."""
     began = read_json(folder / SPLITS).get("fingerprint")
@@ -115,43 +138,6 @@ def refuse_other_data(folder: Path, dataset: Dataset) -> None:
 def is_begun(folder: Path) -> bool:
     """Say whether a folder holds a run."""
     return (folder / RECIPE).is_file()
-
-
-@contextmanager
-def new_folder(name: str) -> Iterator[Path]:
-    """Make the first of ``runs/NAME``, ``runs/NAME-2``, ... that is not there, so that it is nobody else's.
-
-    It is removed again where nothing was put into it, and ``runs`` where it was not there either.
-    """
-    parent = Path("runs")
-    new = not parent.exists()
-    tries = (parent / (name if n == 1 else f"{name}-{n}") for n in itertools.count(1))
-    folder = next(folder for folder in tries if _made(folder))
-    try:
-        yield folder
-    finally:
-        with suppress(OSError):  # it holds a run
-            folder.rmdir()
-            if new:
-                parent.rmdir()
-
-
-def _made(folder: Path) -> bool:
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError:
-        return False
-    return True
-
-
-def refuse_taken(folder: Path) -> None:
-    """Raise ``UsageError`` for a folder that holds anything: nothing is overwritten unasked."""
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file; choose another --out")
-    if folder.is_dir() and any(folder.iterdir()):
-        what = "a run" if (folder / RECIPE).is_file() else "files"
-        hint = f", or go on with `{log.resume_command(folder)}`" if what == "a run" else ""
-        raise UsageError(f"{folder} holds {what} already; choose another --out{hint}")
 
 
 def read_recipe(folder: Path) -> Recipe:
@@ -226,7 +212,8 @@ def _record(
         "environment": environment(stage.device),
         "commit": commit(),
         "date": today(),
-        **({"note": begun["note"]} if "note" in begun else {}),  # by `alexnet note`
+        # A remark by `alexnet note`; the machines that took part, where they were several.
+        **{key: begun[key] for key in ("note", "machines") if key in begun},
         "history": log.read_metrics(folder / log.METRICS),
     }
 

@@ -109,6 +109,8 @@ def restore(stage: Stage, folder: Path, console: log.Console) -> Progress:
         )
     progress = Progress.from_json(saved.state["progress"])
     ranks.agree("the number of the checkpoint's step", progress.step)
+    if ranks.main:
+        checkpoint.set_aside_after(saved.path, console.say)
     stage.restore_rules(saved.state["plateau"], saved.state["stopping"])
     _restore_tensors(stage, saved)
     if ranks.main:
@@ -135,6 +137,7 @@ def _say_what_differs(stage: Stage, progress: Progress, console: log.Console) ->
             f"warning: saved with {progress.threads} threads, going on with "
             f"{torch.get_num_threads()}: the result will differ in the last bits"
         )
+    progress.threads = torch.get_num_threads()
 
 
 def _restore_tensors(stage: Stage, saved: checkpoint.Checkpoint) -> None:

@@ -55,7 +55,7 @@ class Plateau:
     cooling: int = 0
 
     def see(self, loss: float) -> bool:
-        """Take in one epoch's loss; returns whether the rate was reduced."""
+        """Take in one validation's loss; returns whether the rate was reduced."""
         if self.cooling:
             self.cooling, self.wait = self.cooling - 1, 0
         if loss < self.best - self.min_delta:
@@ -73,15 +73,15 @@ class Plateau:
 
 @dataclass
 class EarlyStopping:
-    """Stop when a loss has not fallen for ``patience`` epochs, as Keras does (min_delta 0)."""
+    """Stop when a loss has not fallen for ``patience`` validations, as Keras does (min_delta 0)."""
 
     patience: int
     best: float = math.inf
     wait: int = 0
-    epochs: int = 0
+    epochs: int = 0  # validations so far: one an epoch in Keras
 
     def see(self, loss: float) -> bool:
-        """Take in one epoch's loss; returns whether to stop."""
+        """Take in one validation's loss; returns whether to stop."""
         self.wait = 0 if loss < self.best else self.wait + 1
         self.best = min(self.best, loss)
         self.epochs += 1

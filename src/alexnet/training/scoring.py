@@ -48,6 +48,9 @@ def views(stage: Stage, scores: Scores) -> dict[str, Scores]:
 def _score(stage: Stage, source: Source | Resident, views: str) -> Scores:
     plan = stage.recipe.evaluation
     masks = fold(stage.recipe.train.seed, "scoring") if plan.dropout else None
+    top = tuple(
+        k for k in plan.top if k <= stage.model.network.classes
+    )  # all are among all of them
     if features.hold(source):
         assert isinstance(stage.model, AlexNet)
         assert isinstance(stage.predictor, AlexNet)
@@ -58,7 +61,7 @@ def _score(stage: Stage, source: Source | Resident, views: str) -> Scores:
             source,
             views=views,
             batch=plan.batch,
-            top=plan.top,
+            top=top,
             dropout=masks,
         )
     return evaluate(
@@ -68,7 +71,7 @@ def _score(stage: Stage, source: Source | Resident, views: str) -> Scores:
         stage.device,
         views=views,
         batch=plan.batch,
-        top=plan.top,
+        top=top,
         ranks=stage.parallel.ranks if stage.parallel.divided else ALONE,
         dropout=masks,
     )

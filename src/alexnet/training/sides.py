@@ -48,6 +48,11 @@ def refuse_unfit(recipe: Recipe, network: Network) -> None:
     """Raise ``UsageError`` where the weights of one side do not fit the pictures of another."""
     if "scales" in (recipe.evaluation.views, *recipe.evaluation.also):
         views.refuse_one_size(network, recipe.input.size)
+    if odd := [side for side in recipe.train.sides if side % UNIT]:
+        raise RecipeError(
+            f"train.sides = {list(recipe.train.sides)}: pictures grow in units of {UNIT} pixels, and "
+            f"{odd[0]} is none of them; choose multiples of {UNIT}"
+        )
     asked = sorted({*recipe.train.sides, recipe.input.size})
     found = {side: table.totals(table.trace(network, side)).trainable for side in asked}
     if len(set(found.values())) > 1:

@@ -88,6 +88,11 @@ class Stage:
         return math.ceil(self.total / self.steps_per_epoch)
 
     @property
+    def lengths(self) -> dict[str, int]:
+        """Return what turns a duration into steps."""
+        return {"steps_per_epoch": self.steps_per_epoch, "batch": self.recipe.train.batch}
+
+    @property
     def solves(self) -> bool:
         """Say whether the head is solved at once, in place of steps."""
         return self.recipe.optim.name == ridge.NAME
@@ -164,8 +169,9 @@ def set_up(
     plan = estimate.Planned(data.recipe, learns.model, learns.first, data.parts, device, ranks)
     memory = estimate.checked(plan)
     multiply(tf32=device.tf32)  # the rows that run once, too
-    data = learner.behind(learns, data, device, root, console)
-    return _cast(data, learns, device, memory)
+    with estimate.running_out_told(memory, device):
+        data = learner.behind(learns, data, device, root, console)
+        return _cast(data, learns, device, memory)
 
 
 def _cast(data: Material, learns: Learner, device: Device, memory: Memory) -> Stage:
@@ -214,11 +220,12 @@ def _on(device: Device, values: Tensor | None) -> Tensor | None:
 
 
 def _steps(data: Material, learns: Learner) -> tuple[int, int]:
-    """Count the steps of an epoch and of the run; its largest pictures are refused now, not then."""
+    """Count the steps of an epoch and of the run; pictures too large at either end are refused now."""
     recipe, count = data.recipe, len(data.parts["train"])
     if recipe.optim.name == ridge.NAME:
         return 1, 1
     length = checks.steps_of_an_epoch(recipe, count, learns.whole.network)
     total = recipe.train.epochs.steps(steps_per_epoch=length, batch=recipe.train.batch)
-    sides.at(data.preprocessing, recipe, total, total)
+    for step in (0, total):
+        sides.at(data.preprocessing, recipe, step, total)
     return length, max(1, total)

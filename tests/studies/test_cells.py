@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 
 import pytest
 
@@ -17,6 +18,7 @@ from alexnet.errors import (
 )
 from alexnet.studies import cells, plan
 from alexnet.studies.running import Verbs, run_missing
+from alexnet.training import guard
 
 TEXT = """
 name = "pools"
@@ -121,6 +123,22 @@ def test_a_loss_that_is_no_number_ends_its_run_alone(study, tmp_path):
     failed = run_missing(every, verbs, "alexnet study pools")
     assert len(seen) == 2
     assert failed == [f"slow, seed {n}: the loss is nan at step 3" for n in (0, 1)]
+
+
+def test_a_signal_at_the_end_of_a_run_begins_no_other(study, tmp_path):
+    def train(*_):
+        begun.append(1)
+        raise guard.too_late(signal.SIGTERM, tmp_path / "a")
+
+    begun = []
+    verbs = Verbs(train, train, lambda _: None, lambda: None)
+    with pytest.raises(Interrupted) as stopped:
+        run_missing(cells.cells(study, tmp_path), verbs, "alexnet study pools")
+    assert (stopped.value.exit_code, len(begun)) == (143, 1)
+    said = (
+        f"SIGTERM: the run was at its end and is finished; its result is in {tmp_path / 'a'}. Go on"
+    )
+    assert said in str(stopped.value)
 
 
 def test_being_stopped_names_the_command_that_goes_on(study, tmp_path):

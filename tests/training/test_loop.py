@@ -38,6 +38,7 @@ from alexnet.errors import (
 from alexnet.models import table
 from alexnet.models.kernels import native
 from alexnet.reporting import running
+from alexnet.reporting.cards import result_text
 from alexnet.run import checkpoint, classifier, folders, log
 from alexnet.run.device import Device, environment
 from alexnet.training import learner as learner_module
@@ -363,6 +364,8 @@ def test_a_run_that_goes_on_elsewhere_says_so_and_its_record_names_both(
     assert "precision" not in told.partition("\n")[0]
     kinds = [(m["hardware"], m["device"], m["torch"]) for m in result.record["machines"]]
     assert kinds == [("a GPU", "cuda", "9.0"), (here["hardware"], "cpu", torch.__version__)]
+    card = result_text(folder, result.record)
+    assert f"  trained on a GPU (cuda, float32, torch 9.0)\n  trained on {here['hardware']}" in card
 
 
 def test_threads_are_those_that_it_goes_on_with(tmp_path, fit, signalled, monkeypatch):
@@ -580,6 +583,12 @@ def test_result_holds_what_was_measured_and_on_what(finished):
     assert found["environment"]["precision"] == "float32"
     assert finished.history == log.read_metrics(finished.folder / log.METRICS)
     assert record.read_result(finished.folder).record == found
+
+
+def test_a_card_of_two_classes_has_no_top_three(finished):
+    test = finished.record["test"] | {"top": {"1": 0.5}}
+    card = result_text(finished.folder, finished.record | {"test": test})
+    assert re.search(r"test pictures \(95 % interval [^)]*\), loss \d", card)
 
 
 def test_history_has_a_line_an_epoch_and_one_for_a_part(finished):

@@ -226,6 +226,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over(tmp_path, data_root, unbroke
     file.write_bytes(raw)
     assert resume(folder, data_root) == 0
     assert trace(folder) == unbroken("adam")
+    assert (folder / "checkpoints" / f"damaged-{last.name}").is_dir()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signal to send politely")

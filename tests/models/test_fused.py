@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -26,7 +27,7 @@ from alexnet.models.response_norms import LocalResponseNorm
 from alexnet.models.table import Network
 from alexnet.training.masters import Masters
 
-CPU = torch.device("cpu")
+CPU, WIDE, NARROW = torch.device("cpu"), torch.float32, torch.bfloat16
 
 
 @pytest.fixture(autouse=True)
@@ -219,7 +220,7 @@ def trained(model, x, labels, *, fused_):
     """Return the loss, all gradients by name and the buffers of one step."""
     model = copy.deepcopy(model).train()
     if fused_:
-        fused.use(model, CPU)
+        fused.use(model, CPU, WIDE)
         assert model.units
     loss = F.cross_entropy(model(x), labels)
     loss.backward()
@@ -298,7 +299,7 @@ def test_a_network_in_evaluation_runs_as_ever():
     model = build(zoo.network("cifar-eight")).eval()
     x = torch.rand(2, 3, 32, 32)
     before = model(x)
-    fused.use(model, CPU)
+    fused.use(model, CPU, WIDE)
     assert torch.equal(model(x), before)
     fused.leave(model)
     assert not model.units
@@ -307,7 +308,7 @@ def test_a_network_in_evaluation_runs_as_ever():
 def test_norms_over_several_processes_run_apart():
     model = small("as keras-lab").train()
     globalise(model, lambda sums: sums)
-    fused.use(model, CPU)
+    fused.use(model, CPU, WIDE)
     assert [unit.rows for unit in model.units.values()] == [("conv2", "relu2")]
     assert model(torch.rand(2, 3, 31, 31)).shape == (2, 5)
 
@@ -315,7 +316,7 @@ def test_norms_over_several_processes_run_apart():
 def test_working_weights_run_as_one_too():
     """The bf16 copies that a step computes with (``Masters``) are told with the network."""
     model = build(zoo.network("cifar-eight")).train()
-    fused.use(model, CPU)
+    fused.use(model, CPU, WIDE)
     assert Masters(model).working.units == model.units
 
 
@@ -323,7 +324,7 @@ def test_where_triton_is_not_installed_it_is_said(monkeypatch):
     fused.check.cache_clear()
     monkeypatch.setattr(fused, "find_spec", lambda name: None)
     with pytest.raises(fused.Unavailable, match="triton is not installed"):
-        fused.use(build(zoo.network("cifar-eight")), CPU)
+        fused.use(build(zoo.network("cifar-eight")), CPU, WIDE)
     fused.check.cache_clear()
 
 
@@ -334,7 +335,7 @@ def test_kernels_that_cannot_be_compiled_are_not_used(monkeypatch):
     fused.check.cache_clear()
     monkeypatch.setattr(epilogue, "apply", apply)
     with pytest.raises(fused.Unavailable, match=r"^triton: Failed to find C compiler$"):
-        fused.use(build(zoo.network("cifar-eight")), CPU)
+        fused.use(build(zoo.network("cifar-eight")), CPU, WIDE)
     fused.check.cache_clear()
 
 
@@ -343,5 +344,33 @@ def test_kernels_that_compute_something_else_are_not_used(monkeypatch):
     apply = epilogue.apply
     monkeypatch.setattr(epilogue, "apply", lambda *of: apply(*of) * 1.01)
     with pytest.raises(fused.Unavailable, match="something else"):
-        fused.use(build(zoo.network("cifar-eight")), CPU)
+        fused.use(build(zoo.network("cifar-eight")), CPU, WIDE)
     fused.check.cache_clear()
+
+
+def test_kernels_are_tried_in_the_type_of_the_run(monkeypatch):
+    """What cannot be compiled for bf16 alone is found here, and not in the rehearsal."""
+    fused.check.cache_clear()
+    fused.check(CPU, NARROW)  # and they are right there
+    apply = epilogue.apply
+
+    def refuses(z, *of):
+        if z.dtype is NARROW:
+            raise RuntimeError("no bf16")
+        return apply(z, *of)
+
+    fused.check.cache_clear()
+    monkeypatch.setattr(epilogue, "apply", refuses)
+    fused.check(CPU, WIDE)
+    with pytest.raises(fused.Unavailable, match=r"^triton: no bf16$"):
+        fused.check(CPU, NARROW)
+    fused.check.cache_clear()
+
+
+@pytest.mark.parametrize("seed", [5, 7])
+def test_kernels_are_right_whatever_numbers_a_device_draws(monkeypatch, seed):
+    """With values that are equal once rounded, or sums that cancel, right ones could seem wrong."""
+    generator = torch.Generator().manual_seed(seed)
+    generator_of = SimpleNamespace(manual_seed=lambda _: generator)
+    monkeypatch.setattr(torch, "Generator", lambda device: generator_of)
+    assert fused._agrees(CPU, NARROW)

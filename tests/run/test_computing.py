@@ -68,15 +68,17 @@ def test_masks_are_drawn_ahead_of_what_is_compiled_or_replayed():
 
 def test_a_gpu_runs_fused_what_torch_does_not_compile(monkeypatch):
     told = []
-    monkeypatch.setattr(computing.fused, "use", lambda model, device: told.append(device.type))
+    monkeypatch.setattr(
+        computing.fused, "use", lambda model, device, dtype: told.append((device.type, dtype))
+    )
     assert computing.settle_fused(None, Device(torch.device("cuda"), "bf16")) == "one pass"
     assert computing.settle_fused(None, Device(torch.device("cpu"), "float32")) == "apart"
     compiled = computing.settle_fused(None, Device(torch.device("cuda"), "bf16"), compiled=True)
-    assert (compiled, told) == ("apart", ["cuda"])
+    assert (compiled, told) == ("apart", [("cuda", torch.bfloat16)])
 
 
 def test_a_gpu_without_triton_says_so(monkeypatch):
-    def use(model, device):
+    def use(model, device, dtype):
         raise computing.fused.Unavailable("triton is not installed")
 
     monkeypatch.setattr(computing.fused, "use", use)

@@ -172,7 +172,7 @@ def settle_fused(model: nn.Module, device: Device, *, compiled: bool = False) ->
     if device.torch.type != "cuda" or compiled:
         return "apart"
     try:
-        fused.use(model, device.torch)
+        fused.use(model, device.torch, device.dtype)
     except fused.Unavailable as error:
         return f"apart ({error})"
     return "one pass"

@@ -121,7 +121,7 @@ class Plan:
     @property
     def dtype(self) -> torch.dtype:
         """Return the type of the values, that of the run's precision."""
-        return torch.bfloat16 if self.device.precision == "bf16" else torch.float32
+        return self.device.dtype
 
     def facts(
         self, fingerprint: str, part: str, chosen: NDArray[np.int64], views: int

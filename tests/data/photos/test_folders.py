@@ -378,6 +378,17 @@ def test_the_key_changes_with_the_folder(tmp_path: Path) -> None:
     assert len(set(keys)) == 5
 
 
+def test_the_key_changes_with_a_list_that_is_named_itself(tmp_path: Path) -> None:
+    path = with_list(tmp_path, "labels.csv", CSV) / "labels.csv"
+    keys = [supply(path).key, supply(path).key]
+    assert keys[0] == keys[1]
+    path.write_text(CSV.replace("a.jpg,cat", "a.jpg,dog"), encoding="utf-8")
+    keys.append(supply(path).key)
+    path.write_text(CSV.replace("dog,val", "dog,test"), encoding="utf-8")
+    keys.append(supply(path).key)
+    assert len(set(keys)) == 3
+
+
 def test_a_tree_is_the_same_from_a_folder_and_from_its_tar(tmp_path: Path) -> None:
     folder = fill(tmp_path / "own", [*SPLIT, ".x/y.jpg"])
     with tarfile.open(tmp_path / "own.tar", "w") as archive:

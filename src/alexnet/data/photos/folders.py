@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple
 from functools import partial
@@ -40,8 +41,8 @@ def is_place(path: Path) -> bool:
 def supply(path: Path) -> Supply:
     """Return the photographs at ``path``: a folder, an archive, or a list (.csv, .json).
 
-    A folder is listed here and now: a file that came, went or changed gives another key. Of an
-    archive the key is its size and time. Raises UsageError for another path, DataError as
+    A folder is listed here and now: a file that came, went or changed gives another key, and so does
+    a list of other contents. Of an archive the key is its size and time. Raises UsageError for another path, DataError as
     ``listing_of`` when the pictures are asked for.
     """
     if path.is_dir():
@@ -52,16 +53,22 @@ def supply(path: Path) -> Supply:
             "or an archive (.tar, .tar.gz, .tgz) that exists"
         )
     if _is_list_file(path):
-        return _of_tree(_listed(path), f"the list {path}")
+        tree = _listed(path)
+        return _of_tree(tree, f"the list {path}", *map(_sha256, tree.texts.values()))
     facts = path.stat()
     key = digest("archive", path.name, facts.st_size, facts.st_mtime_ns)
     return Supply(key, lambda: arrange(read_tar(path)), f"the archive {path}")
 
 
-def _of_tree(tree: Tree, source: str) -> Supply:
+def _of_tree(tree: Tree, source: str, *texts: str) -> Supply:
+    """``texts``: the checksums of lists that are not among the tree's files."""
     files = [(name, *astuple(member)[2:]) for name, member in tree.files.items()]
-    key = digest("folder", files, sorted(tree.folders))
+    key = digest("folder", files, sorted(tree.folders), *texts)
     return Supply(key, partial(arrange, tree), source)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _is_list_file(path: Path) -> bool:

@@ -40,7 +40,9 @@ def cifar10_names(count: int) -> tuple[str, ...]:
     return CIFAR10 if count == len(CIFAR10) else imagenet_names(count)
 
 
-_IMAGENET = Preprocessing(224, 224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+_IMAGENET = Preprocessing(
+    256, 224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), fit="crop"
+)
 _HALVES = Preprocessing(32, 227, mean=(0.5,) * 3, std=(0.5,) * 3)
 CONVENTIONS = {
     "owt": Convention(_IMAGENET, imagenet_names),  # torchvision's documentation of its weights

@@ -62,7 +62,6 @@ def train(
     """Train a recipe (a name, a path ending in .toml, or a ``Recipe``) and draw its pictures.
 
     A path of photographs (a folder, a tar, a list) is trained on by the recipe ``photos``.
-
     ``out`` is the run's folder (default: a new one under ``runs/``); one that holds a run already
     is refused. ``override`` replaces recipe keys, e.g. ``{"optim.lr": 0.02}``.
 
@@ -133,15 +132,16 @@ def keep_arrays(
 def load(name: str | Path, *, say: Callable[[str], None] = print) -> Classifier:
     """Load a run's folder, one checkpoint of it, or a network by name with fresh weights.
 
-    Also a file of weights of another program (``exchange.foreign``): torchvision's ``alexnet``.
-
+    Also weights of another program (``exchange.foreign``): a file of torchvision's ``alexnet``, or ``imagenet``.
     Returns the network with its class names and preprocessing. Raises ``UnknownName``, ``CheckpointError``
     or ``DataError``; ``say`` is told of a damaged checkpoint that another one replaces.
     """
-    if Path(name).is_file():
+    from alexnet.exchange.torchvision import WEIGHTS
+
+    if name in WEIGHTS or Path(name).is_file():
         from alexnet.exchange import foreign
 
-        return foreign.load(Path(name))
+        return foreign.load(name, say=say)
     from alexnet.run import classifier
 
     return classifier.load(name, say=say)

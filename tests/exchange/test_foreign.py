@@ -11,10 +11,12 @@ from PIL import Image
 
 import alexnet
 from alexnet.data.cifar10 import CLASSES
-from alexnet.errors import DataError
+from alexnet.errors import DataError, UsageError
+from alexnet.exchange import foreign, pretrained
+from alexnet.exchange.torchvision import to_rows
 from alexnet.models import zoo
 from alexnet.models.build import build
-from alexnet.run.classifier import Classifier
+from alexnet.run.classifier import Classifier, refuse_other_classes
 
 MEAN, STD = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])
 
@@ -75,6 +77,35 @@ def test_the_published_torch_program_saved_under_names_of_its_own(tmp_path):
     assert model.classes == CLASSES
     assert model.module.network.name == "torch-lrn"
     assert torch.equal(model.module.get_submodule("fc8").weight, ours.get_submodule("fc8").weight)
+
+
+def test_a_thousand_classes_have_imagenets_names():
+    names = foreign.imagenet_names(1000)
+    assert (names[0], names[281], names[999]) == ("tench", "tabby", "toilet tissue")
+    assert foreign.cifar10_names(1000)[281] == "class 281"
+
+
+def test_weights_by_name_are_a_model_where_all_layers_are_there(model, theirs, monkeypatch):
+    found = pretrained.Weights(to_rows(theirs.state_dict()), "the publisher", "")
+    monkeypatch.setattr(pretrained, "load", lambda name, say: found if name == "imagenet" else None)
+    named = alexnet.load("imagenet")
+    assert (named.origin, named.preprocessing) == ("the publisher", model.preprocessing)
+    assert torch.equal(named.module.get_submodule("fc8").weight, theirs.classifier[6].weight)
+    few = {k: v for k, v in found.tensors.items() if k.startswith("conv")}
+    found = pretrained.Weights(few, "a package", "")
+    with pytest.raises(DataError, match=r"a package holds no whole .* model\.weights=imagenet"):
+        alexnet.load("imagenet")
+
+
+def test_without_a_data_set_of_its_own_one_is_to_be_named(model):
+    with pytest.raises(UsageError, match=r"no data set to look at; name one, e\.g\. cifar10/test"):
+        alexnet.evaluate(model)
+
+
+def test_of_many_other_classes_some_are_named(model):
+    many = tuple(f"kind {n}" for n in range(1000))
+    with pytest.raises(UsageError, match=r"kind 7 and 992 more, but .* knows class 0.*, class 6$"):
+        refuse_other_classes([model], many, "imagenet/val")
 
 
 def test_features_alone_are_no_network(tmp_path, theirs):

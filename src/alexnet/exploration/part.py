@@ -9,6 +9,7 @@ from alexnet.data.loader import Source, source_of
 from alexnet.data.sources import named_split, open_dataset
 from alexnet.errors import UsageError
 from alexnet.run.classifier import Classifier, Split
+from alexnet.run.named import NOTHING
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ def open_part(
     tested = model if model is not None and model.data else None
     named = data or (tested.data if tested else "")
     if not named:
-        raise UsageError("there is no data set to look at; name one, e.g. cifar10/test")
+        raise UsageError(NOTHING)
     name, text = named_split(data) if data else (named, "")
     split = Split(text) if text or not tested else tested.test
     how = model.preprocessing if model is not None and model.trained else None

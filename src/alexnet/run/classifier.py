@@ -171,9 +171,11 @@ def refuse_other_classes(
     """Raise ``UsageError`` for a model that knows other classes than ``whose``."""
     for model in models:
         if model.classes != classes:
+            from alexnet.data.photos.listing import some  # what a right call does without
+
             raise UsageError(
-                f"{whose} has the classes {', '.join(classes)}, but the model from {model.origin} "
-                f"knows {', '.join(model.classes)}"
+                f"{whose} has the classes {some(classes)}, but the model from {model.origin} "
+                f"knows {some(model.classes)}"
             )
 
 

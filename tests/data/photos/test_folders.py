@@ -268,6 +268,25 @@ def test_a_picture_that_is_listed_and_not_there_is_kept_for_the_report(tmp_path:
     assert [e.name for e in gone] == ["pics/gone.jpg"]
 
 
+@pytest.mark.parametrize("named", ["", "labels.csv"])
+def test_a_list_finds_names_whose_letters_are_kept_apart(tmp_path: Path, named: str) -> None:
+    apart = unicodedata.normalize("NFD", "고양이.jpg")
+    fill(tmp_path, [f"사진/{apart}", "사진/개.jpg"])
+    text = f"path,label\n사진/고양이.jpg,cat\n{unicodedata.normalize('NFD', '사진/개.jpg')},dog\n"
+    (tmp_path / "labels.csv").write_text(text, encoding="utf-8")
+    found = supply(tmp_path / named).listing()
+    assert told(found) == [("train", "cat", f"사진/{apart}"), ("train", "dog", "사진/개.jpg")]
+    assert all(entry.member for entry in found.entries)
+    assert found.outside == ()
+
+
+def test_one_name_in_two_spellings_is_listed_twice(tmp_path: Path) -> None:
+    text = f"path,label\n개.jpg,dog\n{unicodedata.normalize('NFD', '개.jpg')},cat\n"
+    (tmp_path / "labels.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match="listed twice"):
+        supply(tmp_path / "labels.csv")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

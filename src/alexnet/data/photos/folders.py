@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from alexnet.data.photos.listing import Entry, Listing, Supply, digest, listing_of, some
-from alexnet.data.photos.lists import HINT, is_list, read_list
+from alexnet.data.photos.lists import HINT, is_list, read_list, spellings
 from alexnet.data.photos.trees import LISTS, Member, Tree, is_archive, read_folder, read_tar
 from alexnet.errors import DataError, UsageError
 
@@ -80,9 +80,10 @@ def _listed(path: Path) -> Tree:
     data = path.read_bytes()
     files: dict[str, Member] = {}
     for row in read_list(path.name, data):
-        if (file := path.parent / row.path).is_file():
-            facts = file.stat()
-            files[row.path] = Member(str(file), 0, facts.st_size, facts.st_mtime_ns)
+        there = (name for name in spellings(row.path) if (path.parent / name).is_file())
+        if (name := next(there, None)) is not None:
+            facts = (file := path.parent / name).stat()
+            files[name] = Member(str(file), 0, facts.st_size, facts.st_mtime_ns)
     return Tree(path.parent, files, frozenset(), {path.name: data}, ())
 
 
@@ -195,4 +196,6 @@ def _from_list(tree: Tree, name: str) -> Iterator[Entry]:
             raise DataError(
                 f"{name}: {row.path} is of the split {row.split!r}; known are {', '.join(SPLITS)}"
             )
-        yield Entry(base + row.path, part, row.label, tree.files.get(base + row.path))
+        there = (p for p in spellings(row.path) if base + p in tree.files)
+        path = base + next(there, row.path)
+        yield Entry(path, part, row.label, tree.files.get(path))

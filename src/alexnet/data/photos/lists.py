@@ -5,13 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice, product
 from typing import Any
+from unicodedata import normalize
 
 from alexnet.errors import DataError
 
 HINT = "expected a CSV with the columns path,label[,split], or a JSON list of such objects"
+
+MOST_SPELLINGS = 64  # of one path: six names of Hangul
 
 
 @dataclass(frozen=True)
@@ -39,10 +43,20 @@ def read_list(name: str, data: bytes) -> list[Row]:
     rows: dict[str, Row] = {}
     for number, values in enumerate(raw, start=1):
         row = _row(f"{name}, picture {number}", values)
-        if row.path in rows:
+        if (one := normalize("NFC", row.path)) in rows:
             raise DataError(f"{name}, picture {number}: {row.path} is listed twice")
-        rows[row.path] = row
+        rows[one] = row
     return list(rows.values())
+
+
+def spellings(path: str) -> Iterator[str]:
+    """Yield a path as it is, then with the letters of each folder's and the file's name in one and apart.
+
+    macOS keeps Hangul apart, whatever the list has.
+    """
+    yield path
+    ways = [dict.fromkeys(normalize(form, p) for form in ("NFC", "NFD")) for p in path.split("/")]
+    yield from islice(map("/".join, product(*ways)), MOST_SPELLINGS)
 
 
 def _row(where: str, values: Mapping[str, Any]) -> Row:

@@ -124,6 +124,12 @@ def open_dataset(
     return dataset
 
 
+def full_name(name: str) -> str:
+    """Return a data set's name as any folder knows it: of a path that is there, the whole of it."""
+    path = Path(name).expanduser()
+    return str(path.resolve()) if name and name not in DATASETS and os.path.exists(path) else name
+
+
 def named_split(text: str) -> tuple[str, str]:
     """Return data set and split of ``cifar10/train[:10%]``; ``test`` where none is named.
 

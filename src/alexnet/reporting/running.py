@@ -8,7 +8,7 @@ from typing import Any
 
 from alexnet import recipe as recipes
 from alexnet.data.photos.folders import is_place
-from alexnet.data.sources import open_dataset
+from alexnet.data.sources import full_name, open_dataset
 from alexnet.recipe import Recipe
 from alexnet.reporting.run_pictures import draw
 from alexnet.run.classifier import load as load_classifier
@@ -22,15 +22,17 @@ from alexnet.training.record import Result
 def planned(recipe: str | Recipe, override: Mapping[str, Any], console: Console) -> Recipe:
     """Return the recipe that is meant: a name, a .toml file, photographs, or one that is ready.
 
-    A data set of one's own (``data.arrays``) is named by ``data.name``. Raises ``UsageError``.
+    A data set of one's own (``data.arrays``) is named by ``data.name``, a path in full whatever was
+    given: a run may be resumed from another folder. Raises ``UsageError``.
     """
     changes = dict(override)
     if isinstance(recipe, str) and _is_photographs(recipe):
-        changes, recipe = {"data.name": str(Path(recipe).resolve()), **changes}, "photos"
+        changes, recipe = {"data.name": recipe, **changes}, "photos"
     if isinstance(recipe, str) and recipe in recipes.names() and Path(recipe).is_dir():
         console.say(f"the recipe {recipe}; for the folder of that name, write {recipe}/")
     plan = recipes.load(recipe) if isinstance(recipe, str) else recipe
-    return recipes.override(plan, changes)
+    plan = recipes.override(plan, changes)
+    return recipes.override(plan, {"data.name": full_name(plan.data.name)})
 
 
 def _is_photographs(name: str) -> bool:

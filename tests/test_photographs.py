@@ -75,6 +75,18 @@ def test_a_recipe_names_photographs_in_full(own: Path, monkeypatch: pytest.Monke
     assert planned("photos", {"data.name": "shapes"}, Console(quiet=True)).data.name == "shapes"
 
 
+@pytest.mark.parametrize("verb", ["train", "data"])
+def test_an_archive_that_is_not_read_is_named(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos.zip").write_bytes(b"PK")
+    status, _, err = command(verb, "photos.zip")
+    assert status == 2
+    assert "photos.zip is no data set: expected" in err
+    assert "unpack any other archive first" in err
+
+
 def test_strict_is_one_message_and_a_failure(own: Path, command: Command) -> None:
     status, out, err = command("data", own, "--size", 32, "--strict")
     assert (status, out) == (1, "")

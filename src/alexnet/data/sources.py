@@ -153,7 +153,7 @@ def _origin(name: str, source: str | None) -> tuple[Origin | Photographs, str]:
     if name in DATASETS:
         return DATASETS[name], name
     path = Path(name).expanduser()
-    if not name or (not _looks_like_path(name) and not folders.is_place(path)):
+    if not name or (not _looks_like_path(name) and not os.path.exists(path)):
         raise UnknownName("data set", name, DATASETS)
     if source is not None:
         raise UsageError(f"{name} is its own source; leave out {source!r}")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from alexnet import recipe as recipes
-from alexnet.data.photos.folders import is_place
+from alexnet.data.photos.folders import refuse_no_place
 from alexnet.data.sources import full_name, open_dataset
 from alexnet.recipe import Recipe
 from alexnet.reporting.run_pictures import draw
@@ -27,6 +28,7 @@ def planned(recipe: str | Recipe, override: Mapping[str, Any], console: Console)
     """
     changes = dict(override)
     if isinstance(recipe, str) and _is_photographs(recipe):
+        refuse_no_place(Path(recipe).expanduser())
         changes, recipe = {"data.name": recipe, **changes}, "photos"
     if isinstance(recipe, str) and recipe in recipes.names() and Path(recipe).is_dir():
         console.say(f"the recipe {recipe}; for the folder of that name, write {recipe}/")
@@ -36,7 +38,8 @@ def planned(recipe: str | Recipe, override: Mapping[str, Any], console: Console)
 
 
 def _is_photographs(name: str) -> bool:
-    return name not in recipes.names() and is_place(Path(name).expanduser())
+    there = os.path.exists(Path(name).expanduser()) and not name.endswith(".toml")
+    return there and name not in recipes.names()
 
 
 def run_and_draw(

@@ -262,6 +262,30 @@ def test_a_table_with_other_columns_is_named_where_it_would_have_helped(tmp_path
         supply(folder).listing()
 
 
+@pytest.mark.parametrize("between", [";", "\t"])
+def test_a_csv_of_another_separator(tmp_path: Path, between: str) -> None:
+    folder = with_list(tmp_path, "labels.csv", CSV.replace(",", between))
+    assert told(supply(folder).listing()) == [
+        ("train", "cat", "pics/a.jpg"),
+        ("train", "dog", "pics/b.jpg"),
+        ("validation", "dog", "pics/c.jpg"),
+    ]
+
+
+def test_why_a_table_is_not_read_is_told(tmp_path: Path) -> None:
+    folder = with_list(tmp_path, "labels.csv", "")
+    (folder / "labels.csv").write_bytes("path,label\npics/a.jpg,고양이\n".encode("cp949"))
+    utf8 = r"not read as a list: it is not UTF-8 \(byte 22\); save it as CSV UTF-8; expected a CSV"
+    with pytest.raises(DataError, match=utf8):
+        supply(folder).listing()
+    (folder / "labels.csv").write_text("file,class\npics/a.jpg,cat\n")
+    with pytest.raises(DataError, match="JSON list of such objects; it has file, class"):
+        supply(folder).listing()
+    (folder / "labels.csv").write_text('path,label\n"pics/a.jpg,cat\n')
+    with pytest.raises(DataError, match="not read as a list: unexpected end of data"):
+        supply(folder).listing()
+
+
 def test_a_picture_that_is_listed_and_not_there_is_kept_for_the_report(tmp_path: Path) -> None:
     folder = with_list(tmp_path, "labels.csv", CSV + "pics/gone.jpg,cat,train\n")
     gone = [e for e in supply(folder).listing().entries if e.member is None]

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from alexnet.data.photos.listing import Entry, Listing, Supply, digest, listing_of, some
-from alexnet.data.photos.lists import HINT, is_list, read_list, spellings
+from alexnet.data.photos.lists import is_list, read_list, spellings, why_not
 from alexnet.data.photos.trees import LISTS, Member, Tree, is_archive, read_folder, read_tar
 from alexnet.errors import DataError, UsageError
 
@@ -38,6 +38,15 @@ def is_place(path: Path) -> bool:
     return path.is_dir() or (path.is_file() and (is_archive(path) or _is_list_file(path)))
 
 
+def refuse_no_place(path: Path) -> None:
+    """Raise UsageError for a path that photographs are not read from."""
+    if not is_place(path):
+        raise UsageError(
+            f"{path} is no data set: expected a folder, a list (.csv, .json) "
+            "or an archive (.tar, .tar.gz, .tgz) that exists; unpack any other archive first"
+        )
+
+
 def supply(path: Path) -> Supply:
     """Return the photographs at ``path``: a folder, an archive, or a list (.csv, .json).
 
@@ -47,11 +56,7 @@ def supply(path: Path) -> Supply:
     """
     if path.is_dir():
         return _of_tree(read_folder(path), f"the folder {path}")
-    if not is_place(path):
-        raise UsageError(
-            f"{path} is no data set: expected a folder, a list (.csv, .json) "
-            "or an archive (.tar, .tar.gz, .tgz) that exists"
-        )
+    refuse_no_place(path)
     if _is_list_file(path):
         tree = _listed(path)
         return _of_tree(tree, f"the list {path}", *map(_sha256, tree.texts.values()))
@@ -115,8 +120,9 @@ def arrange(tree: Tree) -> Listing:
 
 def _no_list(tree: Tree, top: str) -> str:
     """Say of tables beside the folders why their labels were not used."""
-    tables = [n for n, data in tree.texts.items() if _parent(n) == top and data.strip()]
-    return f"; {some(tables)} is not read as a list: {HINT}" if tables else ""
+    tables = {n: data for n, data in tree.texts.items() if _parent(n) == top and data.strip()}
+    told = [f"{n} is not read as a list: {why_not(n, data)}" for n, data in tables.items()]
+    return f"; {some(told)}" if told else ""
 
 
 def _top(tree: Tree) -> str:

@@ -11,10 +11,13 @@ from itertools import islice, product
 from typing import Any
 from unicodedata import normalize
 
+from alexnet.data.photos.listing import some
 from alexnet.errors import DataError
 
 HINT = "expected a CSV with the columns path,label[,split], or a JSON list of such objects"
 
+SEPARATORS = ",;\t"  # of a CSV: Excel writes what the country's decimal comma leaves
+_UNREADABLE = (ValueError, csv.Error, RecursionError)
 MOST_SPELLINGS = 64  # of one path: six names of Hangul
 
 
@@ -29,10 +32,19 @@ class Row:
 
 def is_list(name: str, data: bytes) -> bool:
     """Tell whether a .csv or .json names pictures and labels; other tables may lie about."""
+    return not why_not(name, data)
+
+
+def why_not(name: str, data: bytes) -> str:
+    """Return why a .csv or .json is no list of pictures; an empty text of one that is."""
     try:
-        return bool({"path", "label"} <= set(_raw(name, data)[0]))
-    except (DataError, IndexError, TypeError):
-        return False
+        rows = _parsed(name, data)
+    except _UNREADABLE as error:
+        return f"{error}; {HINT}"
+    if not rows or not isinstance(rows[0], Mapping):
+        return HINT
+    has = list(map(str, rows[0]))
+    return "" if {"path", "label"} <= {*has} else f"{HINT}; it has {some(has)}"
 
 
 def read_list(name: str, data: bytes) -> list[Row]:
@@ -77,12 +89,23 @@ def _text(value: Any) -> str:
 
 def _raw(name: str, data: bytes) -> list[Mapping[str, Any]]:
     try:
-        text = data.decode("utf-8-sig")
-        if name.lower().endswith(".json"):
-            values = json.loads(text)
-            if not isinstance(values, list):
-                raise ValueError("it holds no list")
-            return values
-        return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
-    except (ValueError, csv.Error, RecursionError) as error:
+        return _parsed(name, data)
+    except _UNREADABLE as error:
         raise DataError(f"{name} is no readable list: {error}; {HINT}") from error
+
+
+def _parsed(name: str, data: bytes) -> list[Mapping[str, Any]]:
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"it is not UTF-8 (byte {error.start}); save it as CSV UTF-8"
+        ) from None
+    if name.lower().endswith(".json"):
+        values = json.loads(text)
+        if not isinstance(values, list):
+            raise ValueError("it holds no list")
+        return values
+    between = max(SEPARATORS, key=text.partition("\n")[0].count)
+    table = io.StringIO(text, newline="")
+    return list(csv.DictReader(table, delimiter=between, strict=True))

@@ -196,6 +196,7 @@ def test_a_call_that_cannot_be_parsed(refused, arguments, said):
         ("train cifar10-quick --device cpu:x", "not a device name"),
         ("data cifar", "did you mean 'cifar10'?"),
         ("data shapes --size 8", "16"),
+        ("data . --size -1", "photographs of -1 pixels a side: expected 16 or more"),
         ("eval keras-la shapes/test", "did you mean 'keras-lab'?"),
         ("bench --network keras-la", "did you mean 'keras-lab'?"),
         ("bench --network alexnet-cifar --optimizer adan", "did you mean 'adam'?"),

@@ -22,6 +22,7 @@ from alexnet.errors import DataError, UnknownName, UsageError
 
 Say = Callable[[str], None]
 PHOTOGRAPHS = 256  # pixels a side: what the paper kept of ImageNet's pictures
+SMALLEST = 16  # pixels a side, as recipes have it
 OWN = "photographs"  # the folder under the root that the caches of people's own pictures are in
 
 
@@ -110,6 +111,8 @@ def open_dataset(
         return arrays.open_kept(Path(name).expanduser(), size, verify=verify)
     origin, title = _origin(name, source)
     side = origin.size if size is None else size
+    if isinstance(origin, Photographs) and side < SMALLEST:
+        raise UsageError(f"photographs of {side} pixels a side: expected {SMALLEST} or more")
     home = (default_root() if root is None else Path(root)) / _home(name, title)
     opening = _Opening(title, origin, home, source, side, fit, verify, strict, quiet, say)
     try:

@@ -61,7 +61,11 @@ def test_a_picture_file_is_seen_as_torchvision_shows_it(model, theirs, tmp_path,
     expected = answers(theirs, tmp_path / "own/class 0/a.png")
     found = alexnet.predict(model, tmp_path / "own/class 0/a.png", top=7)
     (seen,) = alexnet.sample(
-        model, f"{tmp_path / 'own'}/train[:1]", device="cpu", precision="float32", data_root=tmp_path
+        model,
+        f"{tmp_path / 'own'}/train[:1]",
+        device="cpu",
+        precision="float32",
+        data_root=tmp_path,
     )
     for ranked in (found, seen.ranked):
         named = [expected[model.classes.index(each.label)] for each in ranked]

@@ -98,9 +98,7 @@ def _parsed(name: str, data: bytes) -> list[Mapping[str, Any]]:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(
-            f"it is not UTF-8 (byte {error.start}); save it as CSV UTF-8"
-        ) from None
+        raise ValueError(f"it is not UTF-8 (byte {error.start}); save it as CSV UTF-8") from None
     if name.lower().endswith(".json"):
         values = json.loads(text)
         if not isinstance(values, list):

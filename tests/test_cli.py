@@ -197,6 +197,7 @@ def test_a_call_that_cannot_be_parsed(refused, arguments, said):
         ("train cifar10-quick --device cpu:x", "not a device name"),
         ("data cifar", "did you mean 'cifar10'?"),
         ("data shapes --size 8", "16"),
+        ("data . --size -1", "photographs of -1 pixels a side: expected 16 or more"),
         ("eval keras-la shapes/test", "did you mean 'keras-lab'?"),
         ("bench --network keras-la", "did you mean 'keras-lab'?"),
         ("bench --network alexnet-cifar --optimizer adan", "did you mean 'adam'?"),
@@ -219,6 +220,12 @@ def test_a_call_that_asks_for_what_is_not_there(refused, arguments, said):
     assert said in refused(*arguments.split(), status=2)
 
 
+def test_what_chooses_does_not_test(refused):
+    keys = {"evaluation.keep": "best", "data.validation": "test[:30]", "data.test": "test[20:40]"}
+    said = refused(*train_arguments("a", **keys), status=2)
+    assert "data.validation = 'test[:30]' and data.test = 'test[20:40]' share 10 pictures" in said
+
+
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
@@ -233,6 +240,7 @@ def test_a_call_that_asks_for_what_is_not_there(refused, arguments, said):
         ("data.train", "train[:9999]", "9999"),
         ("data.validation", "train[50:150]", "share 50 pictures"),
         ("data.test", "train[:10]", "share 10 pictures"),
+        ("augment.crop", "32", "augment.crop = 32 moves pictures of 32 pixels"),
         ("data.size", "8", "data.size = 8"),
         ("model.init", "kers", "unknown initialisation 'kers'; did you mean 'keras'?"),
         ("train.batch", "101", "train.batch = 101 is more than the 100 training pictures"),

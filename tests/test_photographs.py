@@ -16,6 +16,8 @@ import alexnet
 from alexnet import cli
 from alexnet.benchmark.intake import by_rounds, intake_speed
 from alexnet.errors import UsageError
+from alexnet.reporting.running import planned
+from alexnet.run.log import Console
 
 sys.path.insert(0, str(Path(__file__).parent / "data"))
 from own_folder import UNREADABLE, build
@@ -64,6 +66,25 @@ def test_the_folder_is_shown(own: Path, command: Command) -> None:
     status, out, _ = command("data", own, "--size", 32, "--json")
     assert status == 0
     assert len(json.loads(out)["intake"]["unreadable"]) == 3
+
+
+def test_a_recipe_names_photographs_in_full(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(own.parent)
+    for recipe, changes in (("own/", {}), ("photos-kernel", {"data.name": "own/"})):
+        assert planned(recipe, changes, Console(quiet=True)).data.name == str(own)
+    assert planned("photos", {"data.name": "shapes"}, Console(quiet=True)).data.name == "shapes"
+
+
+@pytest.mark.parametrize("verb", ["train", "data"])
+def test_an_archive_that_is_not_read_is_named(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos.zip").write_bytes(b"PK")
+    status, _, err = command(verb, "photos.zip")
+    assert status == 2
+    assert "photos.zip is no data set: expected" in err
+    assert "unpack any other archive first" in err
 
 
 def test_strict_is_one_message_and_a_failure(own: Path, command: Command) -> None:

@@ -82,9 +82,8 @@ def resume(
     data_root: str | Path | None = None,
     console: Console | None = None,
 ) -> Result:
-    """Go on with an interrupted run from its newest whole checkpoint; a finished one is returned.
+    """Go on with an interrupted run from its newest whole checkpoint; a finished one has missing pictures drawn.
 
-    Of a finished one, pictures that are missing are drawn.
     On a CPU with the same number of threads the result has the same bits as that of a run that was
     never interrupted; on a GPU, where kernels are chosen by timing, the last bits may differ. Raises ``CheckpointError`` for a folder that holds no run.
     """
@@ -96,8 +95,7 @@ def resume(
     plan = record.read_recipe(folder)
     if (folder / RESULT).is_file():
         console.say(f"{folder} is finished already")
-        draw_missing(result := record.read_result(folder), device, data_root, console)
-        return result
+        return draw_missing(record.read_result(folder), device, data_root, console)
     return run_and_draw(plan, lambda _: str(folder), device, data_root, console, "")
 
 
@@ -126,14 +124,16 @@ def keep_arrays(
 def load(name: str | Path, *, say: Callable[[str], None] = print) -> Classifier:
     """Load a run's folder, one checkpoint of it, or a network by name with fresh weights.
 
-    Also a file of weights of another program (``exchange.foreign``): torchvision's ``alexnet``.
+    Also weights of another program (``exchange.foreign``): a file of torchvision's ``alexnet``, or ``imagenet``.
     Returns the network with its class names and preprocessing. Raises ``UnknownName``, ``CheckpointError``
     or ``DataError``; ``say`` is told of a damaged checkpoint that another one replaces.
     """
-    if Path(name).is_file():
+    from alexnet.exchange.torchvision import WEIGHTS
+
+    if name in WEIGHTS or Path(name).is_file():
         from alexnet.exchange import foreign
 
-        return foreign.load(Path(name))
+        return foreign.load(name, say=say)
     from alexnet.run import classifier
 
     return classifier.load(name, say=say)

@@ -148,7 +148,9 @@ def resume(
 
 @app.command("eval")
 def eval_(
-    model: Annotated[str, Argument(help="A run's folder or a checkpoint.")],
+    model: Annotated[
+        str, Argument(help="A run's folder, a checkpoint, or weights: a file, or imagenet.")
+    ],
     split: Annotated[
         str | None,
         Argument(
@@ -198,7 +200,9 @@ def eval_(
 
 @app.command()
 def predict(
-    model: Annotated[str, Argument(help="A run's folder or a checkpoint.")],
+    model: Annotated[
+        str, Argument(help="A run's folder, a checkpoint, or weights: a file, or imagenet.")
+    ],
     pictures: Annotated[list[str], Argument(metavar="PICTURE...", help="Picture files.")],
     top: Annotated[int, Option(help="How many classes to name.")] = 5,
     others: Others = None,

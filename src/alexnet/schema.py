@@ -40,6 +40,12 @@ class Recipe(Section):
     published: Published | None = None
     fault: tuple[Fault, ...] = ()
 
+    @property
+    def chooses(self) -> bool:
+        """Tell whether something is chosen by the validation split."""
+        by = (self.evaluation.keep == "best", self.schedule.name == "plateau")
+        return any(by) or self.train.early_stopping > 0
+
     @model_validator(mode="after")
     def _rules_agree(self) -> Recipe:
         rule = self.optim
@@ -59,14 +65,12 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Recipe:
-        chooses = self.evaluation.keep == "best" or self.schedule.name == "plateau"
-        chooses = chooses or self.train.early_stopping > 0
-        if not self.data.validation and chooses:
+        if not self.data.validation and self.chooses:
             raise ValueError(
                 "data.validation is empty, but evaluation.keep = 'best', schedule.name = 'plateau' "
                 "and train.early_stopping choose by it; name a split, e.g. 'train[80%:]'"
             )
-        if chooses and self.data.validation == self.data.test != "auto":
+        if self.chooses and self.data.validation == self.data.test != "auto":
             raise ValueError("data.validation = data.test: what a split chooses it cannot test")
         if 0.0 in self.input.std:
             raise ValueError(f"input.std divides, so none of it may be 0; got {self.input.std}")

@@ -175,6 +175,12 @@ def test_other_things_than_tensors_are_named(tmp_path):
         files.read(tmp_path / "x.pth")
 
 
+def test_a_file_without_tensors_is_told(tmp_path):
+    save_file({}, tmp_path / "x.safetensors")
+    with pytest.raises(DataError, match=r"x\.safetensors holds no tensors"):
+        files.read(tmp_path / "x.safetensors")
+
+
 def test_every_cut_of_a_state_dict_is_a_data_error(tmp_path):
     path = tmp_path / "x.pth"
     torch.save({"a": torch.arange(30.0)}, path)

@@ -179,6 +179,14 @@ def test_prose_and_splits_that_the_data_settles_do_not_differ(tmp_path):
         cells.refuse_others(every)
 
 
+def test_a_path_in_full_does_not_differ(study, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own").mkdir()
+    every = cells.cells(study, tmp_path, changes={"data.name": "own/"})
+    begin(every[0], changes={"data.name": str(tmp_path / "own")})
+    cells.refuse_others(every)
+
+
 def test_a_result_without_figures_is_named(study, tmp_path):
     (cell, *_) = cells.cells(study, tmp_path)
     begin(cell, finished=True)

@@ -22,6 +22,7 @@ from alexnet.errors import DataError, UnknownName, UsageError
 
 Say = Callable[[str], None]
 PHOTOGRAPHS = 256  # pixels a side: what the paper kept of ImageNet's pictures
+SMALLEST = 16  # pixels a side, as recipes have it
 OWN = "photographs"  # the folder under the root that the caches of people's own pictures are in
 
 
@@ -110,6 +111,8 @@ def open_dataset(
         return arrays.open_kept(Path(name).expanduser(), size, verify=verify)
     origin, title = _origin(name, source)
     side = origin.size if size is None else size
+    if isinstance(origin, Photographs) and side < SMALLEST:
+        raise UsageError(f"photographs of {side} pixels a side: expected {SMALLEST} or more")
     home = (default_root() if root is None else Path(root)) / _home(name, title)
     opening = _Opening(title, origin, home, source, side, fit, verify, strict, quiet, say)
     try:
@@ -122,6 +125,12 @@ def open_dataset(
     if strict and (report := dataset.report()):
         refuse(report, strict=True)
     return dataset
+
+
+def full_name(name: str) -> str:
+    """Return a data set's name as any folder knows it: of a path that is there, the whole of it."""
+    path = Path(name).expanduser()
+    return str(path.resolve()) if name and name not in DATASETS and os.path.exists(path) else name
 
 
 def named_split(text: str) -> tuple[str, str]:
@@ -147,7 +156,7 @@ def _origin(name: str, source: str | None) -> tuple[Origin | Photographs, str]:
     if name in DATASETS:
         return DATASETS[name], name
     path = Path(name).expanduser()
-    if not name or (not _looks_like_path(name) and not folders.is_place(path)):
+    if not name or (not _looks_like_path(name) and not os.path.exists(path)):
         raise UnknownName("data set", name, DATASETS)
     if source is not None:
         raise UsageError(f"{name} is its own source; leave out {source!r}")

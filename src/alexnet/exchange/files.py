@@ -36,7 +36,7 @@ def read(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a file under the names of our rows, on the CPU, in the file's order.
 
     Raises ``DataError`` for a file that is missing, damaged, too large, of no known kind, or that
-    holds anything but tensors.
+    holds no tensors or anything else.
     """
     try:
         with path.open("rb") as file:
@@ -44,6 +44,8 @@ def read(path: Path) -> dict[str, Tensor]:
         tensors = _reader(start)(path)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
+    if not tensors:
+        raise DataError(f"{path} holds no tensors; expected the weights of a network")
     return torchvision.to_rows(tensors)
 
 

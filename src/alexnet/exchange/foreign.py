@@ -1,4 +1,4 @@
-"""A file of somebody else's whole network, made ready to predict with."""
+"""Somebody else's whole network, made ready to predict with."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from alexnet.data.cifar10 import CLASSES as CIFAR10
+from alexnet.data.photos import wordnet
 from alexnet.data.preprocess import Preprocessing
 from alexnet.errors import DataError
-from alexnet.exchange import files
+from alexnet.exchange import files, pretrained
 from alexnet.exchange.filling import fill
+from alexnet.exchange.torchvision import WEIGHTS
 from alexnet.models import zoo
 from alexnet.models.build import build
 from alexnet.models.table import totals, trace
@@ -31,16 +33,22 @@ class Convention:
 
 
 def imagenet_names(count: int) -> tuple[str, ...]:
-    """Return names for ImageNet's classes in torchvision's order, which are numbers here."""
-    return tuple(f"class {n}" for n in range(count))
+    """Return ImageNet's names, or numbers where there are not a thousand of them."""
+    return _names(tuple(wordnet.names().values()), count)
 
 
 def cifar10_names(count: int) -> tuple[str, ...]:
     """Return CIFAR-10's names, or numbers where there are not ten of them."""
-    return CIFAR10 if count == len(CIFAR10) else imagenet_names(count)
+    return _names(CIFAR10, count)
 
 
-_IMAGENET = Preprocessing(224, 224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+def _names(known: tuple[str, ...], count: int) -> tuple[str, ...]:
+    return known if count == len(known) else tuple(f"class {n}" for n in range(count))
+
+
+_IMAGENET = Preprocessing(
+    256, 224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), fit="crop"
+)
 _HALVES = Preprocessing(32, 227, mean=(0.5,) * 3, std=(0.5,) * 3)
 CONVENTIONS = {
     "owt": Convention(_IMAGENET, imagenet_names),  # torchvision's documentation of its weights
@@ -48,20 +56,25 @@ CONVENTIONS = {
 }
 
 
-def load(path: Path) -> Classifier:
-    """Return the whole network that a file of weights holds, with the conventions of its program.
+def load(name: str | Path, *, say: Callable[[str], None] = print) -> Classifier:
+    """Return the whole network that weights hold, with the conventions of its program.
 
-    Known are torchvision's ``alexnet`` and the published ``torch-lrn`` program, whose file has the
-    same tensors in the same order, whatever their names. Raises ``DataError`` for any other file,
-    also for one with the convolutions alone.
+    ``name``: a file, or pretrained weights by name (``exchange.pretrained``), for which ``say`` is told
+    what is fetched. Known are torchvision's ``alexnet`` and the published ``torch-lrn`` program, whose
+    file has the same tensors in the same order, whatever their names. Raises ``DataError`` for any
+    other weights, also for the convolutions alone.
     """
-    tensors = files.read(path)
-    for name, convention in CONVENTIONS.items():
-        if (found := _as(name, convention, tensors, str(path))) is not None:
-            return found
+    if name in WEIGHTS:
+        found = pretrained.load(name, say=say)
+        tensors, origin = found.tensors, found.origin
+    else:
+        tensors, origin = files.read(Path(name)), str(name)
+    for network, convention in CONVENTIONS.items():
+        if (whole := _as(network, convention, tensors, origin)) is not None:
+            return whole
     raise DataError(
-        f"{path} holds no whole network of {' or '.join(CONVENTIONS)}; to start a training from the "
-        f"layers it has: --set model.weights={path}"
+        f"{origin} holds no whole network of {' or '.join(CONVENTIONS)}; to start a training from the "
+        f"layers it has: --set model.weights={name}"
     )
 
 

@@ -10,6 +10,7 @@ from alexnet.data.sources import named_split, open_dataset
 from alexnet.data.splits import part_in
 from alexnet.errors import UsageError
 from alexnet.run.classifier import Classifier, Split
+from alexnet.run.named import NOTHING
 
 
 @dataclass(frozen=True)
@@ -30,17 +31,17 @@ def open_part(
 ) -> Part:
     """Open what ``data`` names; None: what the model was tested on when it had been trained.
 
-    Pictures are stored as those that the model was trained on, or in their own size without a trained
+    Pictures are stored as the model takes them, or in their own size for fresh weights and without a
     model. Raises ``UsageError`` where there is nothing to open, ``UnknownName`` for what is not there.
     """
-    trained = model if model is not None and model.data else None
-    named = data or (trained.data if trained else "")
+    tested = model if model is not None and model.data else None
+    named = data or (tested.data if tested else "")
     if not named:
-        raise UsageError("there is no data set to look at; name one, e.g. cifar10/test")
+        raise UsageError(NOTHING)
     name, text = named_split(data) if data else (named, "")
-    split = Split(text) if text or not trained else trained.test
-    side = trained.preprocessing.picture_size if trained else None
-    fit = trained.preprocessing.square_fit if trained else "crop"
+    split = Split(text) if text or not tested else tested.test
+    how = model.preprocessing if model is not None and model.trained else None
+    side, fit = (how.picture_size, how.square_fit) if how else (None, "crop")
     dataset = open_dataset(name, root=data_root, size=side, fit=fit)
     source = source_of(dataset, split.expression, method=split.method, seed=split.seed)
     files = dataset.names(part_in(dataset, split.expression))

@@ -11,7 +11,7 @@ from alexnet import built_in
 from alexnet.errors import CheckpointError, UnknownName
 from alexnet.models import rows, table, wiring, zoo
 from alexnet.models.table import Network, Traced
-from alexnet.reporting.text import figure, summary_table
+from alexnet.reporting.text import figure, machine, summary_table
 from alexnet.run.files import read_json
 from alexnet.run.log import METRICS, RECIPE, RESULT, minutes, read_metrics, resume_command
 
@@ -259,10 +259,7 @@ def result_text(folder: Path, record: dict[str, Any]) -> str:
         f"peak memory {speed['peak_memory_bytes'] / 2**20:.0f} MiB{_of_ranks(speed)}",
         f"  on {record['environment']['hardware']}, torch {record['environment']['packages']['torch']}",
     ]
-    lines += [
-        f"  trained on {each['hardware']} ({each['device']}, {each['precision']}, torch {each['torch']})"
-        for each in record.get("machines", ())
-    ]
+    lines += [f"  trained on {machine(each)}" for each in record.get("machines", ())]
     if "memory" in record:  # records of 0.1.0 have it not
         lines.append(record_text(record["memory"]))
     lines += scored_text(record.get("scored", {}))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from alexnet import recipe as recipes
-from alexnet.data.photos.folders import is_place
-from alexnet.data.sources import open_dataset
+from alexnet.data.photos.folders import refuse_no_place
+from alexnet.data.sources import full_name, open_dataset
 from alexnet.recipe import Recipe
 from alexnet.reporting.run_pictures import draw, missing
 from alexnet.run import folders
@@ -25,19 +26,23 @@ from alexnet.training.record import Result
 def planned(recipe: str | Recipe, override: Mapping[str, Any], console: Console) -> Recipe:
     """Return the recipe that is meant: a name, a .toml file, photographs, or one that is ready.
 
-    A data set of one's own (``data.arrays``) is named by ``data.name``. Raises ``UsageError``.
+    A data set of one's own (``data.arrays``) is named by ``data.name``, a path in full whatever was
+    given: a run may be resumed from another folder. Raises ``UsageError``.
     """
     changes = dict(override)
     if isinstance(recipe, str) and _is_photographs(recipe):
-        changes, recipe = {"data.name": str(Path(recipe).resolve()), **changes}, "photos"
+        refuse_no_place(Path(recipe).expanduser())
+        changes, recipe = {"data.name": recipe, **changes}, "photos"
     if isinstance(recipe, str) and recipe in recipes.names() and Path(recipe).is_dir():
         console.say(f"the recipe {recipe}; for the folder of that name, write {recipe}/")
     plan = recipes.load(recipe) if isinstance(recipe, str) else recipe
-    return recipes.override(plan, changes)
+    plan = recipes.override(plan, changes)
+    return recipes.override(plan, {"data.name": full_name(plan.data.name)})
 
 
 def _is_photographs(name: str) -> bool:
-    return name not in recipes.names() and is_place(Path(name).expanduser())
+    there = os.path.exists(Path(name).expanduser()) and not name.endswith(".toml")
+    return there and name not in recipes.names()
 
 
 def train_and_draw(
@@ -91,16 +96,16 @@ def run_and_draw(
 
 def draw_missing(
     result: Result, device: str, data_root: str | Path | None, console: Console
-) -> None:
-    """Draw the pictures of a finished run that was stopped before they were all there.
+) -> Result:
+    """Draw the pictures of a finished run that was stopped before they were all there; return the run.
 
     Of several processes, the first one draws.
     """
-    if place().rank or not missing(result):
-        return
-    prepare_process()
-    root = Path(data_root) if data_root is not None else None
-    _draw(result, choose(device, result.recipe.train.precision), root, console)
+    if missing(result) and not place().rank:
+        prepare_process()
+        root = Path(data_root) if data_root is not None else None
+        _draw(result, choose(device, result.recipe.train.precision), root, console)
+    return result
 
 
 def _draw(result: Result, device: Device, root: Path | None, console: Console) -> None:

@@ -114,3 +114,8 @@ def _line(cells: Sequence[str], widths: Sequence[int], rights: Sequence[bool]) -
         space = " " * (width - display_width(cell))
         padded.append(space + cell if right else cell + space)
     return "  ".join(padded).rstrip()
+
+
+def machine(where: Mapping[str, str]) -> str:
+    """Name one of the machines that took part in a run (``machines`` of its record)."""
+    return f"{where['hardware']} ({where['device']}, {where['precision']}, torch {where['torch']})"

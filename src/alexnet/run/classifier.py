@@ -33,16 +33,18 @@ class Split:
 class Classifier:
     """A network on the CPU, in evaluation mode, with all that its recipe says about its use.
 
-    ``views``: how it was scored, one of ``views.VIEWS``; ``test``: on what.
+    ``views``: how it was scored, one of ``views.VIEWS``; ``test``: on what. ``trained``: False for fresh
+    weights, whose class names and ``picture_size`` only stand in for those of a data set.
     """
 
     module: AlexNet
     classes: tuple[str, ...]
     preprocessing: Preprocessing
     views: str
-    data: str  # the data set it was trained on; empty for fresh weights
+    data: str  # the data set it was trained on; empty for fresh weights and another program's
     origin: str
     test: Split = Split()
+    trained: bool = True
 
     def describe(self) -> str:
         """Name it for a person."""
@@ -141,9 +143,9 @@ def fresh(name: str, *, classes: int = 10) -> Classifier:
     """Return an untrained network of the family, for a look at its shapes and its speed."""
     module = build(zoo.network(name, classes=classes))
     preprocessing = Preprocessing(picture_size=module.size, size=module.size)
-    return _ready(
-        module, tuple(map(str, range(classes))), preprocessing, ("centre", ""), "fresh weights"
-    )
+    names = tuple(map(str, range(classes)))
+    made = _ready(module, names, preprocessing, ("centre", ""), "fresh weights")
+    return replace(made, trained=False)
 
 
 def _ready(
@@ -174,9 +176,11 @@ def refuse_other_classes(
     """Raise ``UsageError`` for a model that knows other classes than ``whose``."""
     for model in models:
         if model.classes != classes:
+            from alexnet.data.photos.listing import some  # what a right call does without
+
             raise UsageError(
-                f"{whose} has the classes {', '.join(classes)}, but the model from {model.origin} "
-                f"knows {', '.join(model.classes)}"
+                f"{whose} has the classes {some(classes)}, but the model from {model.origin} "
+                f"knows {some(model.classes)}"
             )
 
 

@@ -10,7 +10,10 @@ from alexnet.data.cache import Dataset
 from alexnet.data.loader import Source, source_of
 from alexnet.data.sources import named_split, open_dataset
 from alexnet.data.splits import part_in
+from alexnet.errors import UsageError
 from alexnet.run.classifier import Classifier, Split, refuse_other_classes, stored_data, tested_on
+
+NOTHING = "there is no data set to look at; name one, e.g. cifar10/test"
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ def pictures(
     go together.
     """
     trained_on, side, fit = stored_data(models)
+    if None in named and not trained_on:
+        raise UsageError(NOTHING)
     meant = [(trained_on, "") if name is None else named_split(name) for name in named]
     opened = {n: open_dataset(n, root=root, size=side, fit=fit) for n in dict(meant)}
     for name, dataset in opened.items():

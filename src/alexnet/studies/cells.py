@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet import recipe as recipes
+from alexnet.data.sources import full_name
 from alexnet.errors import CheckpointError, RecipeError, UsageError
 from alexnet.recipe import Recipe
 from alexnet.run.files import read_json
@@ -147,6 +148,8 @@ def refuse_others(every: Iterable[Cell]) -> None:
 def _differences(cell: Cell) -> Iterator[str]:
     kept = recipes.load(str(cell.folder / RECIPE))
     there, here = (dict(recipes.flat(recipes.to_tree(r))) for r in (kept, cell.recipe))
+    for tree in (there, here):
+        tree["data.name"] = full_name(str(tree["data.name"]))
     cut_by_data = {key for key in SPLITS if here.get(key) == "auto"}
     settled = cut_by_data | ({"data.split"} if cut_by_data else set())
     for key in sorted(there.keys() | here.keys()):

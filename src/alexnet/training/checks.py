@@ -70,19 +70,34 @@ def _who_does_what(recipe: Recipe, ranks: Ranks, network: Network, *, resumed: b
     return shared
 
 
-def refuse_overlap(parts: Mapping[str, Source], named: Mapping[str, str]) -> None:
+def refuse_overlap(parts: Mapping[str, Source], named: Mapping[str, str], *, chooses: bool) -> None:
     """Raise ``UsageError`` where a picture that is trained on is scored: its figure were worth nothing.
 
-    ``named``: how the recipe names the splits that ``parts`` are.
+    ``named``: how the recipe names the splits that ``parts`` are. ``chooses``: something is chosen by
+    the validation pictures, so none of them may be tested on either.
     """
-    for name in ("validation", "test"):
-        if name in parts and parts[name].images is parts["train"].images:
-            shared = np.intersect1d(parts["train"].chosen, parts[name].chosen)
-            if len(shared):
-                raise UsageError(
-                    f"data.train = {named['train']!r} and data.{name} = {named[name]!r} share "
-                    f"{len(shared)} pictures; choose splits that do not overlap"
-                )
+    pairs = [("train", "validation"), ("train", "test")]
+    for one, other in [*pairs, *([("validation", "test")] if chooses else [])]:
+        if shared := _shared(parts.get(one), parts.get(other)):
+            raise UsageError(
+                f"data.{one} = {named[one]!r} and data.{other} = {named[other]!r} share "
+                f"{shared} pictures; choose splits that do not overlap"
+            )
+
+
+def _shared(one: Source | None, other: Source | None) -> int:
+    if one is None or other is None or one.images is not other.images:
+        return 0
+    return len(np.intersect1d(one.chosen, other.chosen))
+
+
+def refuse_far(crop: int, side: int) -> None:
+    """Raise ``RecipeError`` where ``crop`` moves stored pictures of ``side`` pixels by all that they are."""
+    if crop >= side:
+        raise RecipeError(
+            f"augment.crop = {crop} moves pictures of {side} pixels by their whole side or more; set it "
+            f"to {side - 1} at most"
+        )
 
 
 def refuse_unscored(recipe: Recipe, parts: Mapping[str, Source]) -> None:

@@ -54,6 +54,7 @@ def gather(
     recipe = _settled(recipe, dataset, console)
     parts = _parts(recipe, dataset)
     train = parts["train"]
+    checks.refuse_far(recipe.augment.crop, train.images.shape[1])
     found = measured.statistics_of(recipe, train, folder, console)
     prepared = measured.preprocessing(recipe, train.images.shape[1], found)
     noise = measured.noise(recipe.augment, prepared, found)
@@ -101,6 +102,6 @@ def _parts(recipe: Recipe, dataset: Dataset) -> dict[str, Source]:
             f"{error}; 'auto' for data.train, data.validation and data.test takes the parts that there "
             "are, and cuts those that are missing out of train"
         ) from None
-    checks.refuse_overlap(parts, splits)
+    checks.refuse_overlap(parts, splits, chooses=recipe.chooses)
     checks.refuse_unscored(recipe, parts)
     return parts

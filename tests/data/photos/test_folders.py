@@ -262,10 +262,53 @@ def test_a_table_with_other_columns_is_named_where_it_would_have_helped(tmp_path
         supply(folder).listing()
 
 
+@pytest.mark.parametrize("between", [";", "\t"])
+def test_a_csv_of_another_separator(tmp_path: Path, between: str) -> None:
+    folder = with_list(tmp_path, "labels.csv", CSV.replace(",", between))
+    assert told(supply(folder).listing()) == [
+        ("train", "cat", "pics/a.jpg"),
+        ("train", "dog", "pics/b.jpg"),
+        ("validation", "dog", "pics/c.jpg"),
+    ]
+
+
+def test_why_a_table_is_not_read_is_told(tmp_path: Path) -> None:
+    folder = with_list(tmp_path, "labels.csv", "")
+    (folder / "labels.csv").write_bytes("path,label\npics/a.jpg,고양이\n".encode("cp949"))
+    utf8 = r"not read as a list: it is not UTF-8 \(byte 22\); save it as CSV UTF-8; expected a CSV"
+    with pytest.raises(DataError, match=utf8):
+        supply(folder).listing()
+    (folder / "labels.csv").write_text("file,class\npics/a.jpg,cat\n")
+    with pytest.raises(DataError, match="JSON list of such objects; it has file, class"):
+        supply(folder).listing()
+    (folder / "labels.csv").write_text('path,label\n"pics/a.jpg,cat\n')
+    with pytest.raises(DataError, match="not read as a list: unexpected end of data"):
+        supply(folder).listing()
+
+
 def test_a_picture_that_is_listed_and_not_there_is_kept_for_the_report(tmp_path: Path) -> None:
     folder = with_list(tmp_path, "labels.csv", CSV + "pics/gone.jpg,cat,train\n")
     gone = [e for e in supply(folder).listing().entries if e.member is None]
     assert [e.name for e in gone] == ["pics/gone.jpg"]
+
+
+@pytest.mark.parametrize("named", ["", "labels.csv"])
+def test_a_list_finds_names_whose_letters_are_kept_apart(tmp_path: Path, named: str) -> None:
+    apart = unicodedata.normalize("NFD", "고양이.jpg")
+    fill(tmp_path, [f"사진/{apart}", "사진/개.jpg"])
+    text = f"path,label\n사진/고양이.jpg,cat\n{unicodedata.normalize('NFD', '사진/개.jpg')},dog\n"
+    (tmp_path / "labels.csv").write_text(text, encoding="utf-8")
+    found = supply(tmp_path / named).listing()
+    assert told(found) == [("train", "cat", f"사진/{apart}"), ("train", "dog", "사진/개.jpg")]
+    assert all(entry.member for entry in found.entries)
+    assert found.outside == ()
+
+
+def test_one_name_in_two_spellings_is_listed_twice(tmp_path: Path) -> None:
+    text = f"path,label\n개.jpg,dog\n{unicodedata.normalize('NFD', '개.jpg')},cat\n"
+    (tmp_path / "labels.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match="listed twice"):
+        supply(tmp_path / "labels.csv")
 
 
 @pytest.mark.parametrize(
@@ -376,6 +419,17 @@ def test_the_key_changes_with_the_folder(tmp_path: Path) -> None:
     os.unlink(folder / "cat" / "a.jpg")
     keys.append(supply(folder).key)
     assert len(set(keys)) == 5
+
+
+def test_the_key_changes_with_a_list_that_is_named_itself(tmp_path: Path) -> None:
+    path = with_list(tmp_path, "labels.csv", CSV) / "labels.csv"
+    keys = [supply(path).key, supply(path).key]
+    assert keys[0] == keys[1]
+    path.write_text(CSV.replace("a.jpg,cat", "a.jpg,dog"), encoding="utf-8")
+    keys.append(supply(path).key)
+    path.write_text(CSV.replace("dog,val", "dog,test"), encoding="utf-8")
+    keys.append(supply(path).key)
+    assert len(set(keys)) == 3
 
 
 def test_a_tree_is_the_same_from_a_folder_and_from_its_tar(tmp_path: Path) -> None:

@@ -529,3 +529,21 @@ def test_a_script_without_a_guard_may_open_photographs(tmp_path: Path) -> None:
     call = [sys.executable, str(script), str(small(tmp_path / "own")), str(tmp_path / "root")]
     done = subprocess.run(call, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "6\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere such names cannot be made")
+def test_file_names_that_are_not_utf8_are_reported_as_far_as_they_can_be_written(
+    tmp_path: Path,
+) -> None:
+    own = small(tmp_path / os.fsdecode("사진".encode("cp949")))
+    strange = os.fsdecode("고양이.jpg".encode("cp949"))
+    shutil.copy(own / "cat/0.jpg", own / "cat" / strange)
+    (own / "dog" / strange).write_bytes(b"")
+    (own / strange).write_bytes(b"")
+    found = opened(own, tmp_path / "root")
+    assert f"cat/{strange}" in (found.names("train") or [])
+    report = found.report()
+    assert report
+    for text in (report_text(report), json.dumps(report, ensure_ascii=False), found.name):
+        assert "??" in text
+        text.encode()

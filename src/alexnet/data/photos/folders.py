@@ -9,13 +9,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple
 from functools import partial
 from pathlib import Path
 
 from alexnet.data.photos.listing import Entry, Listing, Supply, digest, listing_of, some
-from alexnet.data.photos.lists import HINT, is_list, read_list
+from alexnet.data.photos.lists import is_list, read_list, spellings, why_not
 from alexnet.data.photos.trees import LISTS, Member, Tree, is_archive, read_folder, read_tar
 from alexnet.errors import DataError, UsageError
 
@@ -37,31 +38,42 @@ def is_place(path: Path) -> bool:
     return path.is_dir() or (path.is_file() and (is_archive(path) or _is_list_file(path)))
 
 
+def refuse_no_place(path: Path) -> None:
+    """Raise UsageError for a path that photographs are not read from."""
+    if not is_place(path):
+        raise UsageError(
+            f"{path} is no data set: expected a folder, a list (.csv, .json) "
+            "or an archive (.tar, .tar.gz, .tgz) that exists; unpack any other archive first"
+        )
+
+
 def supply(path: Path) -> Supply:
     """Return the photographs at ``path``: a folder, an archive, or a list (.csv, .json).
 
-    A folder is listed here and now: a file that came, went or changed gives another key. Of an
-    archive the key is its size and time. Raises UsageError for another path, DataError as
+    A folder is listed here and now: a file that came, went or changed gives another key, and so does
+    a list of other contents. Of an archive the key is its size and time. Raises UsageError for another path, DataError as
     ``listing_of`` when the pictures are asked for.
     """
     if path.is_dir():
         return _of_tree(read_folder(path), f"the folder {path}")
-    if not is_place(path):
-        raise UsageError(
-            f"{path} is no data set: expected a folder, a list (.csv, .json) "
-            "or an archive (.tar, .tar.gz, .tgz) that exists"
-        )
+    refuse_no_place(path)
     if _is_list_file(path):
-        return _of_tree(_listed(path), f"the list {path}")
+        tree = _listed(path)
+        return _of_tree(tree, f"the list {path}", *map(_sha256, tree.texts.values()))
     facts = path.stat()
     key = digest("archive", path.name, facts.st_size, facts.st_mtime_ns)
     return Supply(key, lambda: arrange(read_tar(path)), f"the archive {path}")
 
 
-def _of_tree(tree: Tree, source: str) -> Supply:
+def _of_tree(tree: Tree, source: str, *texts: str) -> Supply:
+    """``texts``: the checksums of lists that are not among the tree's files."""
     files = [(name, *astuple(member)[2:]) for name, member in tree.files.items()]
-    key = digest("folder", files, sorted(tree.folders))
+    key = digest("folder", files, sorted(tree.folders), *texts)
     return Supply(key, partial(arrange, tree), source)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _is_list_file(path: Path) -> bool:
@@ -73,9 +85,10 @@ def _listed(path: Path) -> Tree:
     data = path.read_bytes()
     files: dict[str, Member] = {}
     for row in read_list(path.name, data):
-        if (file := path.parent / row.path).is_file():
-            facts = file.stat()
-            files[row.path] = Member(str(file), 0, facts.st_size, facts.st_mtime_ns)
+        there = (name for name in spellings(row.path) if (path.parent / name).is_file())
+        if (name := next(there, None)) is not None:
+            facts = (file := path.parent / name).stat()
+            files[name] = Member(str(file), 0, facts.st_size, facts.st_mtime_ns)
     return Tree(path.parent, files, frozenset(), {path.name: data}, ())
 
 
@@ -107,8 +120,9 @@ def arrange(tree: Tree) -> Listing:
 
 def _no_list(tree: Tree, top: str) -> str:
     """Say of tables beside the folders why their labels were not used."""
-    tables = [n for n, data in tree.texts.items() if _parent(n) == top and data.strip()]
-    return f"; {some(tables)} is not read as a list: {HINT}" if tables else ""
+    tables = {n: data for n, data in tree.texts.items() if _parent(n) == top and data.strip()}
+    told = [f"{n} is not read as a list: {why_not(n, data)}" for n, data in tables.items()]
+    return f"; {some(told)}" if told else ""
 
 
 def _top(tree: Tree) -> str:
@@ -188,4 +202,6 @@ def _from_list(tree: Tree, name: str) -> Iterator[Entry]:
             raise DataError(
                 f"{name}: {row.path} is of the split {row.split!r}; known are {', '.join(SPLITS)}"
             )
-        yield Entry(base + row.path, part, row.label, tree.files.get(base + row.path))
+        there = (p for p in spellings(row.path) if base + p in tree.files)
+        path = base + next(there, row.path)
+        yield Entry(path, part, row.label, tree.files.get(path))

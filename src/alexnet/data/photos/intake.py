@@ -79,15 +79,12 @@ def take_in(folder: Path, supply: Supply, plan: Plan, say: Say) -> Dataset:
     squares = (plan.size, plan.fit)
     found = report.build(listing, notes.records, notes.faults, cache.reader(), *squares)
     report.refuse(found, strict=plan.strict)
-    facts = {"name": plan.name, "key": key, "source": _printable(supply.source)}
+    named = {"name": report.writable(plan.name), "source": report.writable(supply.source)}
+    facts = {"key": key, **named}
     _close(cache, notes, found, facts)
     publish(cache.work, folder)
     journal.remove(folder)
     return read_cache(folder)
-
-
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()
 
 
 def _work_folder(folder: Path, key: str) -> Path:

@@ -34,7 +34,7 @@ def build(
     twice = same_bytes(records["digest"])
     twice = [g[records["state"][g] == STORED] for g in twice]
     twice = [g for g in twice if len(g) > 1]
-    names = [entry.name for entry in listing.entries]
+    names = [writable(entry.name) for entry in listing.entries]
     within = [[names[i] for i in g] for g in twice if len({parts[i] for i in g}) == 1]
     return {
         "size": size,
@@ -103,7 +103,7 @@ def _spread(values: np.ndarray) -> list[int]:
 
 def _fault(listing: Listing, i: int, faults: Mapping[int, str]) -> dict[str, str]:
     entry = listing.entries[i]
-    named = {"name": entry.name, "part": entry.part, "class": entry.label}
+    named = {"name": writable(entry.name), "part": entry.part, "class": entry.label}
     return {**named, "reason": faults.get(i, "for no known reason")}
 
 
@@ -136,7 +136,7 @@ def _pair(listing: Listing, i: int, j: int, how: str) -> dict[str, Any]:
     two = [listing.entries[k] for k in (i, j)]
     return {
         "same": how,
-        "names": [entry.name for entry in two],
+        "names": [writable(entry.name) for entry in two],
         "parts": [entry.part for entry in two],
         "classes": [entry.label for entry in two],
     }
@@ -154,7 +154,12 @@ def _missing(listing: Listing, records: np.ndarray, parts: np.ndarray) -> dict[s
 
 
 def _some(names: Sequence[str]) -> dict[str, Any]:
-    return {"count": len(names), "names": list(names[:MOST_NAMES])}
+    return {"count": len(names), "names": [writable(name) for name in names[:MOST_NAMES]]}
+
+
+def writable(text: str) -> str:
+    """Put ``?`` where a file name has bytes that are not UTF-8, as old archives of Hangul names do."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def refuse(report: Mapping[str, Any], *, strict: bool) -> None:

@@ -496,7 +496,8 @@ def test_only_the_splits_of_scikit_learn_have_a_last_seed():
     """numpy's RandomState takes 32 bits, which they are made by."""
     quick = recipe.load("cifar10-quick")
     for split, seed in (("sklearn", 2**32 - 1), ("stratified", 2**40)):
-        recipe.override(quick, {"data.split": split, "data.split_seed": seed})
+        found = recipe.override(quick, {"data.split": split, "data.split_seed": seed})
+        assert found.data.split_seed == seed
 
 
 def test_drops_are_durations_and_come_back_from_toml():

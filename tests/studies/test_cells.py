@@ -185,6 +185,11 @@ def test_a_path_in_full_does_not_differ(study, tmp_path, monkeypatch):
     every = cells.cells(study, tmp_path, changes={"data.name": "own/"})
     begin(every[0], changes={"data.name": str(tmp_path / "own")})
     cells.refuse_others(every)
+    begin(every[1], changes={"data.name": str(tmp_path / "another")})
+    with pytest.raises(
+        UsageError, match=r"data\.name is '.*another' there and '.*own' in the study"
+    ):
+        cells.refuse_others(every)
 
 
 def test_a_result_without_figures_is_named(study, tmp_path):

@@ -129,7 +129,7 @@ def by_matrix(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return a record with every top-1 of its test pictures as its confusion matrix has it.
 
     Runs of before 27 November 2026 counted a class as wrong that was as probable as another. In bf16 that
-    happens: their accuracies are up to .2 points below what their matrices, by argmax, say.
+    happens: their accuracies are up to a quarter of a point below what their matrices, by argmax, say.
     """
     views = {name: _top_1(found) for name, found in record.get("test_views", {}).items()}
     return {**record, "test": _top_1(record["test"])} | ({"test_views": views} if views else {})

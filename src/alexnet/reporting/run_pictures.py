@@ -25,10 +25,8 @@ from alexnet.run.views import log_probabilities
 from alexnet.training.record import Result
 
 SAMPLES = 32
-CURVES, CONFUSION, GRID, PREDICTION, PICTURE = (
-    *("curves.png", "confusion.png", "samples.png"),
-    *("prediction.png", "picture.png"),
-)
+CURVES, CONFUSION, GRID = "curves.png", "confusion.png", "samples.png"
+PREDICTION, PICTURE = "prediction.png", "picture.png"
 
 
 def missing(result: Result) -> bool:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from alexnet.evaluation import Scores
+    from alexnet.exchange.export import Exported
     from alexnet.exploration.embedding import Embedding
     from alexnet.prediction import Ranked
     from alexnet.recipe import Recipe
@@ -38,6 +39,7 @@ __all__ = [
     "__version__",
     "embed",
     "evaluate",
+    "export",
     "keep_arrays",
     "load",
     "predict",
@@ -148,8 +150,8 @@ def predict(
 ) -> list[Ranked]:
     """Return the ``top`` most probable classes of a picture, most probable first.
 
-    ``model``: one, or several of the same classes, whose probabilities are averaged. ``picture`` is a path, the bytes of a picture file, or a uint8 array ``(H, W)``, ``(H, W, 3)``
-    or ``(H, W, 4)``. Raises ``BadPicture`` for one that cannot be read.
+    ``model``: one, or several of the same classes, whose probabilities are averaged. ``picture``: a path, the bytes
+    of a picture file, or a uint8 array ``(H, W)``, ``(H, W, 3)`` or ``(H, W, 4)``. Raises ``BadPicture``.
     """
     from alexnet import prediction
 
@@ -191,27 +193,25 @@ def evaluate(
     Raises ``UnknownName`` or ``UsageError`` for a data set or split that is not there, or whose
     classes are not the model's, and for models that do not go together.
     """
-    from alexnet import evaluation
-    from alexnet.reporting.answers import table_path, write_answers
-    from alexnet.run import precise_bn as precise
-    from alexnet.run.classifier import refuse_strangers
+    from alexnet.reporting.scoring import score
     from alexnet.run.device import choose, prepare_process
-    from alexnet.run.named import pictures
 
     prepare_process()
-    table = None if predictions is None else table_path(predictions)
-    models, chosen = _loaded(model), choose(device, precision)
-    refuse_strangers(models)
-    ks = evaluation.tops(top, len(models[0].classes))
-    named = [data] if precise_bn is None else [data, precise_bn]
-    meant, *seen = pictures(models, named, data_root)
-    new = [each.source for each in seen]
-    with precise.renewed(models, *new, device=chosen, scored=meant.source, batch=batch):
-        said = evaluation.answer_together(models, meant.source, chosen, views=views, batch=batch)
-    found = said.score(ks)
-    if table is not None:
-        write_answers(said, models[0].classes, meant, table)
-    return found
+    how: dict[str, Any] = {"views": views, "top": top, "batch": batch, "precise_bn": precise_bn}
+    how |= {"predictions": predictions, "root": data_root}
+    return score(_loaded(model), data, choose(device, precision), **how)
+
+
+def export(model: Model, path: str | Path, *, views: str | None = None) -> Exported:
+    """Write a model as one file for programs without this package; its ending says which kind.
+
+    ``.onnx`` (needs the extra ``onnx``) and ``.pt2`` take stored pictures and give probabilities, by
+    ``views`` (None: as the model was scored); ``.safetensors`` holds weights. See, and raises as, ``exchange.export``.
+    """
+    from alexnet.exchange import export as exporting
+
+    (loaded,) = _loaded(model)
+    return exporting.export(loaded, Path(path), views=views)
 
 
 def embed(

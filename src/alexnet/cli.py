@@ -225,6 +225,27 @@ def predict(
         raise Exit(1)
 
 
+@app.command()
+def export(
+    model: Annotated[
+        str, Argument(help="A run's folder, a checkpoint, or weights: a file, or imagenet.")
+    ],
+    file: Annotated[
+        Path, Argument(metavar="FILE", help="Its ending says the kind: .onnx, .pt2, .safetensors.")
+    ],
+    views: Views = None,
+    as_json: Json = False,
+) -> None:
+    """Write a model as one file for programs without this package, and how to use it."""
+    import alexnet
+    from alexnet.exchange.export import kind_of
+    from alexnet.reporting import usage
+
+    kind_of(file)  # before a model is read
+    found = alexnet.export(alexnet.load(model, say=say), file, views=views)
+    write(usage.values(found) if as_json else usage.text(found))
+
+
 for command in (
     *(studying.study, looking.embed, looking.sample),
     *(looking.results, recording.record, recording.note),

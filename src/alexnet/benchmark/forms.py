@@ -8,12 +8,9 @@ from __future__ import annotations
 import copy
 import importlib.metadata
 import importlib.util
-import logging
 import os
 import shutil
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from alexnet.exchange.export import write_onnx
 from alexnet.run.device import Device, fast_bf16
 
 EXTRA = 'pip install -e ".[bench]"'
@@ -128,7 +126,8 @@ def _exported(module: nn.Module, device: Device, folder: Path) -> Iterator[Form 
     if len(missing) == len(names):
         return
     try:
-        path = export(module, folder / "network.onnx")
+        path = folder / "network.onnx"
+        write_onnx(module, _two(module), path, output="logits")
     except (torch.onnx.errors.OnnxExporterError, RuntimeError, ImportError) as error:
         for package in names.keys() - missing.keys():
             said = str(error).strip().splitlines()[0]
@@ -142,42 +141,14 @@ def _exported(module: nn.Module, device: Device, folder: Path) -> Iterator[Form 
         yield Form(names["openvino"], _openvino(path))
 
 
+def _two(module: nn.Module) -> Tensor:
+    """Return two pictures, black, for the exporter to follow."""
+    side = int(module.size)  # type: ignore[arg-type]
+    return torch.zeros(2, 3, side, side)
+
+
 def _missing(*packages: str) -> list[str]:
     return [name for name in packages if importlib.util.find_spec(name) is None]
-
-
-def export(module: nn.Module, path: Path) -> Path:
-    """Write a network as ONNX, for batches of any size. Input ``pictures``, output ``logits``."""
-    side = int(module.size)  # type: ignore[arg-type]
-    batch = torch.export.Dim("batch", min=1, max=4096)
-    with _silent():
-        torch.onnx.export(
-            module,
-            (torch.zeros(2, 3, side, side),),
-            str(path),
-            dynamo=True,
-            verbose=False,
-            input_names=["pictures"],
-            output_names=["logits"],
-            dynamic_shapes={"pictures": {0: batch}},
-        )
-    return path
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Keep back what the exporter tells of every library and every fold that it did without."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
-    before = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)
 
 
 def _onnxruntime(path: Path) -> Run:

@@ -94,7 +94,8 @@ class Preprocessing:
         if self.mean_picture is not None:
             shift = shift - self._mean_of(height, width).to(x.device) * factor
         whole = factor.expand(height, width, 3).reshape(-1)
-        return torch.addcmul(shift.reshape(-1), x, whole, out=x).view(n, height, width, 3)
+        out = None if torch.compiler.is_exporting() else x  # ONNX knows no results in place
+        return torch.addcmul(shift.reshape(-1), x, whole, out=out).view(n, height, width, 3)
 
     @property
     def levels(self) -> float:

@@ -12,13 +12,15 @@ Names of torchvision become those of our rows; other names stay.
 
 from __future__ import annotations
 
+import hashlib
 import pickletools
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -28,6 +30,7 @@ from alexnet.exchange import torchvision
 
 MAX_BYTES = 4 << 30  # of all tensors of a file together
 MAX_PICKLE = 64 << 20
+SUM = "alexnet-sha256"  # in the header of a safetensors file of ours: ``sum_of`` its tensors
 _WRAPPERS = ("net", "state_dict", "model", "model_state_dict")
 _TORCH_LEGACY = 0x1950A86A20F9469CFC6C  # the first value of a file of torch before 1.6
 
@@ -61,9 +64,32 @@ def _reader(start: bytes) -> Any:
 
 def _safetensors(path: Path) -> dict[str, Tensor]:
     try:
-        return dict(load_file(path))
+        tensors = dict(load_file(path))
     except (SafetensorError, ValueError) as error:
         raise DataError(f"{path} is no whole safetensors file: {error}") from None
+    recorded = header(path).get(SUM)
+    if recorded is not None and recorded != sum_of(tensors):
+        raise DataError(f"{path} is damaged: the sha256 of its tensors is not the one recorded")
+    return tensors
+
+
+def header(path: Path) -> dict[str, str]:
+    """Return what a safetensors file says of itself; of any other file nothing."""
+    try:
+        with safe_open(path, "pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError):
+        return {}
+
+
+def sum_of(tensors: Mapping[str, Tensor]) -> str:
+    """Return the sha256 of all tensors' names, kinds and bytes, in the order of their names."""
+    found = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        found.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def _torch_zip(path: Path) -> dict[str, Tensor]:

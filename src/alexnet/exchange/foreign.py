@@ -13,13 +13,13 @@ from alexnet.data.cifar10 import CLASSES as CIFAR10
 from alexnet.data.photos import wordnet
 from alexnet.data.preprocess import Preprocessing
 from alexnet.errors import DataError
-from alexnet.exchange import files, pretrained
+from alexnet.exchange import files, portable, pretrained
 from alexnet.exchange.filling import fill
 from alexnet.exchange.torchvision import WEIGHTS
 from alexnet.models import zoo
 from alexnet.models.build import build
 from alexnet.models.table import totals, trace
-from alexnet.run.classifier import Classifier
+from alexnet.run.classifier import Classifier, card
 
 MAX_CLASSES = 100_000
 
@@ -60,13 +60,15 @@ def load(name: str | Path, *, say: Callable[[str], None] = print) -> Classifier:
     """Return the whole network that weights hold, with the conventions of its program.
 
     ``name``: a file, or pretrained weights by name (``exchange.pretrained``), for which ``say`` is told
-    what is fetched. Known are torchvision's ``alexnet`` and the published ``torch-lrn`` program, whose
+    what is fetched. Known are what ``alexnet export`` wrote (``exchange.portable``), torchvision's ``alexnet`` and the published ``torch-lrn`` program, whose
     file has the same tensors in the same order, whatever their names. Raises ``DataError`` for any
     other weights, also for the convolutions alone.
     """
     if name in WEIGHTS:
         found = pretrained.load(name, say=say)
         tensors, origin = found.tensors, found.origin
+    elif (own := portable.read(Path(name))) is not None:
+        return own
     else:
         tensors, origin = files.read(Path(name)), str(name)
     for network, convention in CONVENTIONS.items():
@@ -94,4 +96,7 @@ def _as(
         return None
     module = module.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     names = convention.names(classes)
-    return Classifier(module, names, convention.preprocessing, "centre", "", origin)
+    described = card(name, names, convention.preprocessing, "centre", "last", "")
+    return Classifier(
+        module, names, convention.preprocessing, "centre", "", origin, described=described
+    )

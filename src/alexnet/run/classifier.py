@@ -5,8 +5,8 @@ Preprocessing and class names come from the checkpoint, never from flags.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,8 @@ class Classifier:
     """A network on the CPU, in evaluation mode, with all that its recipe says about its use.
 
     ``views``: how it was scored, one of ``views.VIEWS``; ``test``: on what. ``trained``: False for fresh
-    weights, whose class names and ``picture_size`` only stand in for those of a data set.
+    weights, whose class names and ``picture_size`` only stand in for those of a data set. ``described``:
+    what ``restore`` makes it of again, beside the weights (``card``).
     """
 
     module: AlexNet
@@ -45,6 +46,7 @@ class Classifier:
     origin: str
     test: Split = Split()
     trained: bool = True
+    described: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def describe(self) -> str:
         """Name it for a person."""
@@ -116,14 +118,16 @@ def restore(saved: checkpoint.Checkpoint) -> Classifier:
         described = saved.model
         classes = tuple(described["classes"])
         preprocessing = Preprocessing.from_json(described["preprocessing"], saved.input)
-        network = _network(described, len(classes))
+        module = unfilled(_network(described, len(classes)), preprocessing.size)
         use = str(described["views"]), str(described["data"])
         test = Split(**described.get("test", {}))  # older checkpoints do not say
-    except (KeyError, TypeError, UsageError) as error:
-        raise CheckpointError(f"{saved.path / checkpoint.MODEL} does not fit: {error}") from None
-    module = unfilled(network, preprocessing.size)
+    except (KeyError, TypeError, ValueError, UsageError) as error:
+        said_in = saved.path / checkpoint.MODEL if saved.path.is_dir() else saved.path
+        raise CheckpointError(f"{said_in} does not fit: {error}") from None
     checkpoint.load_weights(module, saved.weights, str(saved.path), assign=True)
-    return replace(_ready(module, classes, preprocessing, use, str(saved.path)), test=test)
+    ready = _ready(module, classes, preprocessing, use, str(saved.path))
+    trained = bool(described.get("trained", True))
+    return replace(ready, test=test, trained=trained, described=described)
 
 
 def _network(described: dict[str, Any], classes: int) -> Network:
@@ -145,7 +149,8 @@ def fresh(name: str, *, classes: int = 10) -> Classifier:
     preprocessing = Preprocessing(picture_size=module.size, size=module.size)
     names = tuple(map(str, range(classes)))
     made = _ready(module, names, preprocessing, ("centre", ""), "fresh weights")
-    return replace(made, trained=False)
+    described = card(name, names, preprocessing, "centre", "last", "") | {"trained": False}
+    return replace(made, trained=False, described=described)
 
 
 def _ready(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,25 @@ def write_bytes(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give the name of a file beside ``path``, of the same ending; once written it takes its place.
+
+    Where the block raises, what stood there before still does, and nothing half-written stays.
+    """
+    beside = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        beside.touch()
+        mode = beside.stat().st_mode
+        yield beside
+        beside.chmod(mode)  # safetensors gives its files to nobody else
+        sync_file(beside)
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)

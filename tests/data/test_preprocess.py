@@ -131,3 +131,18 @@ def test_what_the_first_version_saved_is_still_read():
         "std": [1.0, 1.0, 1.0],
     }
     assert Preprocessing.from_json(first) == Preprocessing(32, 48, "0..1", (0.5, 0.4, 0.3))
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        Preprocessing(32, 48),
+        Preprocessing(32, 24, fit="crop"),
+        Preprocessing(32, 48, resize="uint8"),
+        Preprocessing(32, 32, "0..255", mean_picture=torch.rand(32, 32, 3)),
+    ],
+    ids=["resize", "crop", "uint8", "mean picture"],
+)
+def test_no_picture_is_none(how):
+    """A rank of several may have none of a batch's pictures."""
+    assert how(PICTURES[:0]).shape == (0, 3, how.size, how.size)

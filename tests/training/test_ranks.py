@@ -217,6 +217,18 @@ def test_each_rank_reads_its_slice_and_nothing_else(runs):
     assert {len(r) for part in parts for r in part if max(r) < 90} <= {90, 12, 13, 7, 8}
 
 
+def test_a_rank_may_have_no_picture_of_a_batch(tmp_path, data_root):
+    """Of 26 pictures the second batch has one, as the validation split has."""
+    few = SHARED | {"model.network": "two-towers", "optim.lr": 0.01}
+    few |= {"data.train": "train[:26]", "data.validation": "train[26:27]"}
+    assert train(tmp_path / "one", data_root, few, with_two_towers) == 0
+    args = (tmp_path / "two", data_root, few, [with_two_towers])
+    assert together(processes._train, *args) == [0, 0]
+    one, two = (checkpoint.newest(tmp_path / name, print) for name in ("one", "two"))
+    assert one.path.name == two.path.name
+    assert_near(two.weights, one.weights, 2e-3)
+
+
 @pytest.mark.parametrize("dead", [0, 1])
 def test_killed_as_two_resumed_as_one(tmp_path, data_root, runs, dead):
     """From the checkpoint inside the second epoch, that rank 0 saved before one of them died."""

@@ -86,7 +86,7 @@ class Preprocessing:
         vector instructions: a third of the time of broadcasting three numbers.
         """
         n, height, width, _ = pictures.shape
-        x = pictures.reshape(n, -1).to(torch.float32, copy=True)
+        x = pictures.flatten(1).to(torch.float32, copy=True)  # n may be 0: a rank without a picture
         if self._is_identity():
             return x.view(n, height, width, 3)
         factor, shift = _factors(self.levels, self.mean, self.std, x.device)

@@ -14,7 +14,7 @@ from sklearn.metrics.pairwise import rbf_kernel
 import alexnet
 from alexnet import recipe as recipes
 from alexnet.errors import RecipeError
-from alexnet.models import table, transfer, zoo
+from alexnet.models import layers, table, transfer, zoo
 from alexnet.models.build import build
 from alexnet.run import checkpoint, classifier, log
 from alexnet.run.device import Device
@@ -267,3 +267,23 @@ def test_the_work_of_solving():
     n, width, classes = 300, 50, 10
     total = n * n * width + n**3 / 6 + n**3 / 3 + n * n * classes
     assert n * ridge.multiply_adds(n, width, classes) == pytest.approx(total)
+
+
+def test_large_weights_are_multiplied_with_all_bits(monkeypatch):
+    """Where the process multiplies in TF32 on a GPU, too: the weights nearly cancel."""
+    seen = []
+    real = torch.nn.functional.linear
+
+    def linear(*args):
+        seen.append(torch.get_float32_matmul_precision())
+        return real(*args)
+
+    monkeypatch.setattr(torch.nn.functional, "linear", linear)
+    torch.set_float32_matmul_precision("high")
+    try:
+        layer = layers.ExactLinear(3, 2)
+        layer(torch.ones(1, 3))
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert seen == ["highest"]

@@ -21,6 +21,7 @@ from alexnet.data.loader import in_order
 from alexnet.errors import RecipeError
 from alexnet.intervals import wilson
 from alexnet.models.kernel_machine import Examples, Gaussian
+from alexnet.models.layers import in_full
 from alexnet.recipe import Augment, Optim, Recipe, Schedule
 from alexnet.run import log
 from alexnet.run.machine import free_memory
@@ -199,7 +200,9 @@ def ridge(
     Returns float32 ``(N, classes)`` thrice: the weights, the answers of the machine with each picture
     left out, and with all. Raises ``ArithmeticError`` for a kernel that is singular.
     """
-    kernel = (examples @ examples.T).sub_(1).mul_(gamma).exp_().double()
+    with in_full():
+        kernel = examples @ examples.T
+    kernel = kernel.sub_(1).mul_(gamma).exp_().double()
     penalty = penalty.to(kernel.device, torch.float64)
     kernel.diagonal().copy_(1 + penalty)
     wanted = F.one_hot(labels, classes).double() - 1 / classes

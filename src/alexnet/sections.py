@@ -100,7 +100,8 @@ class Optim(Section):
     """The update rule. ``sgd``/``adam`` as torch writes them, ``keras-*`` and ``rmsprop`` as Keras
     does, ``2012`` as the paper does (section 5).
 
-    Weight decay falls on kernels of convolutions and dense layers alone; of ``ridge`` it is the penalty.
+    Weight decay falls on kernels of convolutions and dense layers alone, with ``muon`` on the last one
+    alone: it sets the lengths of the others itself. Of ``ridge`` it is the penalty.
     """
 
     name: Annotated[

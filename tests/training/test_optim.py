@@ -315,6 +315,21 @@ def test_a_fall_without_an_end_is_refused():
         optim.make(Small(), plan)
 
 
+@pytest.mark.parametrize(
+    ("match", "refused"), [("conv*", True), ("fc8.*", False), ("*.bias", False)]
+)
+def test_muon_takes_no_decay_of_hidden_kernels(match, refused):
+    plan = Optim(name="muon", group=(Group(match=match, weight_decay=0.001),))
+    if not refused:
+        optim.make(Small(), plan)
+        return
+    message = (
+        r"match = 'conv\*' has weight_decay = 0.001, but muon sets the length of conv1\.weight"
+    )
+    with pytest.raises(RecipeError, match=message):
+        optim.make(Small(), plan)
+
+
 def test_decay_falls_on_kernels_alone_and_groups_overrule():
     plan = Optim(
         name="keras-sgd",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from alexnet.errors import RecipeError
-from alexnet.recipe import Duration, Optim
+from alexnet.recipe import Duration, Group, Optim
 
 Optimizer = torch.optim.Optimizer
 Groups = list[dict[str, Any]]
@@ -23,7 +23,7 @@ def grouped(model: nn.Module, optim: Optim) -> Groups:
     Each group carries ``peak_lr`` (what the schedule's factor multiplies), ``weight_decay``, ``until``
     (when it is frozen, or None), ``falls`` (whether its rate goes straight to zero by then) and
     ``drops`` (when its rate falls besides the schedule). Raises ``RecipeError`` for a pattern that fits
-    nothing and for a fall without an end.
+    nothing, for a fall without an end and for a decay of what Muon moves.
     """
     names = [name for name, _ in model.named_parameters()]
     for group in optim.group:
@@ -37,6 +37,7 @@ def grouped(model: nn.Module, optim: Optim) -> Groups:
                 f"optim.group match = {group.match!r} has falls = true and no until, where its rate would "
                 "reach zero; set e.g. until = '3 epochs'"
             )
+        _refuse_decay_of_directions(model, group, optim)
     found: dict[Kind, Groups] = {}
     *_, (head, _) = model.named_children()
     for name, parameter in model.named_parameters():
@@ -59,10 +60,25 @@ def grouped(model: nn.Module, optim: Optim) -> Groups:
     ]
 
 
-def _kind(name: str, parameter: Tensor, optim: Optim, head: str) -> Kind:
+def _refuse_decay_of_directions(model: nn.Module, group: Group, optim: Optim) -> None:
+    """Raise ``RecipeError`` for a decay of hidden kernels under Muon, whose length it sets itself."""
+    *_, (head, _) = model.named_children()
+    for name, parameter in model.named_parameters():
+        moved = _orthogonal(name, parameter, optim, f"{head}.weight")
+        if group.weight_decay and moved and fnmatchcase(name, group.match):
+            raise RecipeError(
+                f"optim.group match = {group.match!r} has weight_decay = {group.weight_decay:g}, but muon "
+                f"sets the length of {name} at every step, so that a decay of it does nothing; take it out"
+            )
+
+
+def _orthogonal(name: str, parameter: Tensor, optim: Optim, head: str) -> bool:
     # Muon takes the hidden kernels; the classifier's own matrix is not one of them.
-    kernel = parameter.ndim > 1
-    orthogonal = optim.name == "muon" and kernel and name != head
+    return optim.name == "muon" and parameter.ndim > 1 and name != head
+
+
+def _kind(name: str, parameter: Tensor, optim: Optim, head: str) -> Kind:
+    kernel, orthogonal = parameter.ndim > 1, _orthogonal(name, parameter, optim, head)
     lr = optim.aux_lr if optim.name == "muon" and not orthogonal else optim.lr
     decay = optim.weight_decay if kernel and not orthogonal else 0.0
     for group in optim.group:

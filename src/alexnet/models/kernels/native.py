@@ -191,7 +191,9 @@ def _compile(file: Path) -> None:
 def _key() -> str:
     """Return what the compiled kernels depend on: sources, flags, and the processor."""
     ask = getattr(torch.cpu, "get_capabilities", None)  # newer than the oldest torch we allow
-    machine = f"{platform.system()} {platform.machine()} {sorted(ask().items()) if ask else ''}"
+    # Without it a home folder that unlike machines share has a library for each of them.
+    processor = sorted(ask().items()) if ask else platform.node()
+    machine = f"{platform.system()} {platform.machine()} {processor}"
     sources = [source.read_text(encoding="utf-8") for source in (HEADER, *SOURCES)]
     text = "\n".join((*sources, *FLAGS, machine))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -317,6 +317,15 @@ def test_other_views_are_told_where_all_runs_have_them():
     assert "by views 'centre'" not in found.text
 
 
+def test_one_more_run_is_foretold_by_three():
+    accuracies = (0.69, 0.70, 0.71)
+    runs = [record("keras-lab", seed=n, accuracy=a) for n, a in enumerate(accuracies)]
+    half = 4.302653 * 0.01 * (4 / 3) ** 0.5  # Student's t of two degrees of freedom, from a table
+    told = f"one more run of it would reach {100 * (0.7 - half):.2f} to {100 * (0.7 + half):.2f} %"
+    assert told in claim("keras-lab", *runs).text
+    assert "one more run" not in claim("keras-lab", *runs[:2]).text
+
+
 def test_no_claim_and_a_result_is_the_first():
     found = claim("tf-sgd", record("tf-sgd", accuracy=0.7))
     assert found.word == "the first result"

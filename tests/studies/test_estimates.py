@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from alexnet.studies.estimates import difference, mean, newcombe, t_quantile
+from alexnet.studies.estimates import difference, mean, newcombe, next_of, t_quantile
 
 SHARES = st.lists(st.floats(0.05, 0.95), min_size=2, max_size=8)
 
@@ -16,6 +16,13 @@ SHARES = st.lists(st.floats(0.05, 0.95), min_size=2, max_size=8)
 @pytest.mark.parametrize("freedom", [1, 2, 3, 4, 5, 8, 9, 30, 101])
 def test_t_as_scipy_has_it(freedom):
     assert t_quantile(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), rel=1e-11)
+
+
+def test_where_one_more_value_would_lie():
+    """95 of 100 draws of four values hold a fifth one."""
+    draws = np.random.default_rng(0).normal(0.7, 0.01, (4000, 5))
+    inside = [low <= row[4] <= high for row in draws for low, high in [next_of(list(row[:4]))]]
+    assert np.mean(inside) == pytest.approx(0.95, abs=0.012)
 
 
 @given(SHARES)

@@ -19,7 +19,9 @@ from alexnet.reporting.results import measured, their_epoch, verdict
 from alexnet.reporting.text import sentence
 from alexnet.reporting.unfinished import Unfinished
 from alexnet.run.log import minutes
+from alexnet.studies import estimates
 
+FEW = 3  # of fewer runs Student's t says nothing of use: t is 12.7
 NOT_RUN, NOT_ENDED = "not run yet", "not run to its end yet"
 
 
@@ -124,6 +126,7 @@ def _sentence(recipe: Recipe, runs: Recorded) -> str:
         f"`{runs.title}` reached {measured(runs)} of {runs.pictures:,} test pictures (n = {runs.n}, "
         f"95 % interval {100 * low:.2f} to {100 * high:.2f} %)",
         *_scores_beside(recipe, runs),
+        *_one_more(recipe, runs),
         f"training took {minutes(runs.seconds)} at {runs.images_per_second:,.0f} images/s on "
         f"{runs.hardware}{f' ({runs.note})' if runs.note else ''}{_time_beside(recipe, runs)}",
     ]
@@ -147,6 +150,16 @@ def _scores_beside(recipe: Recipe, runs: Recorded) -> Iterator[str]:
             f"validation after epoch {runs.epochs}: {100 * runs.val_accuracy:.2f} %, published "
             f"{100 * theirs:.2f} %"
         )
+
+
+def _one_more(recipe: Recipe, runs: Recorded) -> Iterator[str]:
+    """Tell where one more run would lie, beside a published figure that is of one run."""
+    published = recipe.published
+    compared = published is not None and published.test_accuracy is not None and not runs.changed
+    if runs.n < FEW or not compared:
+        return
+    low, high = estimates.next_of(runs.accuracies)
+    yield f"one more run of it would reach {100 * low:.2f} to {100 * high:.2f} % (95 %, Student's t)"
 
 
 def _time_beside(recipe: Recipe, runs: Recorded) -> str:

@@ -61,6 +61,13 @@ def _student(values: Sequence[float], how: str) -> Estimate:
     return Estimate(centre, (centre - half, centre + half), n, how)
 
 
+def next_of(values: Sequence[float]) -> tuple[float, float]:
+    """Return Student's 95 % prediction interval of one more value; of two or more, normally distributed."""
+    n = len(values)
+    half = t_quantile(n - 1) * statistics.stdev(values) * math.sqrt(1 + 1 / n)
+    return statistics.mean(values) - half, statistics.mean(values) + half
+
+
 def t_quantile(freedom: int, level: float = LEVEL) -> float:
     """Return t so that Student's t with ``freedom`` degrees lies in -t..t with probability ``level``."""
     low, high = 0.0, math.pi / 2

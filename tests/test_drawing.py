@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 import sys
+import tomllib
 from itertools import pairwise
 
 import pytest
+import tomli_w
 from PIL import Image
 
 from alexnet import built_in, cli
 from alexnet import recipe as recipes
 from alexnet.errors import UnknownName
 from alexnet.models import table, zoo
+from alexnet.reporting import recipe_card
 from alexnet.reporting.blocks import blocks, towers
 from alexnet.reporting.cards import show
 from alexnet.reporting.drawing import draw, network_of
@@ -148,12 +151,22 @@ def test_a_recipe_is_drawn_as_its_network_at_its_size():
     assert (network.name, side) == ("keras-lab", 227)
     assert network_of("cifar10-quick")[1] == 32
     card = show("cifar10-quick", drawing=True)
-    assert card.text.endswith(draw(zoo.network("alexnet-cifar-gelu"), 32))
+    assert draw(zoo.network("alexnet-cifar-gelu"), 32) in card.text
     assert "head3  10 units" in show("torch-transfer", drawing=True).text
     assert "RootNorm" in show("photos-kernel").text
     assert counts(show("photos-kernel", drawing=True).text) > 2_469_696
     with pytest.raises(UnknownName, match="unknown network or recipe 'shapes'"):
         show("shapes", drawing=True)
+
+
+def test_a_drawing_stands_above_a_recipe_and_each_list_on_one_line():
+    for name in ("keras-lab", "torch-transfer"):
+        told = show(name, drawing=True).text
+        assert told.index("Multiply-adds:") < told.index("┌") < told.index(f'\nname = "{name}"')
+    assert "\nhead = [4096, 1024]\n" in told
+    held = {"head": ["a  b", "c"], "area": [0.5, 1.0], "sides": [[1, 2], [3, 4]], "at": []}
+    assert tomllib.loads(recipe_card.short(tomli_w.dumps(held))) == held
+    assert 'head = ["a  b", "c"]\narea = [0.5, 1.0]\n' in recipe_card.short(tomli_w.dumps(held))
 
 
 @pytest.mark.parametrize("name", built_in.names())

@@ -67,6 +67,8 @@ WITHOUT_TORCH = {
         "reporting.speed",
         "reporting.results_page",
         "reporting.keeping",
+        "reporting.verdict",
+        "reporting.published",
         "calling",
         "data.catalogue",
         "run.log",

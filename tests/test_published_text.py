@@ -7,7 +7,9 @@ import pytest
 from alexnet import built_in
 from alexnet import recipe as recipes
 from alexnet.reporting.cards import show
-from alexnet.reporting.published import faults_text, scored_text, verdict_text
+from alexnet.reporting.published import faults_text, scored_text
+from alexnet.reporting.report.page import words
+from alexnet.reporting.verdict import verdict_text, word
 
 VERDICT = {
     "published": 0.7081,
@@ -60,6 +62,7 @@ def test_what_is_known_of_a_fault_by_its_effect_changes_no_run():
     [
         ({}, "(95 % interval 69.00% to 71.00%), difference -0.50 points: not met"),
         ({"met": True, "tolerance": 0.005}, "difference -0.50 points, tolerance 0.50 points: met"),
+        ({"met": True, "interval": [0.7082, 0.72]}, "difference -0.50 points: beaten"),
         ({"met": None}, "another protocol, so no verdict"),
         ({"published_top3": 0.9, "measured_top3": 0.91}, "top-3 published 90.00%, measured 91.00%"),
         ({"published_top3": 0.9, "measured_top3": None}, "top-3 published 90.00%, measured -"),
@@ -68,6 +71,28 @@ def test_what_is_known_of_a_fault_by_its_effect_changes_no_run():
 )
 def test_a_verdict(keys, said):
     assert said in verdict_text(VERDICT | keys)
+
+
+@pytest.mark.parametrize(
+    ("met", "low", "said"),
+    [
+        (True, 0.71, "beaten"),
+        (True, 0.70, "met"),
+        (False, 0.71, "not met"),  # by its top-3, say
+        (None, 0.71, "another protocol"),
+    ],
+)
+def test_one_word_for_what_became_of_a_published_number(met, low, said):
+    assert word(met, low, published=0.7) == said
+
+
+def test_a_verdict_in_korean():
+    more = {"published_loss": 0.8757, "published_seconds_per_epoch": 82.0}
+    said = verdict_text(VERDICT | more, SPEED, epochs=10, say=words("ko"))
+    assert said.startswith("보고된 수치 70.81%, 측정값 70.31% (95% 신뢰 구간 69.00%~71.00%)")
+    assert "차이 -0.50 %p: 미달" in said
+    assert "에포크당 82초 (초당 488장)" in said
+    assert "published" not in said
 
 
 SPEED = {"training_seconds": 1000.0, "pictures": 400_000, "images_per_second": 400.0}

@@ -21,12 +21,18 @@ from PIL import Image
 import alexnet
 from alexnet.data import arrays, shapes
 from alexnet.errors import CheckpointError, UnknownName, UsageError
-from alexnet.reporting.report import chapters
+from alexnet.exploration.embedding import Embedding
+from alexnet.reporting import embedding
+from alexnet.reporting.report import chapters, writing
 from alexnet.reporting.report.page import Page, words
 from alexnet.run.log import Console
 
 pytestmark = pytest.mark.usefixtures("denormals")
 NAMES = ["고양이", "<b>dog</b>", *(f"figure {n}" for n in range(2, 10))]
+SPEEDS = (
+    *("training_seconds", "images_per_second", "training_multiply_adds"),
+    *("share_of_matrix_rate", "peak_memory_bytes"),
+)
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
 
@@ -235,6 +241,62 @@ def test_both_languages_say_the_same_things_with_the_same_gaps():
     for key, text in english.items():
         assert text.count("{}") == korean[key].count("{}"), key
     assert all(re.search("[가-힣]", text) for key, text in korean.items() if key != "lang")
+
+
+def words_of_a_verdict(language: str) -> tuple[str, str]:
+    """What the cover and the chapter of the result say of one run."""
+    verdict = {
+        "published": 0.70,
+        "measured": 0.75,
+        "difference": 0.05,
+        "interval": [0.74, 0.76],
+        "met": True,
+        "published_loss": None,
+        "published_seconds_per_epoch": None,
+        "published_hardware": "",
+    }
+    test = {"count": 9000, "top": {"1": 0.75}, "interval": [0.74, 0.76], "loss": 1.0}
+    speed = dict.fromkeys(SPEEDS, 1.0) | {"pictures": 9}
+    test |= {"calibration_error": 0.1, "views": "centre"}
+    record = {"test": test, "speed": speed, "verdict": verdict, "changed": {}}
+    run: Any = SimpleNamespace(record=record, result=SimpleNamespace(history=[{}]))
+    page = Page(words(language))
+    chapters.result(page, run)
+    return writing.verdict(page.say, run), page._body[-1]
+
+
+@pytest.mark.parametrize(("language", "word"), [("en", "beaten"), ("ko", "상회")])
+def test_cover_and_chapter_say_the_same_of_a_published_number(language, word):
+    cover, chapter = words_of_a_verdict(language)
+    assert cover.endswith(f": {word}")
+    assert chapter.endswith(f": {word}.</p>")
+
+
+def test_the_cover_counts_the_recipes():
+    plans = [SimpleNamespace(name=name) for name in ("a", "b")]
+    runs: Any = [SimpleNamespace(recipe=plan, record={"date": "d"}) for plan in plans]
+    say = words("en")
+    assert ("Recipe", "a") in writing._facts(say, writing.Cover(), runs[:1])
+    assert ("Recipes", "a, b") in writing._facts(say, writing.Cover(), runs)
+
+
+def test_why_classes_overlap_in_korean():
+    vectors = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
+    labels = np.arange(60) % 2
+    space = Embedding(vectors, labels, np.arange(60), ("a", "b"), "fc7", "flatten", "own/test")
+    said = embedding.text(embedding.view(space, 2, "m"), words("ko"))
+    assert "클래스가 서로 겹침 (실루엣 계수" in said
+    assert all(re.search("[가-힣]", line) for line in said.splitlines())
+    assert re.findall("classes|variance|picture", said) == []
+
+
+def test_every_word_is_said_somewhere():
+    """A key of words.toml stands in the code, or is a verdict of two words."""
+    folder = Path(writing.__file__).parents[1]
+    code = "".join(path.read_text(encoding="utf-8") for path in folder.rglob("*.py"))
+    verdicts = {"another_protocol", "not_met"}
+    unsaid = {key for key in words("en") if not re.search(f"[\"']{key}[\"']", code)}
+    assert unsaid - verdicts == set()
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,7 @@ def report(
     ] = None,
     title: Annotated[str, Option(help="On the cover. [default: the recipes]")] = "",
     author: Annotated[str, Option(help="On the cover.")] = "",
-    number: Annotated[str, Option(help="Of a student or of a report.")] = "",
+    number: Annotated[str, Option(help="A student's, on the cover.")] = "",
     affiliation: Annotated[str, Option(help="A course, a department, an institution.")] = "",
     date: Annotated[str, Option(help="On the cover. [default: the run's]")] = "",
     language: Annotated[str, Option(help="en or ko.")] = "en",

@@ -166,21 +166,20 @@ def show(
     ``sums`` adds a network's arithmetic, ``drawing`` its drawing in plain text. Raises
     ``UnknownName`` with everything that could have been meant.
     """
+    drawn = ""  # above a recipe, which is long
     if drawing:
         from alexnet.reporting.drawing import draw, network_of
 
-        drawn = draw(*network_of(name, size))
-        card = show(name, size=size, sums=sums, root=root)
-        return Card(f"{card.text}\n\n{drawn}", card.values)
+        drawn = f"\n\n{draw(*network_of(name, size))}"
     if (Path(name) / RECIPE).is_file():
         return run_card(Path(name))
     cards = []
     if name in zoo.NETWORKS:
         network = zoo.network(name)
         values = network_card(network, size)
-        cards.append(Card(_text(network, values, size, sums=sums), values))
+        cards.append(Card(_text(network, values, size, sums=sums) + drawn, values))
     if name in built_in.names() or name.endswith(".toml"):
-        cards.append(_recipe_card(name, size, sums=sums, table_too=not cards))
+        cards.append(_recipe_card(name, size, drawn, sums=sums, table_too=not cards))
     if not cards:
         return _data_card(name, size, root)
     return Card(
@@ -188,7 +187,7 @@ def show(
     )
 
 
-def _recipe_card(name: str, size: int | None, *, sums: bool, table_too: bool) -> Card:
+def _recipe_card(name: str, size: int | None, drawn: str, *, sums: bool, table_too: bool) -> Card:
     from alexnet.reporting import recipe_card
 
     tree = recipe_card.tree(name)
@@ -199,7 +198,7 @@ def _recipe_card(name: str, size: int | None, *, sums: bool, table_too: bool) ->
     text = _text(network, values, side, sums=sums)
     if tree["model"]["kernel"]:
         text += "\nIts head keeps a vector of every training picture; the table is of one."
-    return Card(f"{text}\n\n{recipe_card.text(tree)}", {**values, "recipe": tree})
+    return Card(f"{text}{drawn}\n\n{recipe_card.text(tree)}", {**values, "recipe": tree})
 
 
 def _data_card(name: str, size: int | None, root: Path | None) -> Card:
@@ -243,7 +242,8 @@ def run_card(folder: Path) -> Card:
 
 def result_text(folder: Path, record: dict[str, Any]) -> str:
     """Write a finished run's figures for a terminal."""
-    from alexnet.reporting.published import scored_text, verdict_text
+    from alexnet.reporting.published import scored_text
+    from alexnet.reporting.verdict import verdict_text
     from alexnet.run.memory import record_text
 
     test, speed, verdict = record["test"], record["speed"], record["verdict"]
@@ -265,7 +265,7 @@ def result_text(folder: Path, record: dict[str, Any]) -> str:
     lines += scored_text(record.get("scored", {}))
     lines += _balance_text(test) + _views_text(record.get("test_views", {}), test["views"])
     if verdict:
-        lines.append(verdict_text(verdict, speed, len(record.get("history", []))))
+        lines.append(f"  {verdict_text(verdict, speed, len(record.get('history', [])))}")
     if "note" in record:
         lines.append(f"  note: {record['note']}")
     if record["changed"]:

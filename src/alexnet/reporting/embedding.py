@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from alexnet.exploration.projection import (
     project,
     separation,
 )
+from alexnet.reporting.report.page import words
 from alexnet.reporting.scatter import plot_scatter
 from alexnet.reporting.scatter3d import write_scatter3d
 from alexnet.reporting.style import percent
@@ -74,59 +75,55 @@ def view(space: Embedding, components: int, model: str) -> View:
     return View(space, found, seen, whole, model)
 
 
-def text(seen: View) -> str:
-    """Say what the components carry, how far the classes lie apart, and what would spread them."""
+def text(seen: View, say: Mapping[str, str] | None = None) -> str:
+    """Say what the components carry, how far the classes lie apart, and what would spread them.
+
+    ``say``: the words of a language (``report.page.words``), by default English.
+    """
+    say = words("en") if say is None else say
     shares, space = seen.projection.shares, seen.space
+    values, count = f"{space.vectors.shape[1]:,}", len(shares)
     each = ", ".join(percent(share) for share in shares)
     lines = [
-        f"{len(space):,} pictures of {space.data}, {space.vectors.shape[1]:,} values each at "
-        f"{space.layer} of {seen.model}",
-        f"The first {len(shares)} components carry {percent(sum(shares))} of the variance ({each}).",
+        say["embedded"].format(f"{len(space):,}", space.data, values, space.layer, seen.model),
+        say["carried"].format(count, percent(sum(shares)), each),
     ]
     if seen.seen is None or seen.whole is None:
-        return "\n".join([*lines, "There are no two classes with pictures enough to compare."])
-    return "\n".join(
-        [
-            *lines,
-            f"In {len(shares)} components: {_words(seen.seen)}",
-            f"In all {space.vectors.shape[1]:,} values: {_words(seen.whole)}",
-            _reason(seen.seen, seen.whole, sum(shares)),
-        ]
-    )
+        return "\n".join([*lines, say["not_compared"]])
+    lines += [
+        say["in_components"].format(count, _apart(seen.seen, say)),
+        say["in_values"].format(values, _apart(seen.whole, say)),
+        _reason(seen.seen, seen.whole, sum(shares), say),
+    ]
+    return "\n".join(lines)
 
 
-def _words(found: Separation) -> str:
-    a, b = found.nearest
-    return (
-        f"{_structure(found.silhouette)} (silhouette {found.silhouette:.2f} over "
-        f"{found.compared:,} pictures; between-class variance {found.ratio:.2f} times the "
-        f"within-class variance); nearest pair {a} and {b}, their centres "
-        f"{found.nearest_spreads:.2f} spreads apart."
+def _apart(found: Separation, say: Mapping[str, str]) -> str:
+    return say["separation"].format(
+        say[_structure(found.silhouette)],
+        f"{found.silhouette:.2f}",
+        f"{found.compared:,}",
+        f"{found.ratio:.2f}",
+        *found.nearest,
+        f"{found.nearest_spreads:.2f}",
     )
 
 
 def _structure(silhouette: float) -> str:
     """Kaufman and Rousseeuw's reading of a silhouette (Finding Groups in Data, 1990, table 4)."""
     if silhouette > 0.7:
-        return "classes lie well apart"
+        return "well_apart"
     if silhouette > 0.5:
-        return "classes lie apart"
-    return "classes lie apart weakly" if silhouette > 0.25 else "classes overlap"
+        return "apart"
+    return "weakly_apart" if silhouette > 0.25 else "overlap"
 
 
-def _reason(seen: Separation, whole: Separation, carried: float) -> str:
+def _reason(seen: Separation, whole: Separation, carried: float, say: Mapping[str, str]) -> str:
     if seen.silhouette > 0.5:
-        return "The picture shows classes that the layer keeps apart."
+        return say["shown"]
     if whole.ratio > 1.2 * seen.ratio and whole.silhouette > seen.silhouette:
-        return (
-            f"The picture hides part of it: {percent(1 - carried)} of the variance lies along "
-            "other components, and there the classes lie further apart. More components show more."
-        )
-    return (
-        "The layer itself does not keep the classes apart: a later layer (fc8, say), longer "
-        "training, or a network that was trained on these classes spreads them; principal "
-        "components follow variance, whatever its cause, and know no classes."
-    )
+        return say["hidden"].format(percent(1 - carried))
+    return say["not_in_layer"]
 
 
 def write(seen: View, folder: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from alexnet.data.catalogue import CLASSES
 from alexnet.models import table, transfer, zoo
 from alexnet.models.table import Network
 from alexnet.reporting.published import faults_text
+
+_LIST = re.compile(r"\[\n((?: +[^\[\]\n]*,\n)+) *\]")  # of plain values, as tomli-w writes it
 
 
 def tree(name: str) -> dict[str, Any]:
@@ -57,5 +60,15 @@ def text(recipe: Mapping[str, Any]) -> str:
     ``recipe``: its plain values, complete (``tree``).
     """
     keys = tomli_w.dumps({key: value for key, value in recipe.items() if key != "fault"})
-    parts = [f"{recipe['name']}: {recipe['summary']}", keys.strip(), faults_text(recipe)]
+    parts = [f"{recipe['name']}: {recipe['summary']}", short(keys).strip(), faults_text(recipe)]
     return "\n\n".join(filter(None, parts))
+
+
+def short(toml: str) -> str:
+    """Return TOML with each list of plain values on one line."""
+    return _LIST.sub(_on_one_line, toml)
+
+
+def _on_one_line(found: re.Match[str]) -> str:
+    values = (line.strip() for line in found[1].splitlines())
+    return f"[{' '.join(values).removesuffix(',')}]"

@@ -14,6 +14,7 @@ from typing import Any
 from alexnet import recipe as recipes
 from alexnet.published import Published, epoch_seconds
 from alexnet.reporting.recorded import Recorded, grouped, read_records, summaries
+from alexnet.reporting.verdict import word
 from alexnet.run.log import minutes
 
 
@@ -157,12 +158,8 @@ def verdict(runs: Recorded) -> str:
     published = published_of(runs)
     if published is None or published.test_accuracy is None:
         return ""
-    if runs.changed:
-        return "another protocol"
-    short = max(_shortfalls(runs, published))
-    if short > published.tolerance:
-        return "not met"
-    return "beaten" if runs.interval[0] > published.test_accuracy else "met"
+    met = None if runs.changed else max(_shortfalls(runs, published)) <= published.tolerance
+    return word(met, runs.interval[0], published.test_accuracy)
 
 
 def _shortfalls(runs: Recorded, published: Published) -> list[float]:

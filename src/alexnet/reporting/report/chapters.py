@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -12,21 +11,21 @@ from alexnet import recipe as recipes
 from alexnet.data.card import card
 from alexnet.data.photos import report_text
 from alexnet.models import wiring
-from alexnet.reporting import cards, embedding
+from alexnet.reporting import cards, embedding, recipe_card
 from alexnet.reporting.confusion import plot_confusion
 from alexnet.reporting.curves import plot_curves
 from alexnet.reporting.network_picture import plot_network
-from alexnet.reporting.published import faults_text, scored_text, verdict_text
+from alexnet.reporting.published import faults_text, scored_text
 from alexnet.reporting.report.material import Material, drawn
 from alexnet.reporting.report.page import Page
 from alexnet.reporting.run_pictures import published
 from alexnet.reporting.samples import draw
 from alexnet.reporting.scatter import plot_scatter
 from alexnet.reporting.text import MOST_IN_WORDS, confusion_text
+from alexnet.reporting.verdict import verdict_text
 from alexnet.run.log import minutes
 
 SAMPLES = 24
-_LIST = re.compile(r"\[\n((?: +[^\[\]\n]*,\n)+)\]")  # of plain values, as tomli-w writes it
 
 
 def result(page: Page, run: Material) -> None:
@@ -36,7 +35,7 @@ def result(page: Page, run: Material) -> None:
     told = [*scored_text(run.record.get("scored", {}))]
     if run.record["verdict"]:
         speed, epochs = run.record["speed"], len(run.result.history)
-        told.append(verdict_text(run.record["verdict"], speed, epochs))
+        told.append(verdict_text(run.record["verdict"], speed, epochs, page.say))
     for line in told:
         text = line.strip()
         page.line(f"{text[:1].upper()}{text[1:]}.")
@@ -153,18 +152,14 @@ def recipe(page: Page, run: Material) -> None:
     page.line(f"{plain.name}: {plain.summary}.")
     if run.record["changed"]:
         changes = ", ".join(f"{key} = {value}" for key, value in run.record["changed"].items())
-        page.line(f"Changed from the recipe of that name: {changes}.")
+        page.line(page.say["changed"].format(changes))
     text = recipes.to_toml(plain).replace("fault = []\n", "").strip()
-    page.block(_LIST.sub(_on_one_line, text), page.say["settings"], columns=True)
+    page.block(recipe_card.short(text), page.say["settings"], columns=True)
     if told := faults_text(recipes.to_tree(run.recipe)):
         page.head(page.say["faults"], 1)
         first, *lines = told.splitlines()
         page.line(first)
         page.points([line.strip() for line in lines])
-
-
-def _on_one_line(found: re.Match[str]) -> str:
-    return f"[{' '.join(found[1].split()).rstrip(',')}]"
 
 
 def training(page: Page, run: Material) -> None:
@@ -241,7 +236,7 @@ def features(page: Page, space: embedding.View) -> None:
         lambda path: plot_scatter(*points, path, shares=found.shares, title=space.title)
     )
     page.figure(picture, page.say["scatter"].format(within.layer, f"{len(within):,}"))
-    for line in embedding.text(space).splitlines():
+    for line in embedding.text(space, page.say).splitlines():
         page.line(line)
 
 

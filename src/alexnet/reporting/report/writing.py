@@ -16,6 +16,7 @@ from alexnet.reporting.report import chapters
 from alexnet.reporting.report.comparison import compare
 from alexnet.reporting.report.material import STRIP, Material, gather, strip
 from alexnet.reporting.report.page import MARK, Page, data_uri, words
+from alexnet.reporting.verdict import told_word
 from alexnet.run.device import Device
 from alexnet.run.files import write_text
 from alexnet.run.machine import versions
@@ -29,7 +30,7 @@ class Cover:
 
     title: str = ""
     author: str = ""
-    number: str = ""  # of a student or of a report
+    number: str = ""  # of a student
     affiliation: str = ""  # a course, a department, an institution
     date: str = ""  # empty: the last run's
 
@@ -141,7 +142,7 @@ def _facts(
         "number": cover.number,
         "affiliation": cover.affiliation,
         "date": cover.date or str(runs[-1].record["date"]),
-        "recipe": ", ".join(names),
+        "recipe" if len(names) == 1 else "recipes": ", ".join(names),
     }
     yield from ((say[key], value) for key, value in told.items() if value)
 
@@ -159,16 +160,12 @@ def _number(say: Mapping[str, str], run: Material) -> str:
 
 
 def verdict(say: Mapping[str, str], run: Material) -> str:
-    """Say whether the published number is met, in the report's language."""
+    """Say what became of the published number, in the report's language."""
     found = run.record["verdict"]
     if not found:
         return say["no_published"]
-    word = "met" if found["met"] else "not_met"
-    if found["met"] and found["interval"][0] > found["published"]:
-        word = "beaten"
-    word = "other" if found["met"] is None or run.record["changed"] else word
     gap = f"{100 * found['difference']:+.2f}"
-    text = say["published"].format(f"{found['published']:.2%}", gap, say[word])
+    text = say["published"].format(f"{found['published']:.2%}", gap, told_word(found, say))
     top3 = [found.get("measured_top3"), found.get("published_top3")]
     if None in top3:
         return text

@@ -3,11 +3,13 @@
 # make check  formatting, lint and types
 # make parity recompute Keras's golden numbers in an environment of its own
 # Without make: the README has the same commands for pip.
+# Without a GPU: make demo TORCH_INDEX=ADDRESS takes torch from there too; PyTorch's site has that of its CPU builds.
 
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 RUN    ?= runs/demo
+TORCH_INDEX ?=
 
 .PHONY: demo test check parity clean
 
@@ -32,7 +34,7 @@ check: $(VENV)/ready
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) )-e ".[dev]"
 	@touch $@
 
 parity: .venv-parity/ready

@@ -1,12 +1,19 @@
-"""Figures in the documents about several processes, against the tables that they come from."""
+"""Figures in the documents, against the tables that they come from; what README and Makefile install."""
 
+import re
+import shutil
+import subprocess
 from pathlib import Path
+
+import pytest
 
 from alexnet.benchmark.predict import predict
 from alexnet.models import table, zoo
 from alexnet.models.split import passing
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+CPU = "https://example.org/cpu"
 
 
 def test_the_bytes_in_parallel_md_are_those_of_the_tables():
@@ -58,3 +65,27 @@ def test_the_predictions_in_speed_md():
         if (batch, rate) == (128, 2.15e12):
             for kind, seconds in found.by_kind().items():
                 assert kind == "other" or f"| {kind} | {1e3 * seconds:.0f} |" in text
+
+
+def test_the_two_towers_in_explained_md():
+    text = (DOCS / "explained.md").read_text(encoding="utf-8")
+    for name, maps in (("alexnet-2012", 48), ("one-tower", 96)):
+        steps = {step.row.name: step for step in table.trace(zoo.network(name))}
+        assert steps["conv2"].parameters == 256 * maps * 25 + 256
+        assert f"{steps['conv2'].parameters:,}" in text
+
+
+def test_the_readme_installs_the_torch_of_the_constraints():
+    held = re.findall(r"^torch==(.+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"`torch==(\S+)` for `torch`", readme) == held
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="no make here")
+@pytest.mark.parametrize(("given", "told"), [([], []), ([f"TORCH_INDEX={CPU}"], [CPU])])
+def test_make_takes_torch_from_where_it_is_told(given, told, tmp_path):
+    call = ["make", "-n", "demo", f"VENV={tmp_path}/venv", *given]
+    said = subprocess.run(call, cwd=ROOT, capture_output=True, encoding="utf-8", check=True).stdout
+    assert re.findall(r"-c constraints\.txt (?:--extra-index-url (\S+) )?-e", said) == (
+        told or [""]
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -18,9 +19,11 @@ from alexnet import cli
 from alexnet.data.loader import source_of
 from alexnet.data.sources import open_dataset
 from alexnet.evaluation import Answers
+from alexnet.exchange import foreign
 from alexnet.reporting.answers import write_answers
 from alexnet.run.named import Named
 
+ACTIVATIONS = (Path(__file__).parents[1] / "docs/activations.md").read_text(encoding="utf-8")
 GOLDEN = Path(__file__).parent / "golden"
 pytestmark = pytest.mark.usefixtures("denormals")
 FEW = ("--count", "40", "--device", "cpu", "--layer", "fc7")
@@ -69,6 +72,37 @@ def test_embed_writes_pictures_numbers_and_words(run):
         centred = kept["vectors"] - kept["centre"]
         np.testing.assert_allclose(centred @ kept["axes"].T, kept["points"], atol=1e-4)
         assert len(kept["classes"]) > kept["labels"].max()
+
+
+def test_activations_md_has_the_arrays_that_embed_writes(run):
+    status, _, err = run("embed", "alexnet-cifar", "shapes/test", *FEW, "--layer", "relu7")
+    assert status == 0, err
+    rows = re.findall(r"^\| (`.+?) \| (\w+) \| (?:`(.*?)`)? *\|", ACTIVATIONS, re.MULTILINE)
+    told = {
+        key: (kind, shape) for keys, kind, shape in rows for key in re.findall(r"`(\w+)`", keys)
+    }
+    sizes = {"N": 40, "D": 512, "k": 3, "components": 3}
+    with np.load("embedding/embedding.npz", allow_pickle=False) as kept:
+        assert told.keys() == set(kept.files)
+        assert kept["vectors"].min() == 0  # behind its ReLU
+        for key, (kind, shape) in told.items():
+            assert kept[key].dtype.kind == "U" if kind == "text" else kept[key].dtype == kind, key
+            named = [sizes[s] for s in re.findall(r"\w+", shape)]
+            assert not named or not kept[key].size or list(kept[key].shape) == named, key
+
+
+def test_the_block_of_activations_md_prints_what_is_said_below_it(run, capsys):
+    Image.effect_mandelbrot((90, 60), (-2, -1, 1, 1), 20).convert("RGB").save("cat.jpg")
+    (block,) = re.findall(r"^```python\n(.+?)^```", ACTIVATIONS, re.DOTALL | re.MULTILINE)
+    program = block.replace('load("imagenet")', 'load("owt")')  # the same network, fresh weights
+    assert program != block
+    names: dict[str, Any] = {}
+    exec(compile(program, "activations.md", "exec"), names)
+    assert f"It prints `{capsys.readouterr().out.strip()}`" in ACTIVATIONS
+    assert names["found"]["conv5"].min() < 0 <= names["found"]["relu7"].min()
+    assert names["picture"].shape == (names["how"].picture_size,) * 2 + (3,)
+    assert foreign.CONVENTIONS["owt"].preprocessing.picture_size == 256
+    assert names["x"].shape == (1, 3, 224, 224)
 
 
 def test_embed_as_json_says_what_it_wrote_down(run):

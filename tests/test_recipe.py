@@ -269,6 +269,7 @@ def test_how_often_a_run_is_saved_is_no_change_of_it():
     assert recipe.changes(recipe.override(lab, {"train.precision": "float32"})) == {}
     assert recipe.changes(recipe.override(lab, {"train.log_every": "9 steps"})) == {}
     assert recipe.changes(recipe.override(lab, {"evaluation.also": ["flip"]})) == {}
+    assert recipe.changes(recipe.override(lab, {"summary": "in other words"})) == {}
     assert recipe.changes(recipe.override(lab, {"evaluation.views": "flip"})) != {}
     assert recipe.changes(recipe.override(lab, {"train.epochs": 5})) != {}
 

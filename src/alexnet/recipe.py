@@ -66,6 +66,7 @@ TOLD = {
     f"published.{key}"
     for key in ("source", "hardware", "seconds_per_epoch", "training_seconds", "claim", "remark")
 }
+TOLD |= {"summary", "source"}
 
 
 def load(name: str) -> Recipe:

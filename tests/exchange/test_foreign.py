@@ -12,7 +12,7 @@ from PIL import Image
 import alexnet
 from alexnet.data.cifar10 import CLASSES
 from alexnet.errors import DataError, UsageError
-from alexnet.exchange import foreign, pretrained
+from alexnet.exchange import files, foreign, pretrained
 from alexnet.exchange.torchvision import to_rows
 from alexnet.models import zoo
 from alexnet.models.build import build
@@ -89,12 +89,18 @@ def test_a_thousand_classes_have_imagenets_names():
     assert foreign.cifar10_names(1000)[281] == "class 281"
 
 
-def test_weights_by_name_are_a_model_where_all_layers_are_there(model, theirs, monkeypatch):
+def test_weights_by_name_are_a_model_where_all_layers_are_there(
+    model, theirs, monkeypatch, tmp_path
+):
     found = pretrained.Weights(to_rows(theirs.state_dict()), "the publisher", "")
     monkeypatch.setattr(pretrained, "load", lambda name, say: found if name == "imagenet" else None)
     named = alexnet.load("imagenet")
     assert (named.origin, named.preprocessing) == ("the publisher", model.preprocessing)
     assert torch.equal(named.module.get_submodule("fc8").weight, theirs.classifier[6].weight)
+    carried = tmp_path / "imagenet.safetensors"  # docs/export.md: to carry along
+    alexnet.export(named, carried)
+    assert files.read(carried).keys() == found.tensors.keys()
+    assert all(torch.equal(t, found.tensors[k]) for k, t in files.read(carried).items())
     few = {k: v for k, v in found.tensors.items() if k.startswith("conv")}
     found = pretrained.Weights(few, "a package", "")
     with pytest.raises(DataError, match=r"a package holds no whole .* model\.weights=imagenet"):

@@ -1,6 +1,6 @@
 """Any picture a person may have, turned into one declared uint8 RGB array.
 
-Everything that reads a photograph (folder data sets, ``predict``, the server) comes through here,
+Everything that reads a photograph (folder data sets, ``predict``) comes through here,
 so that a picture means the same numbers everywhere.
 """
 

@@ -1,6 +1,6 @@
 """From stored pictures to what a network sees: one object, saved with the weights.
 
-Training, evaluation, prediction, serving and export all call the same ``Preprocessing``.
+Training, evaluation, prediction and export all call the same ``Preprocessing``.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -20,6 +21,7 @@ import torch
 from PIL import Image
 
 from alexnet import __version__, cli, recipe, terminal
+from alexnet.benchmark.costs import UPDATES
 from alexnet.data import arrays
 from alexnet.data.cache import Contents, write_cache
 from alexnet.data.sources import open_dataset
@@ -520,6 +522,17 @@ def test_list(alexnet, kind):
     assert all(row.keys() == {"name", "about"} for row in rows)
     text = alexnet("list", kind).out
     assert all(row["name"] in text and row["about"] in text for row in rows)
+
+
+def test_the_two_meanings_of_imagenet_are_told(alexnet):
+    assert "mean the data set" in alexnet("list", "weights").out
+    assert "mean weights" in alexnet("list", "datasets").out
+    assert "alexnet predict imagenet" in alexnet("show", "imagenet").err
+
+
+def test_the_help_of_bench_step_names_every_rule(alexnet):
+    said = alexnet("bench", "step", "--help").out
+    assert {rule for rule in UPDATES if not re.search(rf"\b{rule}\b[,.]", said)} == set()
 
 
 def test_show_a_network_and_its_recipe(alexnet):

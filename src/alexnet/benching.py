@@ -38,7 +38,9 @@ def step(
     size: Annotated[int | None, Option(help="Side of the pictures.")] = None,
     rounds: Annotated[int, Option(help="Steps to time.")] = 7,
     precision: Precision = "auto",
-    optimizer: Annotated[str, Option(help="sgd, adam, keras-sgd, keras-adam, muon, 2012.")] = "sgd",
+    optimizer: Annotated[
+        str, Option(help="sgd, adam, keras-sgd, keras-adam, rmsprop, muon, 2012.")
+    ] = "sgd",
     convolutions: Annotated[str, Option(help="auto, winograd or direct.")] = "auto",
     compiled: Annotated[
         bool, Option("--compile", help="Compile it; on a CUDA device, as one graph.")

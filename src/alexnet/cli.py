@@ -36,7 +36,9 @@ app.command("list")(looking.list_)
 
 @app.command()
 def show(
-    name: Annotated[str, Argument(help="A network, a recipe, a data set or a run's folder.")],
+    name: Annotated[
+        str, Argument(help="A network, a recipe (or its .toml), a data set or a run's folder.")
+    ],
     other: Annotated[
         str | None, Argument(help="A second network, to lay beside the first.")
     ] = None,
@@ -74,7 +76,8 @@ def show(
 @app.command()
 def data(
     name: Annotated[
-        str, Argument(help="One of `alexnet list datasets`, or a folder of photographs.")
+        str,
+        Argument(help="One of `alexnet list datasets`, or photographs: a folder, a list or a tar."),
     ],
     source: Annotated[
         str | None, Option(help="A folder or archive you have, or the name of a source.")
@@ -104,7 +107,8 @@ def data(
 @app.command()
 def train(
     recipe: Annotated[
-        str, Argument(help="A recipe's name, a .toml file, or a folder of photographs.")
+        str,
+        Argument(help="A recipe's name, a .toml file, or photographs: a folder, a list or a tar."),
     ] = "cifar10-quick",
     out: Annotated[Path | None, Option(help="The run's folder. [default: runs/RECIPE]")] = None,
     changes: Set = None,
@@ -113,7 +117,7 @@ def train(
     quiet: Annotated[bool, Option("--quiet", "-q", help="Say nothing but errors.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train a recipe, or on a folder of photographs, test it, and draw what happened."""
+    """Train a recipe, or on photographs, test it, and draw what happened."""
     import alexnet
     from alexnet.recipe import parse_assignment
     from alexnet.run.log import Console

@@ -38,7 +38,7 @@ def list_(kind: Annotated[Kind, Argument(help="What to list.")], as_json: Json =
 
 
 def embed(
-    model: Annotated[str, Argument(help="A run's folder, a checkpoint or a network.")],
+    model: Annotated[str, Argument(help="A run's folder, a checkpoint, a network or weights.")],
     part: Part = None,
     layer: Annotated[
         str | None,
@@ -91,7 +91,10 @@ def embed(
 def sample(
     what: Annotated[
         str,
-        Argument(metavar="MODEL|DATASET/SPLIT", help="A model, or a data set without one."),
+        Argument(
+            metavar="MODEL|DATASET/SPLIT",
+            help="A model (a run's folder, a network or weights), or a data set without one.",
+        ),
     ],
     part: Part = None,
     index: Annotated[
@@ -141,7 +144,10 @@ def report(
     runs: Annotated[list[Path], Argument(metavar="RUN...", help="Folders of finished runs.")],
     out: Annotated[
         Path | None,
-        Option(metavar="FILE.html", help="The report. [default: report.html in the run]"),
+        Option(
+            metavar="FILE.html",
+            help="The report. [default: report.html in the run, of several here]",
+        ),
     ] = None,
     title: Annotated[str, Option(help="On the cover. [default: the recipes]")] = "",
     author: Annotated[str, Option(help="On the cover.")] = "",

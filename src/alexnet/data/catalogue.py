@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 ABOUT: Mapping[str, str] = {
     "cifar10": "50,000 + 10,000 colour photographs of 32x32 in ten classes (Krizhevsky 2009)",
-    "imagenet": "1,281,167 + 50,000 photographs in 1000 classes (ILSVRC2012); you need the files",
+    "imagenet": "1,281,167 + 50,000 photographs in 1000 classes (ILSVRC2012); you need the files (predict, eval, embed and export mean weights)",
     "imagenette": "9,469 + 3,925 photographs of ten classes of ImageNet (fast.ai, version 2)",
     "shapes": "ten kinds of coloured figures drawn from a seed; 2,000 + 500 pictures of any size",
 }

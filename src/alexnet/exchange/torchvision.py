@@ -12,7 +12,7 @@ from typing import TypeVar
 Value = TypeVar("Value")
 
 WEIGHTS: Mapping[str, str] = {  # name -> what it is (exchange/pretrained.py gets them)
-    "imagenet": "torchvision's alexnet, trained on ImageNet's 1000 classes, for the network owt",
+    "imagenet": "torchvision's alexnet, trained on ImageNet's 1000 classes, for the network owt (data, show and sample mean the data set)",
 }
 ROWS = {  # torchvision's module -> our row
     "features.0": "conv1",

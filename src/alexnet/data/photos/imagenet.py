@@ -68,6 +68,7 @@ def _way_by_hand(place: Path) -> str:
             "  4. run  alexnet data imagenet",
             "or, wherever they lie:  alexnet data imagenet --source FOLDER",
             "To go on with something smaller of the same kind:  alexnet data imagenette",
+            "The pretrained weights of that name need none of this:  alexnet predict imagenet PICTURE",
         ]
     )
 

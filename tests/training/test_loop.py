@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -703,6 +704,28 @@ def test_the_best_is_saved_when_it_is_found(tmp_path, fit, monkeypatch):
     fit(folder, train__epochs="2 epochs", checkpoint__every="3 steps", evaluation__keep="best")
     assert checkpoint.best(folder).path.name == "step-00000004"
     assert (folder / checkpoint.LAST).read_text() == "step-00000008"
+
+
+def test_a_disk_that_fills_up_before_best_is_named_costs_nothing(tmp_path, fit, monkeypatch):
+    """The state that is saved knows its best; a run of before, whose does not, goes on as it did."""
+    losses = iter([1.0, 2.0])
+    validate, write = loop.validate, checkpoint.write_text
+    monkeypatch.setattr(loop, "validate", lambda stage: changed(validate(stage), loss=next(losses)))
+
+    def full(path, text):
+        if path.name == checkpoint.BEST:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, text)
+
+    monkeypatch.setattr(checkpoint, "write_text", full)
+    with pytest.raises(CheckpointError, match="no space left"):
+        fit(tmp_path / "run", train__epochs="2 epochs", evaluation__keep="best")
+    monkeypatch.setattr(checkpoint, "write_text", write)
+    fit(tmp_path / "run", train__epochs="2 epochs", evaluation__keep="best")
+    assert checkpoint.best(tmp_path / "run").path.name == "step-00000004"
+    before = saving.Progress(step=4, best=1.0).to_json()
+    del before["best_step"]
+    assert saving.Progress.from_json(before).best_step == 0
 
 
 def test_the_folder_says_what_was_done_with_what(finished, data_root):

@@ -83,8 +83,9 @@ def save(stage: Stage, progress: Progress, folder: Path) -> None:
         model=stage.card,
         input=stage.preprocessing.tensors(),
     )
-    if parallel.ranks.main:
-        checkpoint.save(folder, saved, keep=stage.recipe.checkpoint.keep, is_best=stage.is_best)
+    with parallel.ranks.behind_main():  # a large state takes longer than an exchange may
+        if parallel.ranks.main:
+            checkpoint.save(folder, saved, keep=stage.recipe.checkpoint.keep, is_best=stage.is_best)
     stage.is_best = False
 
 

@@ -40,10 +40,10 @@ from alexnet.models import table
 from alexnet.models.kernels import native
 from alexnet.reporting import running
 from alexnet.reporting.cards import result_text
-from alexnet.run import checkpoint, classifier, folders, log
+from alexnet.run import checkpoint, classifier, files, folders, log
 from alexnet.run.device import Device, environment
 from alexnet.training import learner as learner_module
-from alexnet.training import lines, loop, losses, record, saving
+from alexnet.training import lines, loop, losses, measured, record, saving
 from alexnet.training import stage as stage_module
 from alexnet.training.stage import set_up
 
@@ -325,6 +325,32 @@ def test_a_folder_that_holds_anything_is_not_written_to(tmp_path, data_root):
     assert {path.name for path in folder.iterdir()} == {"notes.txt", record.RECIPE}
     with pytest.raises(UsageError, match="is a file; choose another --out"):
         alexnet.train(plan(), folder / "notes.txt", data_root=data_root, console=HUSH)
+
+
+@pytest.mark.parametrize("name", ["statistics.safetensors", "environment.json", "recipe.toml"])
+def test_a_folder_whose_run_never_had_a_recipe_is_taken(tmp_path, fit, name):
+    """What lies there is of no run: neither read nor kept, be it of other pictures."""
+    folder, write = tmp_path / "run", files.write_bytes
+
+    def full(path, content):
+        if path.name == name:
+            path.with_name(f".{name}.1.tmp").write_bytes(content[:3])  # as a kill leaves it
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, content)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for place in (files, measured):
+            patch.setattr(place, "write_bytes", full)
+        with pytest.raises(OSError, match="No space"):
+            fit(folder, input__mean="channel")
+    (folder / "intake.json").write_text("{}")
+    folders.refuse_taken(folder)
+    fit(folder, input__mean="channel", data__train="train[:30]", train__epochs="1 epoch")
+    assert measured.read(folder / measured.STATISTICS).count == 30
+    assert not (folder / "intake.json").exists()
+    assert not [*folder.glob(".*.tmp")]
+    with pytest.raises(UsageError, match="holds a run already"):
+        folders.refuse_taken(folder)
 
 
 def test_a_folder_of_another_run_is_refused(tmp_path, fit, signalled):

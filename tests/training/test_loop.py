@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import math
 import os
@@ -15,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import processes
 import pytest
 import torch
@@ -26,6 +28,7 @@ import alexnet
 from alexnet import cli
 from alexnet import recipe as recipes
 from alexnet.data import order
+from alexnet.data.loader import read_portion
 from alexnet.data.sources import open_dataset
 from alexnet.errors import (
     AlexNetError,
@@ -237,6 +240,28 @@ def test_weights_that_are_none_are_not_saved(tmp_path, fit, monkeypatch, value):
     with pytest.raises(NotFinite, match=r"after step 3; they were not saved"):
         fit(tmp_path / "run", checkpoint__every="1 step")
     assert checkpoint.newest(tmp_path / "run", print).path.name == "step-00000002"
+
+
+# --- memory ----------------------------------------------------------------------------------
+
+
+def test_steps_leave_nothing_behind(data_root):
+    """One object, or one number on the device, that every step leaves would be sixty."""
+    stage = set_up(plan(train__batch=2, optim__name="sgd", optim__lr=1e-6), CPU, data_root, HUSH)
+    batch = read_portion(stage.train, np.arange(2), 0, 1, CPU.torch)
+    taken = losses.Losses(stage.parallel, CPU)
+
+    def after(begin, end):
+        for step in range(begin, end):
+            taken.add(loop._taken(stage, batch, step), *loop.train_step(stage, batch, step))
+        taken.read()
+        gc.collect()
+        alive = [each for each in gc.get_objects() if type(each) in (torch.Tensor, nn.Parameter)]
+        return len(gc.get_objects()), sum(each.nbytes for each in alive)
+
+    (objects, held), (later, still) = after(0, 10), after(10, 70)
+    assert later < objects + 30
+    assert still <= held
 
 
 # --- being stopped ---------------------------------------------------------------------------

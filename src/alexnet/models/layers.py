@@ -20,7 +20,8 @@ class BiasedBatchNorm2d(nn.BatchNorm2d):
 
     def extra_repr(self) -> str:
         """Say which running variance is kept."""
-        return f"{super().extra_repr()}, biased_var=True"
+        own: str = super().extra_repr()  # type: ignore[no-untyped-call]
+        return f"{own}, biased_var=True"
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``(N, C, H, W)``; in training, also move the running statistics."""
@@ -123,7 +124,8 @@ class PaperConv2d(Conv2d):
 
     def extra_repr(self) -> str:
         """Say how far the last window hangs over."""
-        return super().extra_repr() + (f", overhang={self.overhang}" if self.overhang else "")
+        own: str = super().extra_repr()  # type: ignore[no-untyped-call]
+        return f"{own}, overhang={self.overhang}" if self.overhang else own
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve ``(N, C, H, W)``, each group of filters over its own part of the channels."""

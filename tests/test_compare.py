@@ -2,6 +2,7 @@
 
 from alexnet.models import zoo
 from alexnet.reporting.compare import compare
+from alexnet.reporting.layer_text import ALPHA
 
 
 def differences(first, second):
@@ -51,6 +52,13 @@ def test_the_text_marks_what_differs_and_shows_towers():
     assert "885,120 params" in marked["conv3"], "fewer maps come in"
     assert "Conv2D, 2 towers 256x27x27" in marked["conv2"]
     assert "  parameters: 60,965,224 / 61,100,840" in text.splitlines()
+
+
+def test_whose_alpha_it_is_is_said_where_it_differs():
+    text, _ = compare(zoo.network("alexnet-2012"), zoo.network("alexnet-2012-source"))
+    assert "  norm1 alpha: 0.0005 / 0.0001" in text.splitlines()
+    assert text.endswith(ALPHA)
+    assert ALPHA not in compare(zoo.network("alexnet-2012"), zoo.network("owt"))[0]
 
 
 def test_a_network_beside_itself_has_no_difference():

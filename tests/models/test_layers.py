@@ -6,12 +6,12 @@ import torch
 from torch.nn import functional as F
 
 from alexnet.models import zoo
-from alexnet.models.build import AlexNet, build
+from alexnet.models.build import AlexNet, build, unfilled
 from alexnet.models.layers import (
-    AdaptiveAvgPool2d,
     LocallyConnected2d,
     PaperConv2d,
 )
+from alexnet.models.pools import AdaptiveAvgPool2d
 from alexnet.models.response_norms import LocalResponseNorm, MapResponseNorm
 from alexnet.models.rows import AvgPool, Local
 from alexnet.models.table import Network
@@ -186,3 +186,28 @@ def test_map_norm_has_the_window_of_2012_at_any_size(size):
         expected[:, :, row, column] = x[:, :, row, column] / (1 + alpha / size**2 * total) ** 0.75
     got = MapResponseNorm(size, alpha, 0.75)(X)
     np.testing.assert_allclose(got.numpy(), expected, rtol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [
+        ("alexnet-2012", "(norm1): LocalResponseNorm(size=5, alpha=0.0005 (divided by size),"),
+        ("alexnet-2012", "size), beta=0.75, k=2)"),
+        ("alexnet-2012", "(drop6): Dropout(p=0.5, classic=True)"),
+        ("alexnet-2012-source", "k=2, towers=2)"),
+        ("alexnet-2012-source", "size=5, alpha=0.001 (divided by size**2), beta=0.75, k=1)"),
+        ("alexnet-2012-source", "stride=(4, 4), overhang=3)"),
+        ("owt", "(drop6): Dropout(p=0.5)"),
+        ("keras-bn5", "track_running_stats=True, biased_var=True)"),
+        (
+            "cuda-convnet-18pct",
+            "(pool2): AvgPool2d(kernel_size=3, stride=2, padding=0, ceil_mode=True)",
+        ),
+        (
+            "cuda-convnet-11pct",
+            "LocallyConnected2d(outputs=(64, 6, 6), kernel=3, stride=1, padding=1)",
+        ),
+    ],
+)
+def test_a_printed_module_says_its_constants(network, said):
+    assert said in str(unfilled(zoo.network(network)))

@@ -50,15 +50,26 @@ def test_grouped_convolution_has_half_the_weights():
     assert Conv("c", channels=256, kernel=5, padding=2).parameters(shape) == 614_656
 
 
-def test_receptive_field_is_where_a_gradient_reaches():
-    """The table's receptive field of pool2 against the pixels whose gradient is not zero."""
+@pytest.mark.parametrize(
+    ("name", "row", "side"),
+    [
+        ("keras-lab", "pool2", 227),
+        ("alexnet-2012-source", "conv3", 224),
+        ("cuda-convnet-18pct", "mapnorm1", 24),
+        ("cuda-convnet-18pct", "mapnorm2", 64),
+    ],
+)
+def test_receptive_field_is_where_a_gradient_reaches(name, row, side):
+    """The table's receptive field against the pixels whose gradient is not zero."""
     from alexnet.models.build import build
 
-    network = zoo.network("keras-lab")
-    field = {s.row.name: s.receptive_field for s in trace(network)}["pool2"]
-    model = build(network).eval()
-    picture = torch.rand(1, 3, 227, 227, requires_grad=True)
-    model.activations(picture, ["pool2"])["pool2"][0, :, 6, 6].sum().backward()
+    network = zoo.network(name)
+    field = {s.row.name: s.receptive_field for s in trace(network, side)}[row]
+    model = build(network, side).double().eval()
+    picture = torch.rand(1, 3, side, side, dtype=torch.double, requires_grad=True)
+    found = model.activations(picture, [row])[row]
+    middle = found.shape[-1] // 2
+    found[0, :, middle, middle].sum().backward()
     touched = (picture.grad[0].abs().sum(0) > 0).nonzero()
     extent = (touched.max(0).values - touched.min(0).values + 1).tolist()
     assert extent == [field, field]

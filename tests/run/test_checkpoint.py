@@ -157,6 +157,34 @@ def test_a_damaged_newest_gives_way_to_the_one_before_with_a_warning(run):
     assert str(file) in said[0]
 
 
+@pytest.mark.parametrize("code", [errno.EIO, errno.EACCES])
+def test_a_newest_that_cannot_be_read_gives_way_to_the_one_before(run, monkeypatch, code):
+    older, newer = (checkpoint.save(run, made(step)) for step in (1, 2))
+    real = checkpoint._sha256
+
+    def failing(path):
+        if path == newer / OPTIMIZER:
+            raise OSError(code, os.strerror(code), str(path))
+        return real(path)
+
+    monkeypatch.setattr(checkpoint, "_sha256", failing)
+    said: list[str] = []
+    assert checkpoint.newest(run, said.append).path == older
+    assert said[0].startswith(
+        f"warning: {newer / OPTIMIZER} cannot be read: {os.strerror(code)}; trying"
+    )
+
+
+def test_best_is_pointed_at_a_checkpoint_whatever_stood_there(run):
+    checkpoint.save(run, made(1), is_best=True)
+    checkpoint.save(run, made(2))
+    checkpoint.point_at_best(run, "step-00000002")
+    assert checkpoint.best(run).state == made(2).state
+    (run / BEST).unlink()
+    checkpoint.point_at_best(run, "step-00000001")
+    assert checkpoint.best(run).state == made(1).state
+
+
 def test_what_a_run_passed_over_counts_no_more_and_takes_no_whole_one_with_it(run):
     for step in (1, 2, 3, 4):
         checkpoint.save(run, made(step), keep=4)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import gc
 import json
 import math
 import os
@@ -14,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import processes
 import pytest
 import torch
@@ -25,6 +28,7 @@ import alexnet
 from alexnet import cli
 from alexnet import recipe as recipes
 from alexnet.data import order
+from alexnet.data.loader import read_portion
 from alexnet.data.sources import open_dataset
 from alexnet.errors import (
     AlexNetError,
@@ -39,10 +43,10 @@ from alexnet.models import table
 from alexnet.models.kernels import native
 from alexnet.reporting import running
 from alexnet.reporting.cards import result_text
-from alexnet.run import checkpoint, classifier, folders, log
+from alexnet.run import checkpoint, classifier, files, folders, log
 from alexnet.run.device import Device, environment
 from alexnet.training import learner as learner_module
-from alexnet.training import lines, loop, losses, record, saving
+from alexnet.training import lines, loop, losses, measured, record, saving
 from alexnet.training import stage as stage_module
 from alexnet.training.stage import set_up
 
@@ -238,6 +242,28 @@ def test_weights_that_are_none_are_not_saved(tmp_path, fit, monkeypatch, value):
     assert checkpoint.newest(tmp_path / "run", print).path.name == "step-00000002"
 
 
+# --- memory ----------------------------------------------------------------------------------
+
+
+def test_steps_leave_nothing_behind(data_root):
+    """One object, or one number on the device, that every step leaves would be sixty."""
+    stage = set_up(plan(train__batch=2, optim__name="sgd", optim__lr=1e-6), CPU, data_root, HUSH)
+    batch = read_portion(stage.train, np.arange(2), 0, 1, CPU.torch)
+    taken = losses.Losses(stage.parallel, CPU)
+
+    def after(begin, end):
+        for step in range(begin, end):
+            taken.add(loop._taken(stage, batch, step), *loop.train_step(stage, batch, step))
+        taken.read()
+        gc.collect()
+        alive = [each for each in gc.get_objects() if type(each) in (torch.Tensor, nn.Parameter)]
+        return len(gc.get_objects()), sum(each.nbytes for each in alive)
+
+    (objects, held), (later, still) = after(0, 10), after(10, 70)
+    assert later < objects + 30
+    assert still <= held
+
+
 # --- being stopped ---------------------------------------------------------------------------
 
 
@@ -324,6 +350,32 @@ def test_a_folder_that_holds_anything_is_not_written_to(tmp_path, data_root):
     assert {path.name for path in folder.iterdir()} == {"notes.txt", record.RECIPE}
     with pytest.raises(UsageError, match="is a file; choose another --out"):
         alexnet.train(plan(), folder / "notes.txt", data_root=data_root, console=HUSH)
+
+
+@pytest.mark.parametrize("name", ["statistics.safetensors", "environment.json", "recipe.toml"])
+def test_a_folder_whose_run_never_had_a_recipe_is_taken(tmp_path, fit, name):
+    """What lies there is of no run: neither read nor kept, be it of other pictures."""
+    folder, write = tmp_path / "run", files.write_bytes
+
+    def full(path, content):
+        if path.name == name:
+            path.with_name(f".{name}.1.tmp").write_bytes(content[:3])  # as a kill leaves it
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, content)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for place in (files, measured):
+            patch.setattr(place, "write_bytes", full)
+        with pytest.raises(OSError, match="No space"):
+            fit(folder, input__mean="channel")
+    (folder / "intake.json").write_text("{}")
+    folders.refuse_taken(folder)
+    fit(folder, input__mean="channel", data__train="train[:30]", train__epochs="1 epoch")
+    assert measured.read(folder / measured.STATISTICS).count == 30
+    assert not (folder / "intake.json").exists()
+    assert not [*folder.glob(".*.tmp")]
+    with pytest.raises(UsageError, match="holds a run already"):
+        folders.refuse_taken(folder)
 
 
 def test_a_folder_of_another_run_is_refused(tmp_path, fit, signalled):
@@ -703,6 +755,28 @@ def test_the_best_is_saved_when_it_is_found(tmp_path, fit, monkeypatch):
     fit(folder, train__epochs="2 epochs", checkpoint__every="3 steps", evaluation__keep="best")
     assert checkpoint.best(folder).path.name == "step-00000004"
     assert (folder / checkpoint.LAST).read_text() == "step-00000008"
+
+
+def test_a_disk_that_fills_up_before_best_is_named_costs_nothing(tmp_path, fit, monkeypatch):
+    """The state that is saved knows its best; a run of before, whose does not, goes on as it did."""
+    losses = iter([1.0, 2.0])
+    validate, write = loop.validate, checkpoint.write_text
+    monkeypatch.setattr(loop, "validate", lambda stage: changed(validate(stage), loss=next(losses)))
+
+    def full(path, text):
+        if path.name == checkpoint.BEST:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, text)
+
+    monkeypatch.setattr(checkpoint, "write_text", full)
+    with pytest.raises(CheckpointError, match="no space left"):
+        fit(tmp_path / "run", train__epochs="2 epochs", evaluation__keep="best")
+    monkeypatch.setattr(checkpoint, "write_text", write)
+    fit(tmp_path / "run", train__epochs="2 epochs", evaluation__keep="best")
+    assert checkpoint.best(tmp_path / "run").path.name == "step-00000004"
+    before = saving.Progress(step=4, best=1.0).to_json()
+    del before["best_step"]
+    assert saving.Progress.from_json(before).best_step == 0
 
 
 def test_the_folder_says_what_was_done_with_what(finished, data_root):

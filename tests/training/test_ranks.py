@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace as changed
 from functools import cache, partial
 
@@ -13,7 +14,7 @@ import torch
 from processes import KILLED, dies, replace, together, train
 
 from alexnet import recipe as recipes
-from alexnet.errors import RecipeError, UsageError
+from alexnet.errors import CheckpointError, RecipeError, UsageError
 from alexnet.models import zoo
 from alexnet.models.rows import LRN, BatchNorm, Conv, Dense, Dropout, Flatten, MaxPool, ReLU
 from alexnet.models.table import Network
@@ -284,6 +285,39 @@ def test_a_signal_to_one_rank_stops_all_at_one_step(tmp_path, data_root, rank):
     assert together(processes._train, folder, data_root, SHARED, changes) == [143, 143]
     saved = checkpoint.newest(folder, print)
     assert saved.state["progress"]["step"] == 3
+
+
+def slow_to_save(timeout: float) -> None:
+    """Rank 0 takes longer over a checkpoint than an exchange between the ranks may take."""
+    from datetime import timedelta
+
+    real = checkpoint.save
+
+    def slow(*args, **kwargs):
+        time.sleep(1.5 * timeout)
+        return real(*args, **kwargs)
+
+    replace("alexnet.run.ranks", "TIMEOUT", with_=timedelta(seconds=timeout))
+    replace("alexnet.run.checkpoint", "save", with_=slow)
+
+
+def test_a_save_may_take_longer_than_an_exchange(tmp_path, data_root):
+    override = SHARED | {"train.epochs": "1 step"}
+    changes = [partial(slow_to_save, 4.0)]
+    assert together(processes._train, tmp_path / "run", data_root, override, changes) == [0, 0]
+
+
+def test_a_save_that_fails_holds_nobody_up(tmp_path, data_root):
+    failing = partial(_on_rank, 0, _full)
+    args = (tmp_path / "run", data_root, SHARED, [_exits, failing])
+    assert together(processes._train, *args) == [1, 1]
+
+
+def _full() -> None:
+    def full(*args, **kwargs):
+        raise CheckpointError("no space left on the disk")
+
+    replace("alexnet.run.checkpoint", "save", with_=full)
 
 
 def _exits() -> None:

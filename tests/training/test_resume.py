@@ -132,6 +132,20 @@ def test_killed_and_resumed_is_never_killed(tmp_path, data_root, unbroken, plan,
     assert not [*folder.rglob(".*.tmp")], "half-written files are swept away"
 
 
+@pytest.mark.parametrize("older", [True, False], ids=["an older best", "no best yet"])
+def test_killed_between_last_and_best_is_never_killed(tmp_path, data_root, older):
+    """No later epoch is as good: only what the checkpoint remembers can put BEST right."""
+    plan = {"train.epochs": "3 epochs", "evaluation.keep": "best"}
+    losses = scripted({4: 2.0 if older else 1.0, 8: 1.0 if older else 2.0, 12: 3.0})
+    names = 2 * 3 if older else 3  # of what a save writes as text: its manifest, LAST and BEST
+    assert train(tmp_path / "whole", data_root, plan, losses) == 0
+    broken = tmp_path / "run"
+    assert train(broken, data_root, plan, losses, dies(SAVE + "write_text", names)) == KILLED
+    assert (broken / checkpoint.BEST).exists() == older
+    assert resume(broken, data_root, losses) == 0
+    assert trace(broken) == trace(tmp_path / "whole")
+
+
 @pytest.mark.parametrize("plan", ["adam"])
 def test_killed_again_and_again(tmp_path, data_root, unbroken, plan):
     folder = tmp_path / "run"

@@ -18,7 +18,6 @@ from alexnet.errors import UnknownName
 from alexnet.models import kernel_machine, rows, table, wiring
 from alexnet.models.init import initialise, whiten
 from alexnet.models.layers import (
-    AdaptiveAvgPool2d,
     BiasedBatchNorm2d,
     Conv2d,
     Dropout,
@@ -31,6 +30,7 @@ from alexnet.models.layers import (
     Sum,
 )
 from alexnet.models.packing import unpack
+from alexnet.models.pools import AdaptiveAvgPool2d, AvgPool2d
 from alexnet.models.response_norms import LocalResponseNorm, MapResponseNorm
 from alexnet.models.rows import Row, Shape
 from alexnet.models.table import Network
@@ -150,9 +150,7 @@ def _max_pool(row: Row, shape: Shape) -> nn.Module:
 
 def _avg_pool(row: Row, shape: Shape) -> nn.Module:
     assert isinstance(row, rows.AvgPool)
-    return nn.AvgPool2d(
-        row.kernel, row.stride, row.padding, ceil_mode=row.ceil, count_include_pad=False
-    )
+    return AvgPool2d(row.kernel, row.stride, row.padding, ceil=row.ceil)
 
 
 def _adaptive_pool(row: Row, shape: Shape) -> nn.Module:

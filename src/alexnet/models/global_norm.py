@@ -34,6 +34,11 @@ class GlobalBatchNorm(nn.Module):
         self.biased = isinstance(layer, BiasedBatchNorm2d)
         self.train(layer.training)
 
+    def extra_repr(self) -> str:
+        """Say the constants."""
+        how = f"eps={self.eps:g}, momentum={self.momentum:g}, biased_var={self.biased}"
+        return f"{self.num_features}, {how}"
+
     def forward(self, x: Tensor) -> Tensor:
         """Normalise over all processes' rows; in training, also move the running statistics."""
         mean, variance = self._buffers["running_mean"], self._buffers["running_var"]

@@ -19,6 +19,11 @@ class BiasedBatchNorm2d(nn.BatchNorm2d):
 
     biased = True
 
+    def extra_repr(self) -> str:
+        """Say which running variance is kept."""
+        own: str = super().extra_repr()  # type: ignore[no-untyped-call]
+        return f"{own}, biased_var=True"
+
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``(N, C, H, W)``; in training, also move the running statistics."""
         if not self.training:
@@ -89,6 +94,10 @@ class Gaussian(nn.Module):
         super().__init__()
         self.gamma = gamma
 
+    def extra_repr(self) -> str:
+        """Say the constant."""
+        return f"gamma={self.gamma:g}"
+
     def forward(self, x: Tensor) -> Tensor:
         """Apply it to each value."""
         return (self.gamma * (x - 1)).exp()
@@ -125,6 +134,11 @@ class PaperConv2d(Conv2d):
 
     overhang = 0
 
+    def extra_repr(self) -> str:
+        """Say how far the last window hangs over."""
+        own: str = super().extra_repr()  # type: ignore[no-untyped-call]
+        return f"{own}, overhang={self.overhang}" if self.overhang else own
+
     def forward(self, x: Tensor) -> Tensor:
         """Convolve ``(N, C, H, W)``, each group of filters over its own part of the channels."""
         if self.overhang:
@@ -140,16 +154,6 @@ class PaperConv2d(Conv2d):
         parts = zip(x.chunk(self.groups, 1), self.weight.chunk(self.groups), biases, strict=True)
         towers = [F.conv2d(part, w, b, self.stride, self.padding) for part, w, b in parts]
         return torch.cat(towers, 1)
-
-
-class AdaptiveAvgPool2d(nn.AdaptiveAvgPool2d):
-    """torch's mean over ``side x side`` parts of a map; a map of just that size is its own mean."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return ``(N, C, side, side)`` for ``(N, C, H, W)``."""
-        if x.shape[-2:] == (self.output_size, self.output_size):
-            return x  # torch would read and write it, forward and backward
-        return super().forward(x)
 
 
 class Sum(nn.Module):
@@ -183,6 +187,11 @@ class LocallyConnected2d(nn.Module):
         self.weight = nn.Parameter(torch.zeros(positions, channels, inputs[0] * kernel**2))
         self.bias = nn.Parameter(torch.zeros(positions * channels))
 
+    def extra_repr(self) -> str:
+        """Say what ``weight`` alone does not."""
+        window = f"kernel={self.kernel}, stride={self.stride}, padding={self.padding}"
+        return f"outputs={self.outputs}, {window}"
+
     def positions(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield every position's matrix ``(channels, inputs * kernel**2)`` and bias ``(channels,)``."""
         yield from zip(self.weight, self.bias.view(len(self.weight), -1), strict=True)
@@ -212,6 +221,10 @@ class Dropout(nn.Module):
         self.first, self.total = 0, 0
         self._ahead: dict[tuple[int, ...], Tensor] = {}  # masks drawn before the forward pass
         self._drawn = False
+
+    def extra_repr(self) -> str:
+        """Say the rate, and where the survivors of training are left as they are."""
+        return f"p={self.p:g}{', classic=True' if self.classic else ''}"
 
     @property
     def dropped(self) -> int:

@@ -22,6 +22,12 @@ class LocalResponseNorm(nn.Module):
         super().__init__()
         self.size, self.alpha, self.beta, self.k, self.towers = size, alpha, beta, k, towers
 
+    def extra_repr(self) -> str:
+        """Say the constants: alpha as torch has it, divided by size (the paper's is not)."""
+        towers = f", towers={self.towers}" if self.towers > 1 else ""
+        alpha = f"alpha={self.alpha:g} (divided by size)"
+        return f"size={self.size}, {alpha}, beta={self.beta:g}, k={self.k:g}{towers}"
+
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``(N, C, H, W)``; returns the same shape and dtype."""
         if self.minimal and kernels.normalises(x, self.beta, self.towers):
@@ -97,6 +103,12 @@ class MapResponseNorm(nn.Module):
     def __init__(self, size: int, alpha: float, beta: float) -> None:
         super().__init__()
         self.size, self.alpha, self.beta = size, alpha, beta
+
+    def extra_repr(self) -> str:
+        """Say the constants: alpha is of the mean of squares over the window."""
+        return (
+            f"size={self.size}, alpha={self.alpha:g} (divided by size**2), beta={self.beta:g}, k=1"
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``(N, C, H, W)``; returns the same shape and dtype. Outside the map is zero."""

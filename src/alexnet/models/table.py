@@ -18,6 +18,7 @@ from alexnet.models.rows import (
     Dense,
     Dropout,
     Flatten,
+    MapNorm,
     Row,
     Shape,
     Window,
@@ -143,6 +144,8 @@ def _through(row: Row, maps: Sequence[_Map], side: int) -> _Map:
     field_, jump = max(m.field for m in maps), max(m.jump for m in maps)
     if isinstance(row, Window):
         field_, jump = field_ + (row.kernel - 1) * jump, jump * row.stride
+    elif isinstance(row, MapNorm):
+        field_ += (row.size - 1) * jump
     elif isinstance(row, AdaptiveAvgPool):
         field_ += (row.widest(shape[1]) - 1) * jump
         jump *= max(1, shape[1] // row.side)  # rounded: its windows are not evenly spaced

@@ -11,6 +11,7 @@ from alexnet import built_in
 from alexnet.errors import CheckpointError, UnknownName
 from alexnet.models import rows, table, wiring, zoo
 from alexnet.models.table import Network, Traced
+from alexnet.reporting.layer_text import arithmetic, settings, settings_text, sums_text
 from alexnet.reporting.text import figure, machine, summary_table
 from alexnet.run.files import read_json
 from alexnet.run.log import METRICS, RECIPE, RESULT, minutes, read_metrics, resume_command
@@ -45,7 +46,8 @@ def _layer(step: Traced) -> dict[str, Any]:
         "parameters": step.parameters + step.buffers,
         "multiply_adds": step.multiply_adds,
         "receptive_field": step.receptive_field,
-        "arithmetic": _arithmetic(step),
+        "settings": settings(step.row),
+        "arithmetic": arithmetic(step),
         "reads": [name or "picture" for name in step.reads],
     }
 
@@ -57,7 +59,7 @@ def kind_of(row: rows.Row) -> str:
 
 
 def network_text(network: Network, size: int | None = None, *, sums: bool = False) -> str:
-    """Write the table a Keras user knows, with multiply-adds and receptive field beside it.
+    """Write the table a Keras user knows, with multiply-adds and receptive field, and the settings.
 
     A ReLU is named with the layer that it follows, unless a later row reads one of the two: there each
     has a line. Such a network has a column of what each layer is connected to. ``sums``: also the
@@ -79,8 +81,9 @@ def _text(network: Network, card: dict[str, Any], size: int | None, *, sums: boo
         }
         for layer in with_activations(card["layers"], again)
     ]
-    head = f"{card['name']}: {card['summary']}\n\n{summary_table(rows)}\n\n{totals_text(card)}"
-    return f"{head}\n\n{sums_text(network, size)}" if sums else head
+    parts = [f"{card['name']}: {card['summary']}", summary_table(rows), settings_text(network)]
+    parts.append(f"{totals_text(card)}\nInitialised: {card['init']}\nSource: {card['source']}")
+    return "\n\n".join([*parts, sums_text(network, size)] if sums else parts)
 
 
 def with_activations(
@@ -124,25 +127,6 @@ def megabytes(values: int) -> str:
     if size >= 1024:
         size, unit = size / 1024, "MB"
     return f"{size:.2f} {unit}"
-
-
-def sums_text(network: Network, size: int | None = None) -> str:
-    """Write the arithmetic of every size, one line for each layer that changes it."""
-    lines = [
-        f"  {s.row.name:8} {_arithmetic(s)}" for s in table.trace(network, size) if _arithmetic(s)
-    ]
-    side = network.size if size is None else size
-    return "\n".join([f"How a picture of {side}x{side} shrinks, along one side:", *lines])
-
-
-def _arithmetic(step: Traced) -> str:
-    if isinstance(step.row, rows.Window):
-        return step.row.sum_in_words(step.inputs[1])
-    if isinstance(step.row, rows.Flatten):
-        return f"{' x '.join(map(str, step.inputs))} = {step.outputs[0]}"
-    if isinstance(step.row, rows.Dense):
-        return f"({step.inputs[0]}{'+1' if step.row.bias else ''}) x {step.outputs[0]} = {step.parameters:,} parameters"
-    return ""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from alexnet.models import table
 from alexnet.models.rows import Row
 from alexnet.models.table import Network, Traced
 from alexnet.reporting.cards import kind_of
+from alexnet.reporting.layer_text import ALPHA
 from alexnet.reporting.text import summary_table
 
 Pair = tuple[Traced | None, Traced | None]
@@ -31,6 +32,8 @@ def compare(first: Network, second: Network) -> tuple[str, dict[str, Any]]:
     ]
     said = [f"  {d['where']}: {_said(d['first'])} / {_said(d['second'])}" for d in differences]
     count = f"{len(said)} difference{'s'[: len(said) != 1]}"
+    if any(str(d["where"]).endswith(" alpha") for d in differences):
+        said += ["", ALPHA]
     text = "\n".join([summary_table(rows), "", f"{count}{':' if said else ''}", *said])
     return text, {"networks": [first.name, second.name], "differences": differences}
 

@@ -6,7 +6,7 @@
       checkpoints/step-00000123/
         weights.safetensors    the network, averaged weights too; input/*: its preprocessing's
         optimizer.safetensors  what the update rule remembers
-        state.json             step, epoch, schedule and stopping state, best so far
+        state.json             step, schedule and stopping state, best so far and its step
         model.json             network, classes, preprocessing: enough to predict
         manifest.json          sha256 of each of these; a checkpoint without one is not finished
       checkpoints/damaged-*    what a resumed run found damaged and passed over
@@ -157,9 +157,15 @@ def verify(path: Path, files: Sequence[str] = FILES) -> None:
             f"{path / MANIFEST} has format {version!r}; this package reads format {FORMAT}"
         )
     for name in files:
-        if not (path / name).is_file():
-            raise CheckpointError(f"{path} is incomplete: {name} is missing")
-        if _sha256(path / name) != sums.get(name):
+        try:
+            found = _sha256(path / name)
+        except FileNotFoundError:
+            raise CheckpointError(f"{path} is incomplete: {name} is missing") from None
+        except OSError as error:  # of a disk that is dying, or another user's file
+            raise CheckpointError(
+                f"{path / name} cannot be read: {error.strerror or error}"
+            ) from None
+        if found != sums.get(name):
             raise CheckpointError(f"{path / name} is damaged: its sha256 is not the one recorded")
 
 
@@ -187,11 +193,9 @@ def newest(run: Path, say: Callable[[str], None], *, to_use: bool = False) -> Ch
 
 def best(run: Path, *, to_use: bool = False) -> Checkpoint:
     """Return the checkpoint that BEST names. Raises ``CheckpointError`` where it is not whole."""
-    if not (run / BEST).is_file():
+    if not (name := _best(run)):
         raise CheckpointError(f"{run} has no best checkpoint: it never validated; use its last")
-    return load(
-        run / "checkpoints" / (run / BEST).read_text(encoding="utf-8").strip(), to_use=to_use
-    )
+    return load(run / "checkpoints" / name, to_use=to_use)
 
 
 def scored(run: Path, say: Callable[[str], None], *, to_use: bool = False) -> Checkpoint:
@@ -259,8 +263,18 @@ def load_weights(
     model.load_state_dict(dict(weights), assign=assign)
 
 
+def point_at_best(run: Path, name: str) -> None:
+    """Make BEST name the best checkpoint: whoever placed it may have died before, or met a full disk."""
+    if _best(run) != name:
+        write_text(run / BEST, name)
+
+
+def _best(run: Path) -> str:
+    return (run / BEST).read_text(encoding="utf-8").strip() if (run / BEST).is_file() else ""
+
+
 def _forget_old(run: Path, keep: int) -> None:
-    kept = (run / BEST).read_text(encoding="utf-8").strip() if (run / BEST).is_file() else ""
+    kept = _best(run)
     for path in every(run)[:-keep]:
         if path.name != kept:
             shutil.rmtree(path, ignore_errors=True)

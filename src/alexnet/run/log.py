@@ -23,6 +23,7 @@ RECIPE, ENVIRONMENT, SPLITS, METRICS, RESULT = (
     "metrics.jsonl",
     "result.json",
 )
+STATISTICS, INTAKE, INTAKE_TEXT = "statistics.safetensors", "intake.json", "intake.txt"
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ Alone, every function here gives back what it was given, and nothing is exchange
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -22,7 +23,7 @@ from alexnet.run import launch
 from alexnet.run.device import Device
 
 TIMEOUT = timedelta(seconds=60)  # of one exchange; torch's own is half an hour
-PREPARING = timedelta(days=7)  # of a data set, by the first process of each machine
+WORKING = timedelta(days=7)  # of some for the others: a data set prepared, a checkpoint saved
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Ranks:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     place: launch.Place = field(default_factory=launch.Place)
     store: Any = field(default=None, repr=False)  # torch's key-value store, of all attempts
+    turns: Iterator[int] = field(default_factory=itertools.count, repr=False, compare=False)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Ranks:
         """Return itself: a copy of a model speaks to the same processes."""
@@ -137,11 +139,26 @@ class Ranks:
         key = f"{key}/{self.place.attempt}"
         keys = [f"{key}/{node}" for node in range(self.place.nodes)]
         if self.place.local:
-            self.store.wait(keys, PREPARING)
+            self.store.wait(keys, WORKING)
         yield
         if not self.place.local:
             self.store.set(keys[self.place.node], "done")
-            self.store.wait(keys, PREPARING)
+            self.store.wait(keys, WORKING)
+
+    @contextlib.contextmanager
+    def behind_main(self) -> Iterator[None]:
+        """Leave a block that rank 0 works in when it has left it, however long it takes, or failed."""
+        if self.world == 1:
+            yield
+            return
+        key = f"behind_main/{self.place.attempt}/{next(self.turns)}"
+        try:
+            yield
+        finally:
+            if self.main:  # the others then see for themselves that it is gone
+                self.store.set(key, "done")
+        if not self.main:
+            self.store.wait([key], WORKING)
 
 
 ALONE = Ranks()

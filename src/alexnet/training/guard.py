@@ -11,6 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from alexnet.errors import Interrupted, UsageError
+from alexnet.run.folders import LOCK
 from alexnet.run.log import Console, resume_command
 
 
@@ -57,7 +58,7 @@ def too_late(number: int, folder: Path) -> Interrupted:
 def owned(folder: Path) -> Iterator[None]:
     """Let one process at a time train in a folder. Raises ``UsageError`` for the second."""
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
+    lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:

@@ -269,7 +269,8 @@ def validate(stage: Stage) -> Scores:
 
 def _let_rules_see(stage: Stage, progress: Progress, loss: float) -> None:
     stage.is_best = loss < progress.best
-    progress.best = min(progress.best, loss)
+    if stage.is_best:
+        progress.best, progress.best_step = loss, progress.step
     if stage.plateau is not None:
         stage.plateau.see(loss)
     if stage.stopping is not None:

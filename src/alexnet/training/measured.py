@@ -24,10 +24,11 @@ from alexnet.data.preprocess import Preprocessing
 from alexnet.data.statistics import Statistics, measure
 from alexnet.errors import CheckpointError
 from alexnet.recipe import Augment, Recipe
+from alexnet.run import log
 from alexnet.run.files import write_bytes
 from alexnet.run.log import Console
 
-STATISTICS = "statistics.safetensors"
+STATISTICS = log.STATISTICS
 _NAMES = ("count", "mean_picture", "mean", "covariance")
 
 

@@ -28,10 +28,10 @@ from alexnet.data.photos import report_text
 from alexnet.errors import CheckpointError, DataError, UsageError
 from alexnet.evaluation import Scores
 from alexnet.recipe import Recipe
-from alexnet.run import checkpoint, log
+from alexnet.run import checkpoint, folders, log
 from alexnet.run.device import environment, peak_memory
 from alexnet.run.files import read_json, write_text
-from alexnet.run.log import ENVIRONMENT, RECIPE, RESULT, SPLITS
+from alexnet.run.log import ENVIRONMENT, INTAKE, INTAKE_TEXT, RECIPE, RESULT, SPLITS
 from alexnet.run.stamp import commit, today
 from alexnet.training import estimate, measured, scoring
 from alexnet.training.saving import Progress
@@ -71,6 +71,8 @@ def open_folder(folder: Path, stage: Stage, command: str) -> None:
         raise UsageError(f"{folder} holds another run; choose another --out")
     if begun:
         refuse_other_data(folder, stage.dataset)
+    else:
+        folders.clear_remains(folder)
     if stage.statistics is not None and not (folder / measured.STATISTICS).is_file():
         measured.keep(folder, stage.statistics)
     if begun:
@@ -95,8 +97,8 @@ def open_folder(folder: Path, stage: Stage, command: str) -> None:
     }
     write_text(folder / SPLITS, json.dumps(data))
     if report := stage.dataset.report():
-        _write_json(folder / "intake.json", report)
-        write_text(folder / "intake.txt", report_text.render(report) + "\n")
+        _write_json(folder / INTAKE, report)
+        write_text(folder / INTAKE_TEXT, report_text.render(report) + "\n")
     write_text(folder / RECIPE, text)  # last: it marks the folder as a run
 
 

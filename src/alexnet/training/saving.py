@@ -28,6 +28,7 @@ class Progress:
     waited: float = 0.0  # of these, for pictures
     before: list[float] = field(default_factory=lambda: [0.0, 0.0])  # both, before this epoch
     best: float = math.inf  # lowest val_loss so far
+    best_step: int = 0  # its step; 0: none yet, or saved before this was noted
     stopped: bool = False  # early stopping has spoken
     threads: int = field(default_factory=torch.get_num_threads)
     ranks: int = 1  # processes that shared the run
@@ -75,16 +76,22 @@ def save(stage: Stage, progress: Progress, folder: Path) -> None:
         "stopping": schedule.memory(stage.stopping),
     }
     saved = checkpoint.Checkpoint(
-        path=Path(f"step-{progress.step:08d}"),
+        path=Path(_name(progress.step)),
         weights=live if stage.averaged is None else parallel.whole(stage.averaged.state_dict()),
         optimizer=memory,
         state={"progress": progress.to_json(), **rules},
         model=stage.card,
         input=stage.preprocessing.tensors(),
     )
-    if parallel.ranks.main:
-        checkpoint.save(folder, saved, keep=stage.recipe.checkpoint.keep, is_best=stage.is_best)
+    with parallel.ranks.behind_main():  # a large state takes longer than an exchange may
+        if parallel.ranks.main:
+            checkpoint.save(folder, saved, keep=stage.recipe.checkpoint.keep, is_best=stage.is_best)
     stage.is_best = False
+
+
+def _name(step: int) -> str:
+    """Return the name of a step's checkpoint; names sort as steps do."""
+    return f"step-{step:08d}"
 
 
 def restore(stage: Stage, folder: Path, console: log.Console) -> Progress:
@@ -111,6 +118,8 @@ def restore(stage: Stage, folder: Path, console: log.Console) -> Progress:
     ranks.agree("the number of the checkpoint's step", progress.step)
     if ranks.main:
         checkpoint.set_aside_after(saved.path, console.say)
+        if progress.best_step:
+            checkpoint.point_at_best(folder, _name(progress.best_step))
     stage.restore_rules(saved.state["plateau"], saved.state["stopping"])
     _restore_tensors(stage, saved)
     if ranks.main:

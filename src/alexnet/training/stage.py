@@ -156,14 +156,14 @@ def set_up(
 ) -> Stage:
     """Build everything for a run; nothing is written but the data set's cache.
 
-    ``folder``: the run's, whose statistics of the training split are read where they are there.
-    ``resumed``: it holds this run already; two towers may go on as one process.
+    ``folder``: the run's, whose statistics of the training split are read where it is ``resumed``:
+    where it holds this run already; two towers may then go on as one process.
 
     Raises ``UsageError`` where the picture is too small for the network, a split is empty, two splits
     share pictures, or the memory is too small for the run, before any download where it can.
     """
     shared = checks.refuse_early(recipe, ranks, resumed=resumed)
-    data = material.gather(recipe, root, console, ranks, folder)
+    data = material.gather(recipe, root, console, ranks, folder if resumed else None)
     learns = learner.made(data, shared, device, root, console)
     ridge.refuse_unready(data.recipe, learns, len(data.parts["train"]))
     plan = estimate.Planned(data.recipe, learns.model, learns.first, data.parts, device, ranks)

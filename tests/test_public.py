@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -19,7 +21,7 @@ from PIL import Image
 import alexnet
 from alexnet.data.preprocess import Preprocessing
 from alexnet.data.sources import open_dataset
-from alexnet.errors import CheckpointError, UsageError
+from alexnet.errors import CheckpointError, DataError, UsageError
 from alexnet.evaluation import Scores
 from alexnet.prediction import Ranked
 from alexnet.run import checkpoint
@@ -136,6 +138,22 @@ def test_resume_of_a_finished_run_draws_what_is_missing(run, data_root, tmp_path
     alexnet.resume(folder, device="cpu", data_root=data_root, console=Console(quiet=True))
     for name in PICTURES:
         assert (folder / name).read_bytes() == (run.folder / name).read_bytes()
+
+
+def test_a_picture_is_whole_or_not_there(run, data_root, tmp_path, monkeypatch):
+    folder = Path(shutil.copytree(run.folder, tmp_path / "b"))
+    (folder / "picture.png").unlink()
+    replace = os.replace
+
+    def full(source: Path, target: Path) -> None:
+        if Path(target).name == "picture.png":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(DataError, match=r"picture\.png: cannot be written: No space left"):
+        alexnet.resume(folder, device="cpu", data_root=data_root, console=Console(quiet=True))
+    assert {path.name for path in folder.glob("*.png")} == PICTURES - {"picture.png"}
 
 
 def test_resume_of_no_run(tmp_path):

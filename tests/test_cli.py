@@ -23,6 +23,7 @@ from alexnet import __version__, cli, recipe, terminal
 from alexnet.data import arrays
 from alexnet.data.cache import Contents, write_cache
 from alexnet.data.sources import open_dataset
+from alexnet.options import changes_of
 
 TINY = {
     "data.name": "shapes",
@@ -188,6 +189,11 @@ def test_a_call_that_cannot_be_parsed(refused, arguments, said):
             "train cifar10-quick --set optim.lrr=1",
             "unknown key 'optim.lrr'; did you mean 'optim.lr'?",
         ),
+        (
+            "train cifar10-quick --seed 3 --set train.seed=4",
+            "--seed 3, but --set train.seed=4; give one of them",
+        ),
+        ("train cifar10-quick --seed -1", "train.seed"),
         ("train cifar10-quick --set optim.name=adan", "did you mean 'adam'?"),
         ("train cifar10-quick --set optim.lr=fast", "optim.lr = 'fast'"),
         ("train cifar10-quick --set optim.lr", "expected section.key=value, got 'optim.lr'"),
@@ -218,6 +224,12 @@ def test_a_call_that_cannot_be_parsed(refused, arguments, said):
 )
 def test_a_call_that_asks_for_what_is_not_there(refused, arguments, said):
     assert said in refused(*arguments.split(), status=2)
+
+
+def test_a_seed_is_a_key_of_the_recipe():
+    assert changes_of(["optim.lr=0.1"], 3) == {"optim.lr": 0.1, "train.seed": 3}
+    assert changes_of(["train.seed=3"], 3) == changes_of(["train.seed=3"], None)
+    assert changes_of([], None) == {}
 
 
 def test_what_chooses_does_not_test(refused):

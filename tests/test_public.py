@@ -23,9 +23,11 @@ from alexnet.data.preprocess import Preprocessing
 from alexnet.data.sources import open_dataset
 from alexnet.errors import CheckpointError, DataError, UsageError
 from alexnet.evaluation import Scores
+from alexnet.models import zoo
 from alexnet.prediction import Ranked
+from alexnet.reporting.cards import network_card
 from alexnet.run import checkpoint
-from alexnet.run.classifier import Classifier, restore
+from alexnet.run.classifier import Classifier, fresh, restore
 from alexnet.run.log import Console
 from alexnet.training.record import Result
 
@@ -178,6 +180,14 @@ def test_load_takes_a_run_a_checkpoint_or_a_network(run):
     weights = [alexnet.load(name).module.state_dict() for name in (run.folder, str(last))]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     assert alexnet.load("alexnet-cifar").origin == "fresh weights"
+
+
+def test_fresh_weights_are_of_the_network_that_show_tells_of():
+    model = alexnet.load("alexnet-2012")
+    told = network_card(zoo.network("alexnet-2012"))
+    assert len(model.classes) == model.module.network.classes == 1000
+    assert sum(p.numel() for p in model.module.parameters()) == told["parameters"] == 60_965_224
+    assert len(fresh("alexnet-2012", classes=3).classes) == 3
 
 
 # --- predict and evaluate --------------------------------------------------------------------

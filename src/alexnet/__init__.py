@@ -124,7 +124,7 @@ def keep_arrays(
 
 
 def load(name: str | Path, *, say: Callable[[str], None] = print) -> Classifier:
-    """Load a run's folder, one checkpoint of it, or a network by name with fresh weights.
+    """Load a run's folder, one checkpoint of it, or a network by name: fresh weights, N classes as its table has.
 
     Also weights of another program (``exchange.foreign``): a file of torchvision's ``alexnet``, or ``imagenet``.
     Returns the network with its class names and preprocessing. Raises ``UnknownName``, ``CheckpointError``

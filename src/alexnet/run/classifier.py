@@ -143,11 +143,14 @@ def _network(described: dict[str, Any], classes: int) -> Network:
     return transfer.with_head(network, tuple(map(int, head)), norm=norm)
 
 
-def fresh(name: str, *, classes: int = 10) -> Classifier:
-    """Return an untrained network of the family, for a look at its shapes and its speed."""
+def fresh(name: str, *, classes: int | None = None) -> Classifier:
+    """Return an untrained network of the family, for a look at its shapes and its speed.
+
+    ``classes``: None: as many as its table has.
+    """
     module = build(zoo.network(name, classes=classes))
     preprocessing = Preprocessing(picture_size=module.size, size=module.size)
-    names = tuple(map(str, range(classes)))
+    names = tuple(map(str, range(module.network.classes)))
     made = _ready(module, names, preprocessing, ("centre", ""), "fresh weights")
     described = card(name, names, preprocessing, "centre", "last", "") | {"trained": False}
     return replace(made, trained=False, described=described)

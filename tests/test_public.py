@@ -27,7 +27,7 @@ from alexnet.models import zoo
 from alexnet.prediction import Ranked
 from alexnet.reporting.cards import network_card
 from alexnet.run import checkpoint
-from alexnet.run.classifier import Classifier, fresh, restore
+from alexnet.run.classifier import Classifier, Provenance, fresh, restore
 from alexnet.run.log import Console
 from alexnet.training.record import Result
 
@@ -142,6 +142,17 @@ def test_resume_of_a_finished_run_draws_what_is_missing(run, data_root, tmp_path
         assert (folder / name).read_bytes() == (run.folder / name).read_bytes()
 
 
+def test_resume_draws_no_test_pictures_of_data_that_changed(run, data_root, tmp_path, capsys):
+    folder = Path(shutil.copytree(run.folder, tmp_path / "b"))
+    for name in PICTURES:
+        (folder / name).unlink()
+    splits = json.loads((folder / "splits.json").read_text(encoding="utf-8"))
+    (folder / "splits.json").write_text(json.dumps({**splits, "fingerprint": "of then"}))
+    alexnet.resume(folder, device="cpu", data_root=data_root)
+    assert {path.name for path in folder.glob("*.png")} == {"curves.png", "confusion.png"}
+    assert "no test picture is drawn: " in "".join(capsys.readouterr())
+
+
 def test_a_picture_is_whole_or_not_there(run, data_root, tmp_path, monkeypatch):
     folder = Path(shutil.copytree(run.folder, tmp_path / "b"))
     (folder / "picture.png").unlink()
@@ -173,6 +184,11 @@ def test_load_gives_a_classifier_ready_for_use(run, data_root):
     assert model.classes == open_dataset("shapes", root=data_root).classes
     assert model.preprocessing.mean == pytest.approx(run.recipe.input.mean)
     assert model.views == run.recipe.evaluation.views == "shift"
+    fingerprint = open_dataset("shapes", root=data_root).fingerprint
+    assert model.provenance == Provenance(fingerprint, "train[:200]", "float32")
+    saved = checkpoint.load(run.folder / "checkpoints" / "step-00000008", to_use=True)
+    older = {key: value for key, value in saved.model.items() if key != "provenance"}
+    assert restore(dataclasses.replace(saved, model=older)).provenance == Provenance()
 
 
 def test_load_takes_a_run_a_checkpoint_or_a_network(run):

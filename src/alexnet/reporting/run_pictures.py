@@ -37,11 +37,15 @@ def missing(result: Result) -> bool:
 
 
 def draw(
-    result: Result, model: Classifier, dataset: Dataset, device: Device, say: Callable[[str], None]
+    result: Result,
+    model: Classifier,
+    dataset: Dataset | None,
+    device: Device,
+    say: Callable[[str], None],
 ) -> list[Path]:
     """Draw a finished run's pictures into its folder and return their paths.
 
-    ``say`` gets one line about a random test picture: what was predicted and what it is.
+    ``dataset``: None: those alone that need no data. ``say`` gets one line about a random test picture: what was predicted and what it is.
     """
     folder, recipe = result.folder, result.recipe
     matrix = np.array(result.record["test"]["confusion"])
@@ -55,7 +59,7 @@ def draw(
     return [
         *drawn,
         plot_confusion(matrix, model.classes, folder / CONFUSION, title=title),
-        *_chancesamples(result, model, dataset, device, say),
+        *(_chancesamples(result, model, dataset, device, say) if dataset else []),
     ]
 
 

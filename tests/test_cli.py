@@ -208,6 +208,8 @@ def test_a_call_that_cannot_be_parsed(refused, arguments, said):
         ("bench --network keras-la", "did you mean 'keras-lab'?"),
         ("bench --network alexnet-cifar --optimizer adan", "did you mean 'adam'?"),
         ("bench --network alexnet-cifar --precision bf61", "did you mean 'bf16'?"),
+        ("eval alexnet-cifar shapes/test --precision bf61", "did you mean 'bf16'?"),
+        ("sample alexnet-cifar shapes/test --precision bf61", "did you mean 'bf16'?"),
         ("bench --network alexnet-cifar --batch 0", "at least 1"),
         ("bench --network alexnet-cifar --rounds 0", "at least 1"),
         ("bench inference keras-la", "did you mean 'keras-lab'?"),

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from alexnet import __version__, benching, looking, recording, studying
 from alexnet.calling import Argument, BadParameter, Exit, Option, Program
-from alexnet.options import DeviceName, Json, Root, changes_of
+from alexnet.options import DeviceName, Json, Precision, Root, changes_of
 from alexnet.terminal import run, say, typed, write
 
 app = Program("alexnet", "AlexNet: reproduced, trained, measured and shipped.", version=__version__)
@@ -161,6 +161,7 @@ def eval_(
     others: Others = None,
     views: Views = None,
     device: DeviceName = "auto",
+    precision: Precision = "auto",
     top: Annotated[
         list[int] | None,
         Option(metavar="K", help="Top-K, may be given again. [default: 1 and 3]"),
@@ -185,7 +186,7 @@ def eval_(
 
     models = [alexnet.load(name, say=say) for name in (model, *(others or []))]
     how: dict[str, Any] = {"views": views, "device": device, "precise_bn": precise_bn}
-    how["predictions"] = predictions
+    how |= {"precision": precision, "predictions": predictions}
     found = alexnet.evaluate(models, split, top=tuple(top) if top else None, data_root=data, **how)
     classes = models[0].classes
     if predictions is not None:

@@ -12,6 +12,13 @@ from alexnet.errors import UsageError
 
 Json = Annotated[bool, Option("--json", help="Print JSON instead of text.")]
 DeviceName = Annotated[str, Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
+Precision = Annotated[
+    str,
+    Option(
+        "--precision",
+        help="auto, bf16, tf32 or float32. By auto a run's model has its own, where the device can.",
+    ),
+]
 Root = Annotated[
     Path | None,
     Option("--data", metavar="DIR", help="Where data sets are kept. [env: ALEXNET_DATA]"),

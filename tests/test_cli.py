@@ -25,6 +25,7 @@ from alexnet.benchmark.costs import UPDATES
 from alexnet.data import arrays
 from alexnet.data.cache import Contents, write_cache
 from alexnet.data.sources import open_dataset
+from alexnet.options import changes_of
 
 TINY = {
     "data.name": "shapes",
@@ -190,6 +191,11 @@ def test_a_call_that_cannot_be_parsed(refused, arguments, said):
             "train cifar10-quick --set optim.lrr=1",
             "unknown key 'optim.lrr'; did you mean 'optim.lr'?",
         ),
+        (
+            "train cifar10-quick --seed 3 --set train.seed=4",
+            "--seed 3, but --set train.seed=4; give one of them",
+        ),
+        ("train cifar10-quick --seed -1", "train.seed"),
         ("train cifar10-quick --set optim.name=adan", "did you mean 'adam'?"),
         ("train cifar10-quick --set optim.lr=fast", "optim.lr = 'fast'"),
         ("train cifar10-quick --set optim.lr", "expected section.key=value, got 'optim.lr'"),
@@ -204,6 +210,8 @@ def test_a_call_that_cannot_be_parsed(refused, arguments, said):
         ("bench --network keras-la", "did you mean 'keras-lab'?"),
         ("bench --network alexnet-cifar --optimizer adan", "did you mean 'adam'?"),
         ("bench --network alexnet-cifar --precision bf61", "did you mean 'bf16'?"),
+        ("eval alexnet-cifar shapes/test --precision bf61", "did you mean 'bf16'?"),
+        ("sample alexnet-cifar shapes/test --precision bf61", "did you mean 'bf16'?"),
         ("bench --network alexnet-cifar --batch 0", "at least 1"),
         ("bench --network alexnet-cifar --rounds 0", "at least 1"),
         ("bench inference keras-la", "did you mean 'keras-lab'?"),
@@ -220,6 +228,12 @@ def test_a_call_that_cannot_be_parsed(refused, arguments, said):
 )
 def test_a_call_that_asks_for_what_is_not_there(refused, arguments, said):
     assert said in refused(*arguments.split(), status=2)
+
+
+def test_a_seed_is_a_key_of_the_recipe():
+    assert changes_of(["optim.lr=0.1"], 3) == {"optim.lr": 0.1, "train.seed": 3}
+    assert changes_of(["train.seed=3"], 3) == changes_of(["train.seed=3"], None)
+    assert changes_of([], None) == {}
 
 
 def test_what_chooses_does_not_test(refused):

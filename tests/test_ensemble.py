@@ -18,13 +18,14 @@ from alexnet.data.loader import source_of
 from alexnet.data.preprocess import Preprocessing
 from alexnet.data.sources import open_dataset
 from alexnet.data.splits import select
-from alexnet.errors import DataError, UsageError
+from alexnet.errors import DataError, UnknownName, UsageError
 from alexnet.exploration.part import open_part
 from alexnet.models import zoo
 from alexnet.models.build import build
 from alexnet.run import checkpoint, classifier
-from alexnet.run.classifier import Classifier, Split
+from alexnet.run.classifier import Classifier, Provenance, Split
 from alexnet.run.device import Device
+from alexnet.run.named import pictures
 from alexnet.run.views import log_probabilities
 
 CPU = Device(torch.device("cpu"), "float32")
@@ -89,9 +90,135 @@ def test_no_split_is_what_the_run_tested_on(three, data_root):
         open_dataset("shapes", root=data_root), "test[:30]", method="stratified", seed=3
     )
     assert found.count == 30
-    (part, other) = (open_part(data, known, data_root) for data in (None, SPLIT))
-    assert part.source.chosen.tolist() == indices.tolist() != other.source.chosen.tolist()
+    part = open_part(None, known, data_root)
+    assert part.source.chosen.tolist() == indices.tolist()
     assert part.name == "shapes/test[:30]"
+
+
+def chosen(models, name, data_root) -> list[int]:
+    """The pictures that a name means to models; to one, the same as where it is looked at."""
+    (found,) = pictures(models, [name], data_root)
+    if len(models) == 1:
+        part = open_part(name, models[0], data_root)
+        assert part.source.chosen.tolist() == found.source.chosen.tolist()
+    return found.source.chosen.tolist()
+
+
+@pytest.mark.parametrize("method", ["slice", "stratified", "sklearn"])
+def test_a_cut_of_the_data_it_was_trained_on_is_cut_as_its_run_cut(
+    dataset, three, data_root, method
+):
+    known = replace(three[0], test=Split("train[85%:]", method, 3))
+    seen, held_out = (
+        chosen([known], f"shapes/train[{cut}]", data_root) for cut in (":85%", "85%:")
+    )
+    assert held_out == select(dataset, "train[85%:]", method=method, seed=3).tolist()
+    assert not {*seen} & {*held_out}
+    assert held_out == chosen([known], None, data_root)
+    stranger = replace(known, data="cifar10")
+    plain = chosen([stranger], "shapes/train[85%:]", data_root)
+    assert plain == select(dataset, "train[85%:]").tolist()
+    moved = replace(stranger, provenance=Provenance(dataset.fingerprint))  # the very same pictures
+    assert chosen([moved], "shapes/train[85%:]", data_root) == held_out
+
+
+def test_models_that_cut_differently_mean_other_pictures(three, data_root):
+    one, other = (replace(m, test=Split("test", "stratified", n)) for n, m in enumerate(three[:2]))
+    said = (
+        r"model 0 \(stratified, seed 0\) than to the one from model 1 \(stratified, seed 1\); name"
+    )
+    with pytest.raises(UsageError, match=said):
+        chosen([one, other], SPLIT, data_root)
+    assert chosen([one, other], "shapes/test", data_root) == list(range(500))
+    plain, shuffled = (replace(one, test=Split("test", "slice", n)) for n in (0, 1))
+    assert chosen([plain, shuffled], SPLIT, data_root) == list(range(30))
+
+
+# --- data that changed -------------------------------------------------------------------------
+
+LEARNT = Split("train[85%:]", "stratified", 0)
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """Two classes kept as a data set, without a part for the test, and with a picture more of the first."""
+
+    def keep(folder: str, more: int = 0, **parts: int) -> str:
+        draw = np.random.default_rng(0)
+        sizes = {"train": 40 + more, **parts}
+        made = {
+            n: (draw.integers(0, 256, (k, 32, 32, 3), np.uint8), np.arange(k) % 2)
+            for n, k in sizes.items()
+        }
+        return alexnet.keep_arrays(tmp_path / folder, classes=["a", "b"], **made)
+
+    return keep
+
+
+def trained_on(name: str) -> Classifier:
+    """A model as a run on a data set leaves it that had no part for the test."""
+    learnt = Provenance(open_dataset(name).fingerprint, "train[:85%]", "float32")
+    model = made(("a", "b"), 0, Preprocessing(32, 32), data=name)
+    return replace(model, test=LEARNT, provenance=learnt)
+
+
+def test_a_cut_of_what_it_was_trained_on_is_refused_where_the_data_changed(kept, capsys):
+    before, after = kept("before"), kept("after", more=1, test=6)
+    model = trained_on(before)
+    assert len(chosen([model], None, None)) == len(chosen([model], before, None)) == 6
+    assert "has no part 'test': what the model was tested on is taken, train[85%:]" in (
+        capsys.readouterr().err
+    )
+    changed = replace(model, data=after)
+    for name in (None, f"{after}/train[:10%]"):
+        said = r"after is not what .* model 0 was trained on: .* may hold pictures .*; name a part"
+        with pytest.raises(DataError, match=said):
+            pictures([changed], [name])
+        with pytest.raises(DataError, match=said):
+            open_part(name, changed)
+    assert capsys.readouterr().err == ""
+    assert len(chosen([changed], after, None)) == 6  # a part of its own
+    assert "warning: " in capsys.readouterr().err
+    older = replace(changed, provenance=Provenance())
+    assert len(chosen([older], None, None)) == 6
+    assert capsys.readouterr().err == ""
+
+
+def test_the_only_part_of_other_data_is_what_is_meant(kept, capsys):
+    model, other = trained_on(kept("before")), kept("other", more=3)
+    assert chosen([model], other, None) == list(range(43))
+    assert (
+        "other has no part 'test': all of its only one is taken, train" in capsys.readouterr().err
+    )
+    several = kept("several", validation=4, more=3)
+    with pytest.raises(UnknownName, match="unknown split 'test'"):
+        chosen([model], several, None)
+
+
+# --- precision ---------------------------------------------------------------------------------
+
+
+def test_a_model_is_scored_in_the_precision_of_its_run(three, data_root, monkeypatch, tmp_path):
+    monkeypatch.setattr("alexnet.run.device.fast_bf16", lambda device: device.type == "cpu")
+    used = []
+    monkeypatch.setattr(
+        "alexnet.reporting.scoring.score", lambda models, data, device, **how: used.append(device)
+    )
+    its = {
+        n: replace(three[0], provenance=Provenance(precision=n))
+        for n in ("float32", "bf16", "tf32", "")
+    }
+    for model in (*its.values(), [its["float32"], its["bf16"]]):
+        alexnet.evaluate(model, SPLIT, device="cpu")
+    alexnet.evaluate(its["float32"], SPLIT, device="cpu", precision="bf16")
+    expected = ["float32", "bf16", "bf16", "bf16", "bf16", "bf16"]
+    assert [device.precision for device in used] == expected
+    monkeypatch.setattr("alexnet.run.device.fast_bf16", lambda device: False)
+    alexnet.evaluate(its["bf16"], SPLIT, device="cpu")
+    assert used[-1].precision == "float32"
+    how = {"device": "cpu", "data_root": data_root}
+    assert alexnet.embed(its["float32"], SPLIT, **how).precision == "float32"
+    assert alexnet.embed(its["float32"], SPLIT, precision="bf16", **how).precision == "bf16"
 
 
 def test_a_prediction_is_of_the_mean(dataset, three):

@@ -108,9 +108,11 @@ def test_the_block_of_activations_md_prints_what_is_said_below_it(run, capsys):
 def test_embed_as_json_says_what_it_wrote_down(run):
     found = result(
         run(
-            "embed", "alexnet-cifar", "shapes/test", *FEW, "--components", 2, "--json", "--out", "a"
+            *("embed", "alexnet-cifar", "shapes/test", *FEW, "--components", 2, "--json"),
+            *("--precision", "bf16", "--out", "a"),
         )
     )
+    assert found["precision"] == "bf16"
     assert found.pop("near") is None
     assert found == json.loads(Path("a/embedding.json").read_text(encoding="utf-8"))
     assert (found["pictures"], found["values"], found["components"]) == (40, 512, 2)
@@ -138,6 +140,7 @@ def test_embed_of_one_picture_a_class_says_so(run):
     [
         ("--components 1", "1 components; a picture of them needs 2 or more"),
         ("--components 41", "41 components of 40 pictures of 512 values; choose 1 to 40"),
+        ("--precision bf61", "did you mean 'bf16'"),
         ("--layer fc77", "did you mean 'fc7'"),
         ("--pool max", "known: flatten, mean"),
         ("--count 0", "choose 1 to"),

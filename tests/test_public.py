@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -19,11 +21,13 @@ from PIL import Image
 import alexnet
 from alexnet.data.preprocess import Preprocessing
 from alexnet.data.sources import open_dataset
-from alexnet.errors import CheckpointError, UsageError
+from alexnet.errors import CheckpointError, DataError, UsageError
 from alexnet.evaluation import Scores
+from alexnet.models import zoo
 from alexnet.prediction import Ranked
+from alexnet.reporting.cards import network_card
 from alexnet.run import checkpoint
-from alexnet.run.classifier import Classifier, restore
+from alexnet.run.classifier import Classifier, Provenance, fresh, restore
 from alexnet.run.log import Console
 from alexnet.training.record import Result
 
@@ -138,6 +142,33 @@ def test_resume_of_a_finished_run_draws_what_is_missing(run, data_root, tmp_path
         assert (folder / name).read_bytes() == (run.folder / name).read_bytes()
 
 
+def test_resume_draws_no_test_pictures_of_data_that_changed(run, data_root, tmp_path, capsys):
+    folder = Path(shutil.copytree(run.folder, tmp_path / "b"))
+    for name in PICTURES:
+        (folder / name).unlink()
+    splits = json.loads((folder / "splits.json").read_text(encoding="utf-8"))
+    (folder / "splits.json").write_text(json.dumps({**splits, "fingerprint": "of then"}))
+    alexnet.resume(folder, device="cpu", data_root=data_root)
+    assert {path.name for path in folder.glob("*.png")} == {"curves.png", "confusion.png"}
+    assert "no test picture is drawn: " in "".join(capsys.readouterr())
+
+
+def test_a_picture_is_whole_or_not_there(run, data_root, tmp_path, monkeypatch):
+    folder = Path(shutil.copytree(run.folder, tmp_path / "b"))
+    (folder / "picture.png").unlink()
+    replace = os.replace
+
+    def full(source: Path, target: Path) -> None:
+        if Path(target).name == "picture.png":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(DataError, match=r"picture\.png: cannot be written: No space left"):
+        alexnet.resume(folder, device="cpu", data_root=data_root, console=Console(quiet=True))
+    assert {path.name for path in folder.glob("*.png")} == PICTURES - {"picture.png"}
+
+
 def test_resume_of_no_run(tmp_path):
     with pytest.raises(CheckpointError, match="holds no run"):
         alexnet.resume(tmp_path)
@@ -153,6 +184,11 @@ def test_load_gives_a_classifier_ready_for_use(run, data_root):
     assert model.classes == open_dataset("shapes", root=data_root).classes
     assert model.preprocessing.mean == pytest.approx(run.recipe.input.mean)
     assert model.views == run.recipe.evaluation.views == "shift"
+    fingerprint = open_dataset("shapes", root=data_root).fingerprint
+    assert model.provenance == Provenance(fingerprint, "train[:200]", "float32")
+    saved = checkpoint.load(run.folder / "checkpoints" / "step-00000008", to_use=True)
+    older = {key: value for key, value in saved.model.items() if key != "provenance"}
+    assert restore(dataclasses.replace(saved, model=older)).provenance == Provenance()
 
 
 def test_load_takes_a_run_a_checkpoint_or_a_network(run):
@@ -160,6 +196,14 @@ def test_load_takes_a_run_a_checkpoint_or_a_network(run):
     weights = [alexnet.load(name).module.state_dict() for name in (run.folder, str(last))]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     assert alexnet.load("alexnet-cifar").origin == "fresh weights"
+
+
+def test_fresh_weights_are_of_the_network_that_show_tells_of():
+    model = alexnet.load("alexnet-2012")
+    told = network_card(zoo.network("alexnet-2012"))
+    assert len(model.classes) == model.module.network.classes == 1000
+    assert sum(p.numel() for p in model.module.parameters()) == told["parameters"] == 60_965_224
+    assert len(fresh("alexnet-2012", classes=3).classes) == 3
 
 
 # --- predict and evaluate --------------------------------------------------------------------

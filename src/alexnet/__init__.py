@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from alexnet.recipe import Recipe
     from alexnet.reporting.samples import Sample
     from alexnet.run.classifier import Classifier
+    from alexnet.run.device import Device
     from alexnet.run.log import Console
     from alexnet.training.record import Result
 
@@ -63,12 +64,12 @@ def train(
 ) -> Result:
     """Train a recipe (a name, a path ending in .toml, or a ``Recipe``) and draw its pictures.
 
-    A path of photographs (a folder, a tar, a list) is trained on by the recipe ``photos``.
-    ``out`` is the run's folder (default: a new one under ``runs/``); one that holds a run already
-    is refused. ``override`` replaces recipe keys, e.g. ``{"optim.lr": 0.02}``.
+    A path of photographs (a folder, a tar, a list) is trained on by the recipe ``photos``. ``out`` is the run's folder
+    (default: a new one under ``runs/``); one that holds a run already is refused. ``override`` replaces recipe keys,
+    e.g. ``{"optim.lr": 0.02}``.
 
-    Returns the finished run. Raises ``UsageError`` before anything is written where the call is
-    wrong, ``TrainingError`` or ``CheckpointError`` where the run cannot go on.
+    Returns the finished run. Raises ``UsageError`` before anything is written where the call is wrong,
+    ``TrainingError`` or ``CheckpointError`` where the run cannot go on.
     """
     from alexnet.reporting.running import planned, train_and_draw
     from alexnet.run.log import Console
@@ -86,8 +87,8 @@ def resume(
 ) -> Result:
     """Go on with an interrupted run from its newest whole checkpoint; a finished one has missing pictures drawn.
 
-    On a CPU with the same number of threads the result has the same bits as that of a run that was
-    never interrupted; on a GPU, where kernels are chosen by timing, the last bits may differ. Raises ``CheckpointError`` for a folder that holds no run.
+    On a CPU with the same number of threads the result has the same bits as that of a run that was never interrupted; on
+    a GPU, where kernels are chosen by timing, the last bits may differ. Raises ``CheckpointError`` for a folder that holds no run.
     """
     from alexnet.reporting.running import draw_missing, run_and_draw
     from alexnet.run.log import RESULT, Console
@@ -111,11 +112,10 @@ def keep_arrays(
 ) -> str:
     """Keep arrays of one's own as a data set, and return its name, a path, for ``data.name``.
 
-    Each part is (pictures, labels): uint8 ``(N, S, S, 3)``, RGB, and integers ``(N,)`` or ``(N, 1)``
-    into ``classes``. Recipes, ``evaluate`` and all other verbs take the path as any data set's name;
-    their split is made as any other's (``data.arrays``). A folder that holds these very arrays is
-    left as it is. Raises ``UsageError`` for arrays of another kind and for a folder that holds
-    anything else, ``DataError`` where it cannot be written.
+    Each part is (pictures, labels): uint8 ``(N, S, S, 3)``, RGB, and integers ``(N,)`` or ``(N, 1)`` into ``classes``.
+    Recipes, ``evaluate`` and all other verbs take the path as any data set's name; their split is made as any other's
+    (``data.arrays``). A folder that holds these very arrays is left as it is. Raises ``UsageError`` for arrays of
+    another kind and for a folder that holds anything else, ``DataError`` where it cannot be written.
     """
     from alexnet.data import arrays
 
@@ -124,11 +124,11 @@ def keep_arrays(
 
 
 def load(name: str | Path, *, say: Callable[[str], None] = print) -> Classifier:
-    """Load a run's folder, one checkpoint of it, or a network by name with fresh weights.
+    """Load a run's folder, one checkpoint of it, or a network by name: fresh weights, N classes as its table has.
 
-    Also weights of another program (``exchange.foreign``): a file of torchvision's ``alexnet``, or ``imagenet``.
-    Returns the network with its class names and preprocessing. Raises ``UnknownName``, ``CheckpointError``
-    or ``DataError``; ``say`` is told of a damaged checkpoint that another one replaces.
+    Also weights of another program (``exchange.foreign``): a file of torchvision's ``alexnet``, or ``imagenet``. Returns
+    the network with its class names and preprocessing. Raises ``UnknownName``, ``CheckpointError`` or ``DataError``;
+    ``say`` is told of a damaged checkpoint that another one replaces.
     """
     from alexnet.exchange.torchvision import WEIGHTS
 
@@ -166,6 +166,14 @@ def _loaded(model: Model | Sequence[Model]) -> list[Classifier]:
     return [m if isinstance(m, Classifier) else load(m) for m in each]
 
 
+def _chosen(device: str, precision: str = "auto", models: Sequence[Classifier] = ()) -> Device:
+    """Make the process ready and choose where it computes, by itself in the precision of its models."""
+    from alexnet.run.device import choose, prepare_process
+
+    prepare_process()
+    return choose(device, precision, [m.provenance.precision for m in models])
+
+
 def evaluate(
     model: Model | Sequence[Model],
     data: str | None = None,
@@ -181,25 +189,24 @@ def evaluate(
 ) -> Scores:
     """Score a model on part of a data set, named like ``cifar10/test`` or ``cifar10/train[:10%]``.
 
-    ``model``: one, or several whose probabilities are averaged, each with its own input; of the
-    same classes and the same stored pictures. ``data``: None is what their runs tested them on;
-    photographs are named by their path, ``photos/cats`` or ``photos/cats/test``.
-    ``views``: ``centre``; ``flip``, the mean of a picture and its mirror image; ``shift``; ``ten``
-    (``run.views``); None: as each model was scored when it was trained. ``top``: which k to count
-    right answers among; None: 1 and 3, or 1 and 2 of two classes. ``precise_bn``: pictures, named like
-    ``data``, that batch norms take their statistics from first (``run.precise_bn``). ``predictions``:
-    a .csv that each picture's answer is written into (``reporting.answers``).
+    ``model``: one, or several whose probabilities are averaged, each with its own input; of the same classes and the
+    same stored pictures. ``data``: None is what their runs tested them on; photographs are named by their path,
+    ``photos/cats`` or ``photos/cats/test``. Of the data set that a model was trained on, an expression is cut as its
+    run cut its own, of any other plainly (``run.named``). ``views``: one of ``run.views``; None: as each was scored
+    when it was trained. ``precision``: ``auto`` is the one that it was trained in, where the device has it. ``top``:
+    which k to count right answers among; None: 1 and 3, or 1 and 2 of two classes. ``precise_bn``: pictures, named
+    like ``data``, that batch norms take their statistics from first (``run.precise_bn``). ``predictions``: a .csv
+    that each picture's answer is written into (``reporting.answers``).
 
-    Raises ``UnknownName`` or ``UsageError`` for a data set or split that is not there, or whose
-    classes are not the model's, and for models that do not go together.
+    Raises ``UsageError`` or ``UnknownName`` for a data set or split that is not there, or whose classes are not the
+    model's, and for models that do not go together; ``DataError`` for a cut of the trained part of data that changed.
     """
     from alexnet.reporting.scoring import score
-    from alexnet.run.device import choose, prepare_process
 
-    prepare_process()
+    models = _loaded(model)
     how: dict[str, Any] = {"views": views, "top": top, "batch": batch, "precise_bn": precise_bn}
     how |= {"predictions": predictions, "root": data_root}
-    return score(_loaded(model), data, choose(device, precision), **how)
+    return score(models, data, _chosen(device, precision, models), **how)
 
 
 def export(model: Model, path: str | Path, *, views: str | None = None) -> Exported:
@@ -229,18 +236,15 @@ def embed(
 ) -> Embedding:
     """Return a layer's outputs for part of a data set: float32 vectors ``(N, D)``, labels, indices.
 
-    ``data``: as for ``evaluate``. ``layer``: any row of the network's table; None: fc7, or what the last
-    dense row takes. ``pool``: ``flatten`` keeps every value of a map, ``mean`` one for each map. ``count``:
-    so many pictures, drawn by ``seed``; None: all. ``exploration.projection`` and ``exploration.embedding.neighbours`` go on
-    from here. Raises as ``exploration.embedding.embed`` does.
+    ``data``, ``precision``: as for ``evaluate``. ``layer``: any row of the network's table; None: fc7, or what the last
+    dense row takes. ``pool``: ``flatten`` keeps every value of a map, ``mean`` one for each map. ``count``: so many,
+    drawn by ``seed``; None: all. ``exploration`` goes on from here. Raises as ``exploration.embedding.embed`` does.
     """
     from alexnet.exploration import embedding
     from alexnet.exploration.part import open_part
-    from alexnet.run.device import choose, prepare_process
 
-    prepare_process()
-    (loaded,), chosen = _loaded(model), choose(device, precision)
-    part = open_part(data, loaded, data_root)
+    (loaded,) = _loaded(model)
+    chosen, part = _chosen(device, precision, [loaded]), open_part(data, loaded, data_root)
     few = replace(part, source=embedding.some(part.source, count, seed))
     return embedding.embed(loaded, few, chosen, layer=layer, pool=pool, batch=batch)
 
@@ -258,19 +262,17 @@ def sample(
 ) -> list[Sample]:
     """Return pictures of a data set with their classes and, with a model, what it takes them for.
 
-    ``data``: as for ``evaluate``; needed without a model. ``index``: the picture of that number in
-    the split, and ``count`` - 1 after it; None: ``count`` pictures drawn by ``seed``, or by the
-    clock. Raises ``UsageError`` for numbers that the split does not have.
+    ``data``, ``precision``: as for ``evaluate``; data is needed without a model. ``index``: the picture of that number
+    in the split, and ``count`` - 1 after it; None: ``count`` pictures drawn by ``seed``, or by the clock. Raises
+    ``UsageError`` for numbers that the split does not have.
     """
     from alexnet.exploration.part import open_part
     from alexnet.reporting import samples
-    from alexnet.run.device import choose, prepare_process
 
-    prepare_process()
-    loaded = None if model is None else _loaded(model)[0]
-    part = open_part(data, loaded, data_root)
-    few = samples.pick(part, count, seed, index)
-    return samples.samples(few, loaded, choose(device, precision))
+    models = [] if model is None else _loaded(model)
+    chosen, loaded = _chosen(device, precision, models), models[0] if models else None
+    few = samples.pick(open_part(data, loaded, data_root), count, seed, index)
+    return samples.samples(few, loaded, chosen)
 
 
 def report(
@@ -291,10 +293,8 @@ def report(
     ``author``, ``number``, ``affiliation``, ``date``. Raises as ``report.writing.write_report``.
     """
     from alexnet.reporting.report.writing import Cover, Wanted, write_report
-    from alexnet.run.device import choose, prepare_process
 
-    prepare_process()
     each = [Path(runs)] if isinstance(runs, str | Path) else [Path(run) for run in runs]
     path = Path(out or ("report.html" if len(each) != 1 else each[0] / "report.html"))
     wanted = Wanted(language, pictures, command)
-    return write_report(each, path, Cover(**cover), wanted, choose(device), root=data_root)
+    return write_report(each, path, Cover(**cover), wanted, _chosen(device), root=data_root)

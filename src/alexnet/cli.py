@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from alexnet import __version__, benching, looking, recording, studying
 from alexnet.calling import Argument, BadParameter, Exit, Option, Program
-from alexnet.options import DeviceName, Json, Root
+from alexnet.options import DeviceName, Json, Precision, Root, changes_of
 from alexnet.terminal import run, say, typed, write
 
 app = Program("alexnet", "AlexNet: reproduced, trained, measured and shipped.", version=__version__)
@@ -112,6 +112,7 @@ def train(
     ] = "cifar10-quick",
     out: Annotated[Path | None, Option(help="The run's folder. [default: runs/RECIPE]")] = None,
     changes: Set = None,
+    seed: Annotated[int | None, Option(metavar="N", help="Short for --set train.seed=N.")] = None,
     device: DeviceName = "auto",
     data: Root = None,
     quiet: Annotated[bool, Option("--quiet", "-q", help="Say nothing but errors.")] = False,
@@ -119,13 +120,12 @@ def train(
 ) -> None:
     """Train a recipe, or on photographs, test it, and draw what happened."""
     import alexnet
-    from alexnet.recipe import parse_assignment
     from alexnet.run.log import Console
 
     result = alexnet.train(
         recipe,
         out,
-        override=dict(parse_assignment(text) for text in changes or []),
+        override=changes_of(changes or [], seed),
         device=device,
         data_root=data,
         console=Console(quiet=quiet),
@@ -165,6 +165,7 @@ def eval_(
     others: Others = None,
     views: Views = None,
     device: DeviceName = "auto",
+    precision: Precision = "auto",
     top: Annotated[
         list[int] | None,
         Option(metavar="K", help="Top-K, may be given again. [default: 1 and 3]"),
@@ -189,7 +190,7 @@ def eval_(
 
     models = [alexnet.load(name, say=say) for name in (model, *(others or []))]
     how: dict[str, Any] = {"views": views, "device": device, "precise_bn": precise_bn}
-    how["predictions"] = predictions
+    how |= {"precision": precision, "predictions": predictions}
     found = alexnet.evaluate(models, split, top=tuple(top) if top else None, data_root=data, **how)
     classes = models[0].classes
     if predictions is not None:

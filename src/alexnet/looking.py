@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from alexnet.calling import Argument, Exit, Option
-from alexnet.options import DeviceName, Json, Root
+from alexnet.options import DeviceName, Json, Precision, Root
 from alexnet.terminal import say, typed, write
 
 Part = Annotated[
@@ -59,6 +59,7 @@ def embed(
         int | None, Option(metavar="N", help="Also the ten pictures nearest to number N.")
     ] = None,
     device: DeviceName = "auto",
+    precision: Precision = "auto",
     data: Root = None,
     as_json: Json = False,
 ) -> None:
@@ -76,6 +77,7 @@ def embed(
         count=count,
         seed=seed,
         device=device,
+        precision=precision,
         data_root=data,
     )
     close = embedding.near(space, near) if near is not None else None
@@ -107,6 +109,7 @@ def sample(
     picture: Annotated[Path | None, Option(help="Draw them into this .png.")] = None,
     values: Annotated[bool, Option("--values", help="Print the pixels too.")] = False,
     device: DeviceName = "auto",
+    precision: Precision = "auto",
     data: Root = None,
     as_json: Json = False,
 ) -> None:
@@ -116,9 +119,8 @@ def sample(
 
     model, name = samples.split_names(what, part)
     loaded = alexnet.load(model, say=say) if model else None
-    found = alexnet.sample(
-        loaded, name, index=index, count=count, seed=seed, device=device, data_root=data
-    )
+    where: dict[str, Any] = {"device": device, "precision": precision, "data_root": data}
+    found = alexnet.sample(loaded, name, index=index, count=count, seed=seed, **where)
     if picture is not None:
         say(f"wrote {samples.draw(found, picture)}")
     write([s.to_json() for s in found] if as_json else samples.text(found, values=values))

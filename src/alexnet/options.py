@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from alexnet.calling import Option
 from alexnet.errors import UsageError
 
 Json = Annotated[bool, Option("--json", help="Print JSON instead of text.")]
 DeviceName = Annotated[str, Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
+Precision = Annotated[
+    str,
+    Option(
+        "--precision",
+        help="auto, bf16, tf32 or float32. By auto a run's model has its own, where the device can.",
+    ),
+]
 Root = Annotated[
     Path | None,
     Option("--data", metavar="DIR", help="Where data sets are kept. [env: ALEXNET_DATA]"),
@@ -28,4 +36,16 @@ def seeds_of(text: str) -> list[int]:
         found = found if len(found) == len(parts) else []
     if not found or len(set(found)) < len(found):
         raise UsageError(f"--seeds {text}: expected different seeds, e.g. 0..4 or 0,3,7")
+    return found
+
+
+def changes_of(assigned: Sequence[str], seed: int | None) -> dict[str, Any]:
+    """Read what ``--set`` and ``--seed`` change of a recipe. Raises ``UsageError`` where they differ."""
+    from alexnet.recipe import parse_assignment
+
+    found = dict(map(parse_assignment, assigned))
+    if seed is not None and found.setdefault("train.seed", seed) != seed:
+        raise UsageError(
+            f"--seed {seed}, but --set train.seed={found['train.seed']}; give one of them"
+        )
     return found

@@ -32,7 +32,7 @@ def test_what_is_kept_is_what_was_handed_over(tmp_path):
     for part, (pictures, labels) in parts.items():
         assert np.array_equal(found.parts[part].images, pictures)
         assert found.parts[part].labels.tolist() == labels.tolist()
-    assert named_split(name) == (name, "test")
+    assert named_split(name) == (name, "")
     assert named_split(f"{name}/train[:50%]") == (name, "train[:50%]")
 
 

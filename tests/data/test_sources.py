@@ -211,14 +211,14 @@ def test_opening_does_not_import_torch(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("cifar10", ("cifar10", "test")),
+        ("cifar10", ("cifar10", "")),
         ("cifar10/train[:10%]", ("cifar10", "train[:10%]")),
-        ("PLACE", ("PLACE", "test")),
+        ("PLACE", ("PLACE", "")),
         ("PLACE/train[:10%]", ("PLACE", "train[:10%]")),
         ("PLACE/val", ("PLACE", "val")),
-        ("PLACE/inside", ("PLACE/inside", "test")),
+        ("PLACE/inside", ("PLACE/inside", "")),
         ("PLACE/none", ("PLACE", "none")),
-        ("no/such/place", ("no/such/place", "test")),
+        ("no/such/place", ("no/such/place", "")),
         ("cifar-10/test", ("cifar-10", "test")),
     ],
 )

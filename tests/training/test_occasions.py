@@ -59,6 +59,17 @@ def test_lines_about_batches_come_though_no_epoch_is_so_long(every, steps):
     assert [n for n in taken if occasions.line_due(of, Progress(step=n))] == steps
 
 
+@pytest.mark.parametrize(
+    ("every", "due"), [("0.001 epochs", 3), ("50 examples", 3), ("0 epochs", 0)]
+)
+def test_what_is_due_more_often_than_there_are_steps_is_due_at_each(every, due):
+    of = stage(98, 10, **{"checkpoint.every": every, "train.log_every": every, "train.batch": 500})
+    steps, interval = [Progress(step=n) for n in (1, 2, 3)], of.recipe.checkpoint.every
+    assert sum(occasions.due(of, at, interval) for at in steps) == due
+    assert sum(occasions.due_within(of, at, interval) for at in steps) == due
+    assert sum(occasions.line_due(of, at) for at in steps) == due
+
+
 def test_a_rate_that_waits_for_a_plateau_warms_up():
     of = stage(
         100, 10, **{"schedule.name": "plateau", "schedule.warmup": "1 epoch", "schedule.start": 0.2}

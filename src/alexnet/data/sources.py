@@ -134,21 +134,21 @@ def full_name(name: str) -> str:
 
 
 def named_split(text: str) -> tuple[str, str]:
-    """Return data set and split of ``cifar10/train[:10%]``; ``test`` where none is named.
+    """Return data set and split of ``cifar10/train[:10%]``; an empty split where none is named.
 
     Photographs are named by their path, which has slashes of its own: its end is the split if it
     is the name of one, or if only what is before it is there.
     """
     name, _, split = text.partition("/")
     if name in DATASETS:
-        return name, split or "test"
+        return name, split
     before, _, last = text.rpartition("/")
     is_split = last.partition("[")[0].strip() in folders.SPLITS
     there = [folders.is_place(Path(path).expanduser()) for path in (before or text, text)]
     unknown = "/" not in before and not there[1]  # a mistyped name, to be told so
     if before and (unknown or (there[0] and (is_split or not there[1]))):
         return before, last
-    return text, "test"
+    return text, ""
 
 
 def _origin(name: str, source: str | None) -> tuple[Origin | Photographs, str]:

@@ -27,6 +27,11 @@ def part_of(expression: str) -> str:
     return _parse(expression).part
 
 
+def is_whole(expression: str) -> bool:
+    """Say whether an expression takes all of its part. Raises UsageError for a bad expression."""
+    return _parse(expression).is_whole
+
+
 def part_in(dataset: Dataset, expression: str) -> str:
     """Return the part of ``dataset`` that an expression cuts; ``validation`` may be called ``val``.
 

@@ -29,7 +29,7 @@ class Embedding:
     ``vectors`` is float32 ``(N, D)``. ``labels`` are int64 ``(N,)`` into ``classes``, ``indices``
     int64 ``(N,)`` say which pictures, counted within the part of the data set. ``pool`` is how maps
     became vectors, one of ``POOLS``; ``data`` names the split, e.g. ``cifar10/test``; ``files`` the N
-    files that the pictures came from, None where there were none.
+    files that the pictures came from, None where there were none; ``precision``: it was computed in.
     """
 
     vectors: NDArray[np.float32]
@@ -40,6 +40,7 @@ class Embedding:
     pool: str
     data: str
     files: tuple[str, ...] | None = None
+    precision: str = "float32"
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -79,7 +80,8 @@ def embed(
         indices.append(places)
     truth, which = np.concatenate(labels), np.concatenate(indices)
     files = tuple(part.files[index] for index in which) if part.files else None
-    return Embedding(vectors, truth, which, part.classes, layer, pool, part.name, files)
+    seen = part.classes, layer, pool, part.name, files, device.precision
+    return Embedding(vectors, truth, which, *seen)
 
 
 def _usual(network: Network) -> str:

@@ -57,6 +57,7 @@ class View:
             "data": self.space.data,
             "layer": self.space.layer,
             "pool": self.space.pool,
+            "precision": self.space.precision,
             "pictures": len(self.space),
             "values": self.space.vectors.shape[1],
             "classes": list(self.space.classes),

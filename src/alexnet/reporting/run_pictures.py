@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from alexnet.recipe import Recipe
 from alexnet.reporting.confusion import plot_confusion
 from alexnet.reporting.curves import plot_curves
 from alexnet.reporting.pictures import plot_prediction, plot_samples
-from alexnet.reporting.style import RIGHT, WRONG
+from alexnet.reporting.style import RIGHT, WRONG, write_whole
 from alexnet.run.classifier import Classifier
 from alexnet.run.device import Device
 from alexnet.run.views import log_probabilities
@@ -36,11 +37,15 @@ def missing(result: Result) -> bool:
 
 
 def draw(
-    result: Result, model: Classifier, dataset: Dataset, device: Device, say: Callable[[str], None]
+    result: Result,
+    model: Classifier,
+    dataset: Dataset | None,
+    device: Device,
+    say: Callable[[str], None],
 ) -> list[Path]:
     """Draw a finished run's pictures into its folder and return their paths.
 
-    ``say`` gets one line about a random test picture: what was predicted and what it is.
+    ``dataset``: None: those alone that need no data. ``say`` gets one line about a random test picture: what was predicted and what it is.
     """
     folder, recipe = result.folder, result.recipe
     matrix = np.array(result.record["test"]["confusion"])
@@ -54,7 +59,7 @@ def draw(
     return [
         *drawn,
         plot_confusion(matrix, model.classes, folder / CONFUSION, title=title),
-        *_chancesamples(result, model, dataset, device, say),
+        *(_chancesamples(result, model, dataset, device, say) if dataset else []),
     ]
 
 
@@ -114,5 +119,6 @@ def _chancesamples(
 
 def _write_picture(image: NDArray[np.uint8], path: Path) -> Path:
     """Write the picture itself, so that there is a file to try `alexnet predict` on."""
-    Image.fromarray(image).save(path)
-    return path
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, "PNG")
+    return write_whole(path, stream.getvalue())

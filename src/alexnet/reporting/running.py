@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from alexnet import recipe as recipes
+from alexnet.data.cache import Dataset
 from alexnet.data.photos.folders import refuse_no_place
 from alexnet.data.sources import full_name, open_dataset
+from alexnet.errors import DataError
 from alexnet.recipe import Recipe
 from alexnet.reporting.run_pictures import draw, missing
 from alexnet.run import folders
@@ -20,7 +22,7 @@ from alexnet.run.launch import place
 from alexnet.run.log import Console
 from alexnet.run.ranks import joined
 from alexnet.training.loop import fit
-from alexnet.training.record import Result
+from alexnet.training.record import Result, refuse_other_data
 
 
 def planned(recipe: str | Recipe, override: Mapping[str, Any], console: Console) -> Recipe:
@@ -109,6 +111,14 @@ def draw_missing(
 
 
 def _draw(result: Result, device: Device, root: Path | None, console: Console) -> None:
+    dataset = _unchanged(result, root, console)
+    model = load_classifier(result.folder, say=console.say)
+    for path in draw(result, model, dataset, device, console.say):
+        console.say(f"wrote {path}")
+
+
+def _unchanged(result: Result, root: Path | None, console: Console) -> Dataset | None:
+    """Open a run's data; None, which is said, where it has other pictures than those that were tested."""
     plan = result.recipe
     dataset = open_dataset(
         plan.data.name,
@@ -118,6 +128,9 @@ def _draw(result: Result, device: Device, root: Path | None, console: Console) -
         say=console.say,
         quiet=console.quiet,
     )
-    model = load_classifier(result.folder, say=console.say)
-    for path in draw(result, model, dataset, device, console.say):
-        console.say(f"wrote {path}")
+    try:
+        refuse_other_data(result.folder, dataset)
+    except DataError as error:
+        console.say(f"warning: no test picture is drawn: {error}")
+        return None
+    return dataset

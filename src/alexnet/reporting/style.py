@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import io
-import os
 import threading
 import unicodedata
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alexnet.errors import DataError, UsageError
 from alexnet.reporting.text import display_width
+from alexnet.run.files import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -149,17 +149,14 @@ def save(figure: Figure, path: Path) -> Path:
         # A letter that no installed font has is drawn as a box: worth no line on the console.
         warnings.filterwarnings("ignore", message=r"Glyph \d+ .*missing from")
         figure.savefig(stream, format="png", metadata={"Software": None})
-    return _write_whole(path, stream.getvalue())
+    return write_whole(path, stream.getvalue())
 
 
-def _write_whole(path: Path, content: bytes) -> Path:
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def write_whole(path: Path, content: bytes) -> Path:
+    """Write a picture's file in one step; its folder is made. Raises ``DataError`` where it cannot be."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(content)
-        os.replace(beside, path)
+        write_bytes(path, content)
     except OSError as error:
-        with suppress(OSError):
-            beside.unlink()
         raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
     return path

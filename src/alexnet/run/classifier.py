@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from alexnet.data.preprocess import Preprocessing
+from alexnet.data.splits import is_whole
 from alexnet.errors import CheckpointError, UnknownName, UsageError
 from alexnet.models import transfer, zoo
 from alexnet.models.build import AlexNet, build, unfilled
@@ -27,6 +28,19 @@ class Split:
     expression: str = "test"
     method: str = "slice"
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a run's weights came of; empty where that is not known: older checkpoints do not say.
+
+    ``fingerprint``: of the data set; ``train``: the expression of the split that was trained on;
+    ``precision``: in which they were trained and scored, one of ``device.PRECISIONS`` but ``auto``.
+    """
+
+    fingerprint: str = ""
+    train: str = ""
+    precision: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,6 +60,7 @@ class Classifier:
     origin: str
     test: Split = Split()
     trained: bool = True
+    provenance: Provenance = Provenance()
     described: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def describe(self) -> str:
@@ -67,6 +82,7 @@ def card(
     pool: int = 0,
     kernel: tuple[float, int] | None = None,
     test: Split = Split(),
+    provenance: Provenance = Provenance(),
 ) -> dict[str, Any]:
     """Return what a checkpoint's model.json holds, so that ``load`` needs nothing else.
 
@@ -86,6 +102,7 @@ def card(
         "pool": pool,
         "kernel": None if kernel is None else list(kernel),
         "test": asdict(test),
+        "provenance": asdict(provenance),
     }
 
 
@@ -120,14 +137,16 @@ def restore(saved: checkpoint.Checkpoint) -> Classifier:
         preprocessing = Preprocessing.from_json(described["preprocessing"], saved.input)
         module = unfilled(_network(described, len(classes)), preprocessing.size)
         use = str(described["views"]), str(described["data"])
-        test = Split(**described.get("test", {}))  # older checkpoints do not say
+        # Older checkpoints do not say either.
+        test = Split(**described.get("test", {}))
+        provenance = Provenance(**described.get("provenance", {}))
     except (KeyError, TypeError, ValueError, UsageError) as error:
         said_in = saved.path / checkpoint.MODEL if saved.path.is_dir() else saved.path
         raise CheckpointError(f"{said_in} does not fit: {error}") from None
     checkpoint.load_weights(module, saved.weights, str(saved.path), assign=True)
     ready = _ready(module, classes, preprocessing, use, str(saved.path))
     trained = bool(described.get("trained", True))
-    return replace(ready, test=test, trained=trained, described=described)
+    return replace(ready, test=test, trained=trained, provenance=provenance, described=described)
 
 
 def _network(described: dict[str, Any], classes: int) -> Network:
@@ -143,11 +162,14 @@ def _network(described: dict[str, Any], classes: int) -> Network:
     return transfer.with_head(network, tuple(map(int, head)), norm=norm)
 
 
-def fresh(name: str, *, classes: int = 10) -> Classifier:
-    """Return an untrained network of the family, for a look at its shapes and its speed."""
+def fresh(name: str, *, classes: int | None = None) -> Classifier:
+    """Return an untrained network of the family, for a look at its shapes and its speed.
+
+    ``classes``: None: as many as its table has.
+    """
     module = build(zoo.network(name, classes=classes))
     preprocessing = Preprocessing(picture_size=module.size, size=module.size)
-    names = tuple(map(str, range(classes)))
+    names = tuple(map(str, range(module.network.classes)))
     made = _ready(module, names, preprocessing, ("centre", ""), "fresh weights")
     described = card(name, names, preprocessing, "centre", "last", "") | {"trained": False}
     return replace(made, trained=False, described=described)
@@ -199,6 +221,29 @@ def tested_on(models: Sequence[Classifier]) -> Split:
             f"one from {of_other} on {other.expression} ({other.method}, seed {other.seed}); name a split"
         )
     return next(iter(found), Split())
+
+
+def cut_as(models: Sequence[Classifier], expression: str) -> Split:
+    """Return an expression as a split of models' own data set: by their method and seed; of no models, plainly.
+
+    Raises ``UsageError`` where models cut theirs differently, and so mean other pictures.
+    """
+    if is_whole(expression):
+        return Split(expression)
+    found = {replace(_method(m), expression=expression): m.origin for m in models}
+    if len(found) > 1:
+        (one, of_one), (other, of_other), *_ = found.items()
+        raise UsageError(
+            f"{expression} means other pictures to the model from {of_one} ({one.method}, seed {one.seed}) "
+            f"than to the one from {of_other} ({other.method}, seed {other.seed}); name a whole part, or "
+            "other data"
+        )
+    return next(iter(found), Split(expression))
+
+
+def _method(model: Classifier) -> Split:
+    """Return how a model's data was cut; a plain cut has no seed."""
+    return Split() if model.test.method == Split.method else model.test
 
 
 def stored_data(models: Sequence[Classifier]) -> tuple[str, int, str]:

@@ -12,6 +12,7 @@ import platform
 import statistics
 import sys
 import time
+from collections.abc import Collection, Set
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -106,10 +107,11 @@ class Device:
         return f"{self.torch} ({_hardware(self.torch)}), {self.precision}"
 
 
-def choose(name: str = "auto", precision: str = "auto") -> Device:
+def choose(name: str = "auto", precision: str = "auto", like: Collection[str] = ()) -> Device:
     """Choose a device by name: ``auto`` (cuda, else mps, else cpu), ``cpu``, ``cuda``, ``cuda:1``.
 
-    ``precision`` ``auto`` takes bf16 where the hardware multiplies it fast. torch is told of both for the
+    ``precision`` ``auto`` takes the one that all of ``like`` name, those that models were trained in (empty:
+    not known), where the device has it; else bf16 where the hardware multiplies it fast. torch is told of both for the
     whole process. Raises ``UsageError`` for a device that is not there, or that has no units for ``tf32``,
     and for a precision that is none.
     """
@@ -126,7 +128,7 @@ def choose(name: str = "auto", precision: str = "auto") -> Device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(f"device {name!r}: this machine has {torch.cuda.device_count()} of them")
     if precision == "auto":
-        precision = "bf16" if fast_bf16(device) else "float32"
+        precision = _automatic(device, set(like))
     if precision == "tf32" and not _multiplies_tf32(device):
         raise UsageError(
             f"precision 'tf32' on {device}: only CUDA devices from Ampere on have units for it; use "
@@ -137,6 +139,14 @@ def choose(name: str = "auto", precision: str = "auto") -> Device:
     chosen = Device(device, precision)
     multiply(tf32=chosen.tf32)
     return chosen
+
+
+def _automatic(device: torch.device, like: Set[str]) -> str:
+    """Return the one precision of ``like``, where the device has units for it, else the fastest."""
+    has = {"float32": True, "bf16": fast_bf16(device), "tf32": _multiplies_tf32(device)}
+    if len(like) == 1 and has.get(common := next(iter(like)), False):
+        return common
+    return "bf16" if has["bf16"] else "float32"
 
 
 def multiply(*, tf32: bool) -> None:

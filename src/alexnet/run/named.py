@@ -8,10 +8,17 @@ from pathlib import Path
 
 from alexnet.data.cache import Dataset
 from alexnet.data.loader import Source, source_of
-from alexnet.data.sources import named_split, open_dataset
-from alexnet.data.splits import part_in
-from alexnet.errors import UsageError
-from alexnet.run.classifier import Classifier, Split, refuse_other_classes, stored_data, tested_on
+from alexnet.data.sources import Say, full_name, named_split, open_dataset, to_stderr
+from alexnet.data.splits import is_whole, part_in, part_of
+from alexnet.errors import DataError, UsageError
+from alexnet.run.classifier import (
+    Classifier,
+    Split,
+    cut_as,
+    refuse_other_classes,
+    stored_data,
+    tested_on,
+)
 
 NOTHING = "there is no data set to look at; name one, e.g. cifar10/test"
 
@@ -35,21 +42,87 @@ def pictures(
 ) -> list[Named]:
     """Return the pictures that each name means, stored as those that the models were trained on.
 
-    None: what they were tested on. Of one part of a data set, all are read from the same array. Raises
-    ``UsageError`` or ``UnknownName`` for what is not there, for other classes, and for models that do not
-    go together.
+    None: what they were tested on; else see ``split_meant``. Of one part of a data set, all are read from
+    the same array. Raises ``UsageError`` or ``UnknownName`` for what is not there, for other classes, and for
+    models that do not go together, ``DataError`` as ``split_meant``.
     """
     trained_on, side, fit = stored_data(models)
     if None in named and not trained_on:
         raise UsageError(NOTHING)
-    meant = [(trained_on, "") if name is None else named_split(name) for name in named]
+    meant = [(trained_on, None) if name is None else named_split(name) for name in named]
     opened = {n: open_dataset(n, root=root, size=side, fit=fit) for n in dict(meant)}
     for name, dataset in opened.items():
         refuse_other_classes(models, dataset.classes, name)
     found = []
     for name, text in meant:
-        split = Split(text) if text else tested_on(models)
-        dataset, expression = opened[name], split.expression
-        source = source_of(dataset, expression, method=split.method, seed=split.seed)
-        found.append(Named(source, dataset, expression))
+        dataset = opened[name]
+        split = split_meant(models, name, dataset, text)
+        source = source_of(dataset, split.expression, method=split.method, seed=split.seed)
+        found.append(Named(source, dataset, split.expression))
     return found
+
+
+def split_meant(
+    models: Sequence[Classifier],
+    name: str,
+    dataset: Dataset,
+    text: str | None,
+    say: Say = to_stderr,
+) -> Split:
+    """Return what an expression means of a data set to models; None: what they were tested on.
+
+    Of the data set that models were trained on it is cut by the method and the seed of their own splits,
+    so that what they were not trained on can be named; of any other, plainly. Where no part is named
+    (empty) it is ``test``; of data without one what they were tested on, or its only part, and ``say`` is told.
+
+    Raises ``UsageError`` where the splits of models differ, ``DataError`` for a cut of the part that
+    they were trained on where its pictures are not those of then.
+    """
+    own = [m for m in models if m.data and _trained_on(m, name, dataset)]
+    if text is None:
+        split = tested_on(own)
+    else:
+        split = cut_as(own, text) if text else _unnamed(own, name, dataset, say)
+    for model in own:
+        _compare(model, name, dataset, split, say)
+    return split
+
+
+def _trained_on(model: Classifier, name: str, dataset: Dataset) -> bool:
+    """Say whether a model was trained on a data set: by its name or, where it was moved, its contents."""
+    same = model.provenance.fingerprint == dataset.fingerprint
+    return same or full_name(name) == full_name(model.data)
+
+
+def _unnamed(own: Sequence[Classifier], name: str, dataset: Dataset, say: Say) -> Split:
+    """Return what is meant where no part of a data set is named."""
+    if Split.expression in dataset.parts:
+        return Split()
+    if own:
+        split = tested_on(own)
+        say(f"{name} has no part 'test': what the model was tested on is taken, {split.expression}")
+        return split
+    first, *others = dataset.parts
+    if others:
+        return Split()  # which is refused, with the names of those that are there
+    say(f"{name} has no part 'test': all of its only one is taken, {first}")
+    return Split(first)
+
+
+def _compare(model: Classifier, name: str, dataset: Dataset, split: Split, say: Say) -> None:
+    """Refuse a cut that may hold pictures that a model was trained on; tell of other changes."""
+    began, now = model.provenance.fingerprint, dataset.fingerprint
+    if began in ("", now):
+        return
+    changed = (
+        f"{name} is not what the model from {model.origin} was trained on: its fingerprint was "
+        f"{began[:12]}, and is {now[:12]} now"
+    )
+    if not is_whole(split.expression) and part_of(split.expression) == part_of(
+        model.provenance.train
+    ):
+        raise DataError(
+            f"{changed}, so that {split.expression} may hold pictures that it was trained on; name a part "
+            "that it has not seen or a folder of new pictures, or bring the data back as it was"
+        )
+    say(f"warning: {changed}; {split.expression} is taken as it is now")

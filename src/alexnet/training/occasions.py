@@ -9,20 +9,25 @@ from alexnet.training.stage import Stage
 
 def due(stage: Stage, progress: Progress, every: Duration) -> bool:
     """Say whether something is due at the step that was just taken."""
-    steps = every.steps(**stage.lengths)
+    steps = _steps(stage, every)
     return steps > 0 and progress.step % steps == 0
+
+
+def _steps(stage: Stage, every: Duration) -> int:
+    """Return an interval in steps: 0, for never, only where it was asked for."""
+    return max(every.steps(**stage.lengths), 1 if every.amount else 0)
 
 
 def due_within(stage: Stage, progress: Progress, every: Duration) -> bool:
     """Say whether something was due in the epoch that ends now, at its end or before."""
-    steps = every.steps(**stage.lengths)
+    steps = _steps(stage, every)
     begun = (progress.step - 1) // stage.steps_per_epoch * stage.steps_per_epoch
     return steps > 0 and progress.step // steps > begun // steps
 
 
 def line_due(stage: Stage, progress: Progress) -> bool:
     """Say whether a line about this batch is due; counted within the epoch, or in the run if it is longer."""
-    every = stage.recipe.train.log_every.steps(**stage.lengths)
+    every = _steps(stage, stage.recipe.train.log_every)
     number = (progress.step - 1) % stage.steps_per_epoch + 1
     counted = number if every <= stage.steps_per_epoch else progress.step
     return every > 0 and counted % every == 0

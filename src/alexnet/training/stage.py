@@ -126,12 +126,15 @@ class Stage:
             self.preprocessing,
             self.recipe.evaluation.views,
             self.recipe.evaluation.keep,
-            self.dataset.name,
+            data.name,
             head=self.recipe.model.head,
             head_norm=self.recipe.model.head_norm,
             pool=self.recipe.model.pool,
             kernel=(self.recipe.model.kernel, len(self.train)) if self.solves else None,
             test=classifier.Split(data.test, data.split, data.split_seed),
+            provenance=classifier.Provenance(
+                self.dataset.fingerprint, data.train, self.device.precision
+            ),
         )
 
     def score(self, source: Source | Resident, views: str | None = None) -> Scores:

@@ -7,12 +7,15 @@ of its rows, so that other programs read them too. ``alexnet.load`` of the file 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from alexnet.data import catalogue
 from alexnet.errors import CheckpointError
 from alexnet.exchange import files, torchvision
 from alexnet.run import classifier
@@ -27,7 +30,7 @@ def write(model: Classifier, path: Path) -> None:
     named = _named(model)
     named |= {INPUT + name: tensor for name, tensor in model.preprocessing.tensors().items()}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
-    card = json.dumps(dict(model.described), ensure_ascii=False)
+    card = json.dumps(_to_give_away(model.described), ensure_ascii=False)
     try:
         save_file(tensors, path, {KEY: card, files.SUM: files.sum_of(tensors)})
     except SafetensorError as error:
@@ -50,6 +53,11 @@ def read(path: Path) -> Classifier | None:
     own = {name: t for name, t in tensors.items() if not name.startswith(INPUT)}
     beside = {n.removeprefix(INPUT): t for n, t in tensors.items() if n.startswith(INPUT)}
     return classifier.restore(Checkpoint(path, own, {}, {}, card, beside))
+
+
+def _to_give_away(card: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a card without the path of somebody's photographs: who gets the file has no use for it."""
+    return {**card, "data": card["data"] if card["data"] in catalogue.ABOUT else ""}
 
 
 def _named(model: Classifier) -> dict[str, Tensor]:

@@ -81,6 +81,7 @@ def card(
     head_norm: bool = False,
     pool: int = 0,
     kernel: tuple[float, int] | None = None,
+    dropout: float | None = None,
     test: Split = Split(),
     provenance: Provenance = Provenance(),
 ) -> dict[str, Any]:
@@ -88,7 +89,8 @@ def card(
 
     ``head``, ``head_norm``: the widths and ``norm`` of a head of its own (``transfer.with_head``);
     None for none. ``pool``: as ``transfer.with_pool`` has it, 0 for none; ``kernel``: gamma and pictures
-    of a kernel machine (``transfer.with_kernel``).
+    of a kernel machine (``transfer.with_kernel``). ``dropout``: the rate in place of the table's own, which a
+    classic dropout multiplies by in a test too.
     """
     return {
         "network": network,
@@ -101,6 +103,7 @@ def card(
         "head_norm": head_norm,
         "pool": pool,
         "kernel": None if kernel is None else list(kernel),
+        "dropout": dropout,
         "test": asdict(test),
         "provenance": asdict(provenance),
     }
@@ -150,16 +153,18 @@ def restore(saved: checkpoint.Checkpoint) -> Classifier:
 
 
 def _network(described: dict[str, Any], classes: int) -> Network:
-    network = zoo.network(described["network"], classes=classes)
-    if pool := described.get("pool"):
-        network = transfer.with_pool(network, int(pool))
-    if kernel := described.get("kernel"):  # older checkpoints do not say any of these
-        return transfer.with_kernel(network, float(kernel[0]), int(kernel[1]))
-    head = described.get("head")
-    if head is None:
-        return network
-    norm = bool(described.get("head_norm", False))
-    return transfer.with_head(network, tuple(map(int, head)), norm=norm)
+    # Older checkpoints do not say any of these.
+    head, dropout = described.get("head"), described.get("dropout")
+    gamma, examples = described.get("kernel") or (0.0, 1)
+    return transfer.adapted(
+        zoo.network(described["network"], classes=classes),
+        pool=int(described.get("pool") or 0),
+        head=None if head is None else tuple(map(int, head)),
+        head_norm=bool(described.get("head_norm", False)),
+        kernel=float(gamma),
+        dropout=None if dropout is None else float(dropout),
+        examples=int(examples),
+    )
 
 
 def fresh(name: str, *, classes: int | None = None) -> Classifier:

@@ -131,6 +131,7 @@ class Stage:
             head_norm=self.recipe.model.head_norm,
             pool=self.recipe.model.pool,
             kernel=(self.recipe.model.kernel, len(self.train)) if self.solves else None,
+            dropout=self.recipe.model.dropout,
             test=classifier.Split(data.test, data.split, data.split_seed),
             provenance=classifier.Provenance(
                 self.dataset.fingerprint, data.train, self.device.precision

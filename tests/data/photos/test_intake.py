@@ -20,8 +20,10 @@ from PIL import Image
 
 from alexnet.data.cache import Dataset
 from alexnet.data.card import card, channel_statistics, render
-from alexnet.data.photos import folders, growing, intake, listing, pool
+from alexnet.data.photos import folders, growing, intake, journal, listing, pool
 from alexnet.data.photos.intake import Plan, tasks_of
+from alexnet.data.photos.noting import of_bytes
+from alexnet.data.photos.records import of_notes
 from alexnet.data.photos.report_text import columns
 from alexnet.data.photos.report_text import render as report_text
 from alexnet.data.pictures import fit_square, read_picture
@@ -440,6 +442,23 @@ def test_pixels_that_did_not_reach_the_disk_are_read_again(
     calls = counted(monkeypatch)
     assert opened(own, killed).fingerprint == taken_in.fingerprint
     assert calls[0] > 136
+
+
+def test_half_a_line_of_a_killed_intake_costs_no_more_than_its_pictures(tmp_path: Path) -> None:
+    """Killed within a line, gone on with, and killed again: the third goes on all the same."""
+    empty = of_notes(of_bytes(b""))
+    first = journal.Journal(tmp_path, 5)
+    for i in range(2):
+        first.note([i], empty, {0: f"no picture {i}"})
+    faults = tmp_path / journal.FAULTS
+    faults.write_bytes(faults.read_bytes()[:-4])
+    second = journal.Journal(tmp_path, 5)
+    assert second.waiting().tolist() == [1, 2, 3, 4]
+    for i in range(1, 4):
+        second.note([i], empty, {0: f"no picture {i}"})
+    third = journal.Journal(tmp_path, 5)
+    assert third.faults == {i: f"no picture {i}" for i in (0, 2, 3)}
+    assert third.waiting().tolist() == [1, 4]
 
 
 def test_a_worker_that_dies_ends_the_intake_and_the_next_goes_on(

@@ -12,7 +12,8 @@ import io
 import pickletools
 import tarfile
 import zlib
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,16 @@ CHUNK = 16 << 20
 TAR_FAULTS = (tarfile.TarError, OSError, EOFError, zlib.error, ValueError, OverflowError)
 
 Say = Callable[[str], None]
+
+
+@contextmanager
+def readable(source: Path) -> Iterator[None]:
+    """Raise DataError, naming the file, for what of a source may not or cannot be read."""
+    try:
+        yield
+    except OSError as error:
+        name, reason = error.filename or source, error.strerror or error
+        raise DataError(f"{name} cannot be read: {reason}") from error
 
 
 def read_members(

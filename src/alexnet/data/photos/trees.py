@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from alexnet.data.archives import TAR_FAULTS, Bounded, check_gzip
+from alexnet.data.archives import TAR_FAULTS, Bounded, check_gzip, readable
 from alexnet.errors import DataError
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz")
@@ -55,28 +55,26 @@ def is_archive(path: Path) -> bool:
 
 
 def read_folder(root: Path) -> Tree:
-    """List everything below a folder. Raises DataError for a folder that cannot be read."""
+    """List everything below a folder. Raises DataError for what of it cannot be read."""
     files: dict[str, Member] = {}
     folders: list[str] = []
     hidden: list[str] = []
-    for name, entry in _walk(root, ""):
-        if _is_hidden(entry.name):
-            hidden.append(name)
-        elif entry.is_dir():
-            folders.append(name)
-        elif entry.is_file():
-            facts = entry.stat()
-            files[name] = Member(entry.path, 0, facts.st_size, facts.st_mtime_ns)
-    texts = {name: _list_of(files[name]) for name in files if _may_be_list(name)}
+    with readable(root):
+        for name, entry in _walk(root, ""):
+            if _is_hidden(entry.name):
+                hidden.append(name)
+            elif entry.is_dir():
+                folders.append(name)
+            elif entry.is_file():
+                facts = entry.stat()
+                files[name] = Member(entry.path, 0, facts.st_size, facts.st_mtime_ns)
+        texts = {name: _list_of(files[name]) for name in files if _may_be_list(name)}
     return Tree(root, files, frozenset(folders), texts, tuple(sorted(hidden)))
 
 
 def _walk(folder: Path | str, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    try:
-        with os.scandir(folder) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
-    except OSError as error:
-        raise DataError(f"{folder} cannot be read: {error.strerror}") from error
+    with os.scandir(folder) as entries:
+        found = sorted(entries, key=lambda entry: entry.name)
     for entry in found:
         yield prefix + entry.name, entry
         # A link to a folder is followed at the top only: further down it might lead in a circle.

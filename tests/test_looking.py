@@ -219,6 +219,16 @@ def test_answers_name_the_files_of_photographs(run, photos):
     assert rows[1] == f"5,{files[0]},{truth},{dataset.classes[1]},0.731059"
 
 
+def test_answers_of_files_whose_names_are_not_utf8_are_written(run, photos, monkeypatch):
+    dataset = open_dataset("photos", root="root", size=32)
+    source = source_of(dataset, "train[:2]")
+    monkeypatch.setattr(Named, "files", lambda _: ["dog/\udcb0\udca1.jpg", "dog/1.jpg"])
+    said = Answers(torch.zeros(2, 2), torch.from_numpy(source.targets), "centre")
+    write_answers(said, dataset.classes, Named(source, dataset, "train[:2]"), Path("a.csv"))
+    rows = Path("a.csv").read_text(encoding="utf-8").splitlines()
+    assert [row.split(",")[1] for row in rows[1:]] == ["dog/??.jpg", "dog/1.jpg"]
+
+
 def test_sample_of_a_data_set(run):
     status, out, _ = run("sample", "shapes/train", "--index", 5)
     assert status == 0

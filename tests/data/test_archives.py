@@ -83,6 +83,19 @@ def test_a_bomb_stops_at_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         read_members(bomb, WANTED)
 
 
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("pax", [{}, {"GNU.sparse.map": "x"}])
+@pytest.mark.parametrize("size", [9, 1 << 40, 1 << 70])
+def test_a_header_that_lies_of_its_size_is_refused_at_once(
+    tmp_path: Path, size: int, pax: dict[str, str]
+) -> None:
+    info = entry("not-wanted", size=size, pax_headers=pax)
+    data = info.tobuf(tarfile.PAX_FORMAT if pax else tarfile.GNU_FORMAT) + b"abc"
+    (tmp_path / "x.tgz").write_bytes(gzip.compress(data))
+    with pytest.raises(DataError, match=r"x\.tgz is cut short or damaged"):
+        read_members(tmp_path / "x.tgz", WANTED)
+
+
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.7, 0.99])
 def test_a_truncated_archive_is_named(tmp_path: Path, share: float) -> None:
     noise = np.random.RandomState(0).bytes(50_000)

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from alexnet.data import cache
-from alexnet.data.cache import MANIFEST, Contents, Pictures, read_cache, write_cache
+from alexnet.data.cache import MANIFEST, REPORT, Contents, Pictures, read_cache, write_cache
+from alexnet.data.sources import open_dataset
 from alexnet.errors import DataError
 
 FILES = ("train-images.npy", "train-labels.npy", "test-images.npy", "test-labels.npy")
@@ -181,3 +183,42 @@ def test_only_verifying_reads_the_pictures(folder: Path, monkeypatch: pytest.Mon
     read_cache(folder)
     with pytest.raises(AssertionError, match="was read"):
         read_cache(folder, verify=True)
+
+
+def flipped(path: Path) -> Iterator[None]:
+    """Flip a bit of each byte of a file in turn, another one each time."""
+    whole = path.read_bytes()
+    for at in range(len(whole)):
+        data = bytearray(whole)
+        data[at] ^= 1 << at % 8
+        path.write_bytes(data)
+        yield
+    path.write_bytes(whole)
+
+
+def test_a_flipped_bit_of_the_manifest_is_a_data_error_or_nothing(folder: Path) -> None:
+    good, opened = read_cache(folder), 0
+    for _ in flipped(folder / MANIFEST):
+        try:
+            found = read_cache(folder)
+        except DataError:
+            continue
+        opened += 1
+        assert (found.fingerprint, found.classes) == (good.fingerprint, good.classes)
+    assert opened < len((folder / MANIFEST).read_bytes()) / 2
+
+
+def test_a_flipped_bit_of_what_an_intake_noted_is_a_data_error(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    for label in ("cat", "dog"):
+        (tmp_path / "own" / label).mkdir()
+        Image.new("RGB", (20, 20), {"cat": "red", "dog": "blue"}[label]).save(
+            tmp_path / "own" / label / "0.png"
+        )
+    found = open_dataset(str(tmp_path / "own"), root=tmp_path / "root", size=16, quiet=True)
+    assert found.folder
+    for name, read in ((REPORT, found.report), ("train-names.json", lambda: found.names("train"))):
+        for _ in flipped(found.folder / name):
+            with pytest.raises(DataError, match=f"{name}.*--verify"):
+                read()
+        assert read()

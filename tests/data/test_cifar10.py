@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import pickle
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -57,6 +58,10 @@ def as_png(batch: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(rows)).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def pickled(labels: object, data: object) -> bytes:
+    return pickle.dumps({"labels": labels, "data": data}, 2)
 
 
 def put_folder(folder: Path, files: Files) -> Path:
@@ -158,6 +163,13 @@ def test_one_wrong_bit_is_found_in_every_layout(
         ("cifar-10-batches-bin", "data_batch_2.bin", b"short", r"data_batch_2\.bin: 5 bytes"),
         ("cifar-10-batches-py", "data_batch_2", b"\x80\x02cos\nsystem\n.", "'os system'"),
         ("cifar-10-batches-py", "data_batch_2", b"\x80\x02}.", "data_batch_2: 'labels'"),
+        ("cifar-10-batches-py", "data_batch_2", pickled([1, 2], "text"), "data_batch_2: 'str'"),
+        (
+            "cifar-10-batches-py",
+            "data_batch_2",
+            pickled([[], [1, 2]], None),
+            "data_batch_2: .*shape",
+        ),
         ("package", "data_batch_2.png", b"no picture", r"data_batch_2\.png: a damaged PNG"),
         ("package", "train_lables.json", b"[1, 2", r"train_lables\.json: not a list"),
         ("package", "train_lables.json", b"[1, 2]", r"train_lables\.json: \(2,\) labels"),
@@ -314,3 +326,15 @@ def test_source_paths_may_start_at_home(
     monkeypatch.setenv("USERPROFILE" if os.name == "nt" else "HOME", str(tmp_path))
     put_folder(tmp_path / "mine", layouts[LAYOUTS[0]])
     check(cifar10.fetch(tmp_path / "cifar10", "~/mine", 32, print), batches)
+
+
+def test_a_source_that_cannot_be_read_is_named(
+    monkeypatch: pytest.MonkeyPatch, layouts: dict[str, Files], tmp_path: Path
+) -> None:
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    put_folder(tmp_path / "mine", layouts[LAYOUTS[0]])
+    monkeypatch.setattr(Path, "read_bytes", refuse)  # the tests may run as root, who may read all
+    with pytest.raises(DataError, match=r"data_batch_1\S* cannot be read: Permission denied$"):
+        cifar10.fetch(tmp_path / "cifar10", str(tmp_path / "mine"), 32, print)

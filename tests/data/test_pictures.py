@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet.data.pictures import fit_square, read_picture
+from alexnet.data.pictures import fit_square, read_picture, read_square
 from alexnet.errors import BadPicture, UsageError
 
 
@@ -314,6 +314,20 @@ def test_a_file_that_may_not_be_read_is_refused(
     monkeypatch.setattr("builtins.open", refuse)  # the tests may run as root, who may read all
     with pytest.raises(BadPicture, match=r"mine\.jpg: cannot be read: Permission denied"):
         read_picture(path)
+
+
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [(b"\0", "no known picture format"), (b"\xff\xd8\xff", "bytes, more than the 536,870,912")],
+)
+def test_a_file_larger_than_the_memory_is_refused_unread(
+    tmp_path: Path, head: bytes, words: str
+) -> None:
+    path = tmp_path / "disk.jpg"
+    path.write_bytes(head)
+    os.truncate(path, 1 << 40)  # of which the disk holds next to nothing
+    with pytest.raises(BadPicture, match=rf"disk\.jpg: .*{words}"):
+        read_square(path, 64)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import struct
 import subprocess
@@ -173,6 +174,45 @@ def test_other_things_than_tensors_are_named(tmp_path):
     torch.save([torch.zeros(1)], tmp_path / "x.pth")
     with pytest.raises(DataError, match="no state dict, but a list"):
         files.read(tmp_path / "x.pth")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        torch.zeros(1).expand(200_000, 200_000),
+        torch.eye(3).to_sparse(),
+        torch.empty(3, device="meta"),
+        torch.zeros(3, dtype=torch.complex64).conj(),
+    ],
+    ids=["one value for all", "sparse", "meta", "conjugate"],
+)
+def test_tensors_without_values_of_their_own_are_refused(tmp_path, value):
+    torch.save({"conv1.bias": torch.zeros(3), "conv1.weight": value}, tmp_path / "x.pth")
+    with pytest.raises(DataError, match=r"'conv1\.weight' is no plain tensor on the CPU"):
+        files.read(tmp_path / "x.pth")
+
+
+def test_views_are_counted_as_what_they_hold(tmp_path, monkeypatch):
+    whole = torch.arange(100.0)
+    views = {"a": whole[3:5], "b": whole.view(10, 10).t(), "c": whole}
+    torch.save(views, tmp_path / "x.pth")
+    found = files.read(tmp_path / "x.pth")
+    assert all(torch.equal(found[name], view) for name, view in views.items())
+    monkeypatch.setattr(files, "MAX_BYTES", (tmp_path / "x.pth").stat().st_size)
+    torch.save({str(n): whole for n in range(5)}, tmp_path / "x.pth")
+    with pytest.raises(DataError, match="2,000 bytes of tensors"):
+        files.read(tmp_path / "x.pth")
+
+
+def test_a_flipped_bit_of_a_state_dict_is_a_data_error_or_nothing(tmp_path):
+    path = tmp_path / "x.pth"
+    torch.save({"a": torch.arange(3.0)}, path)
+    whole = path.read_bytes()
+    for at in range(whole.index(b"PK\x01\x02"), len(whole)):
+        for bit in range(8):
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :])
+            with contextlib.suppress(DataError):
+                files.read(path)
 
 
 def test_a_file_without_tensors_is_told(tmp_path):

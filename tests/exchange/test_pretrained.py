@@ -52,6 +52,18 @@ def test_a_file_put_there_by_hand_is_taken_and_kept(tmp_path, published, no_netw
     assert again.tensors.keys() == found.tensors.keys()
 
 
+def test_a_root_for_reading_only_gives_what_it_has(tmp_path, published, no_network, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    found = pretrained.load("imagenet", root=tmp_path / "data", say=lambda _: None)
+    monkeypatch.setattr(pretrained, "locked", refuse)
+    again = pretrained.load("imagenet", root=tmp_path / "data", say=pytest.fail)
+    assert again.sha256 == found.sha256
+    with pytest.raises(DataError, match="Permission denied; choose a folder"):
+        pretrained.load("imagenet", root=tmp_path / "other", say=pytest.fail)
+
+
 def test_a_damaged_file_is_refused_by_its_checksum(tmp_path, published, no_network):
     raw = bytearray(published.read_bytes())
     raw[len(raw) // 2] ^= 1

@@ -143,6 +143,8 @@ def test_features_are_kept_and_used_again(root, weights, monkeypatch):
         "shapes-validation",
     ]
     monkeypatch.setattr(features, "_compute", lambda *_: pytest.fail("computed again"))
+    # Nor is a lock needed: the root may be for reading only.
+    monkeypatch.setattr(features, "locked", lambda *_: pytest.fail("locked"))
     staged(root, weights, **{"model.head": [], "optim.lr": 0.1, "train.seed": 4})
 
 

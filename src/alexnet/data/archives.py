@@ -12,7 +12,8 @@ import io
 import pickletools
 import tarfile
 import zlib
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,20 @@ MAX_MEMBER = 48 << 20
 MAX_TOTAL = 400 << 20
 CHUNK = 16 << 20
 
+# What tarfile raises for damaged bytes: its own errors and, undocumented, those of its arithmetic.
+TAR_FAULTS = (tarfile.TarError, OSError, EOFError, zlib.error, ValueError, OverflowError)
+
 Say = Callable[[str], None]
+
+
+@contextmanager
+def readable(source: Path) -> Iterator[None]:
+    """Raise DataError, naming the file, for what of a source may not or cannot be read."""
+    try:
+        yield
+    except OSError as error:
+        name, reason = error.filename or source, error.strerror or error
+        raise DataError(f"{name} cannot be read: {reason}") from error
 
 
 def read_members(
@@ -42,14 +56,16 @@ def read_members(
     try:
         with (
             gzip.open(path) as packed,
-            tarfile.open(fileobj=_Bounded(packed), mode="r|") as archive,
+            tarfile.open(
+                fileobj=Bounded(packed, MAX_TOTAL, f"{MAX_TOTAL >> 20} MiB"), mode="r|"
+            ) as archive,
         ):
             for count, member in enumerate(archive, start=1):
                 if count > most:
                     raise DataError(f"{path.name}: more than {most} entries")
                 if member.name in wanted:
                     found[member.name] = _member(path, archive, member)
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+    except TAR_FAULTS as error:
         raise DataError(f"{path.name} is cut short or damaged: {error}") from error
     return found
 
@@ -96,17 +112,25 @@ def check_md5(path: Path, expected: str, say: Say) -> None:
         )
 
 
-class _Bounded(io.RawIOBase):
-    """A file that refuses to give more than MAX_TOTAL bytes: a bomb stops here."""
+class Bounded(io.RawIOBase):
+    """A file that refuses to give more than ``limit`` bytes, in words ``much``: a bomb stops here.
 
-    def __init__(self, file: gzip.GzipFile) -> None:
-        self._file, self._left = file, MAX_TOTAL
+    So does who reads on and on behind the end: tarfile skips a member as large as its header says,
+    piece by piece, whether anything comes or not.
+    """
+
+    def __init__(self, file: gzip.GzipFile, limit: int, much: str) -> None:
+        self._file, self._left, self._much, self._ended = file, limit, much, False
 
     def read(self, size: int = -1) -> bytes:
+        """Read; raises DataError beyond the limit, EOFError at a second time behind the end."""
         data = self._file.read(size)
         self._left -= len(data)
         if self._left < 0:
-            raise DataError(f"the archive unpacks to more than {MAX_TOTAL >> 20} MiB")
+            raise DataError(f"the archive unpacks to more than {self._much}; refused")
+        if not data and self._ended:
+            raise EOFError("it ends before a file that it holds does")
+        self._ended = not data
         return data
 
 

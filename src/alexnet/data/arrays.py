@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -41,7 +42,7 @@ def keep(folder: Path, parts: Mapping[str, tuple[Any, Any]], classes: Sequence[s
 
 def is_kept(path: Path) -> bool:
     """Say whether a folder is a data set that ``keep`` wrote: a checkpoint has a manifest too."""
-    return (path / MANIFEST).is_file() and any(path.glob("*-images.npy"))
+    return os.path.isfile(path / MANIFEST) and any(path.glob("*-images.npy"))
 
 
 def open_kept(path: Path, size: int | None, *, verify: bool) -> Dataset:

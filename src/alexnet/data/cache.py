@@ -60,6 +60,7 @@ class Dataset:
 
     ``fingerprint`` is the SHA-256 over the checksums of its arrays and its class names, so it
     names the contents whatever source they came from. A run saves it. ``folder`` is its cache.
+    ``names`` and ``report`` raise DataError where what an intake noted there is damaged.
     """
 
     name: str
@@ -81,9 +82,14 @@ class Dataset:
         return found if isinstance(found, dict) else None
 
     def _extra(self, name: str) -> Any:
-        if self.folder is None or not (self.folder / name).is_file():
+        if self.folder is None or not (path := self.folder / name).is_file():
             return None
-        return json.loads((self.folder / name).read_bytes())
+        with _understood(str(path)):
+            data, facts = path.read_bytes(), _read_manifest(self.folder)["extras"][name]
+            if hashlib.sha256(data).hexdigest() != facts["sha256"]:
+                wrong = "its SHA-256 is not the recorded one"
+                raise DataError(f"{path}: {wrong}; build it again: alexnet data NAME --verify")
+            return json.loads(data)
 
 
 def read_cache(folder: Path, *, verify: bool = False) -> Dataset:
@@ -92,20 +98,21 @@ def read_cache(folder: Path, *, verify: bool = False) -> Dataset:
     Raises DataError, naming the file at fault, if anything is not as the manifest says.
     """
     manifest = _read_manifest(folder)
-    for name, facts in {**manifest["files"], **manifest.get("extras", {})}.items():
-        _check_file(folder / name, facts, verify)
-    parts = {part: _open_part(folder, part, manifest["files"]) for part in manifest["parts"]}
-    if manifest["fingerprint"] != _fingerprint(manifest):
-        raise DataError(f"{MANIFEST}: the fingerprint does not match the checksums")
-    return Dataset(
-        name=manifest["name"],
-        parts=parts,
-        classes=tuple(manifest["classes"]),
-        aliases=manifest["aliases"],
-        source=manifest["source"],
-        fingerprint=manifest["fingerprint"],
-        folder=folder,
-    )
+    with _understood(MANIFEST):
+        for name, facts in {**manifest["files"], **manifest.get("extras", {})}.items():
+            _check_file(folder / name, facts, verify)
+        parts = {part: _open_part(folder, part, manifest["files"]) for part in manifest["parts"]}
+        if manifest["fingerprint"] != _fingerprint(manifest):
+            raise DataError(f"{MANIFEST}: the fingerprint does not match the checksums")
+        return Dataset(
+            name=manifest["name"],
+            parts=parts,
+            classes=tuple(manifest["classes"]),
+            aliases=manifest["aliases"],
+            source=manifest["source"],
+            fingerprint=manifest["fingerprint"],
+            folder=folder,
+        )
 
 
 def read_key(folder: Path) -> str:
@@ -162,7 +169,7 @@ def sweep(parent: Path) -> None:
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
-    try:
+    with _understood(MANIFEST):
         manifest = json.loads((folder / MANIFEST).read_bytes())
         found = manifest["format"]
         if found != FORMAT:
@@ -172,34 +179,38 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             raise DataError(f"{MANIFEST}: it does not list the files of {manifest['parts']!r}")
         assert isinstance(manifest, dict)
         return manifest
+
+
+@contextmanager
+def _understood(name: str) -> Iterator[None]:
+    """Make a DataError that names the file of whatever its contents may set off."""
+    try:
+        yield
     except OSError as error:
-        raise DataError(f"{MANIFEST}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{MANIFEST}: not a manifest ({type(error).__name__}: {error})") from error
+        raise DataError(f"{name}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
+        raise DataError(f"{name}: is damaged ({type(error).__name__}: {error})") from error
 
 
 _DTYPES = {"images": "uint8", "labels": "int64"}
 
 
 def _check_file(path: Path, facts: Mapping[str, Any], verify: bool) -> None:
-    try:
+    expected, sha256 = facts["bytes"], facts["sha256"]
+    with _understood(path.name):
         size = path.stat().st_size
-        if size != facts["bytes"]:
-            raise DataError(f"{path.name}: {size:,} bytes, expected {facts['bytes']:,}")
-        if verify and _sha256_of_file(path) != facts["sha256"]:
+        if size != expected:
+            raise DataError(f"{path.name}: {size:,} bytes, expected {expected:,}")
+        if verify and _sha256_of_file(path) != sha256:
             raise DataError(f"{path.name}: its SHA-256 is not the recorded one")
-    except OSError as error:
-        raise DataError(f"{path.name}: {error.strerror}") from error
 
 
 def _open_part(folder: Path, part: str, files: Mapping[str, Any]) -> Pictures:
     arrays = {}
     for kind, dtype in _DTYPES.items():
         name = f"{part}-{kind}.npy"
-        try:
+        with _understood(name):
             array = np.asarray(np.load(folder / name, mmap_mode="r", allow_pickle=False))
-        except (OSError, ValueError, EOFError) as error:
-            raise DataError(f"{name}: not a readable array ({error})") from error
         if array.dtype != dtype or list(array.shape) != files[name]["shape"]:
             raise DataError(f"{name}: {array.dtype} {array.shape} is not what the manifest says")
         arrays[kind] = array

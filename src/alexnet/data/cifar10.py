@@ -139,10 +139,11 @@ def _way_by_hand(folder: Path, reasons: list[str]) -> str:
 
 
 def _from_path(path: Path) -> Contents:
-    if path.is_dir():
-        return _from_folder(path)
-    if path.is_file():
-        return _from_archive(path, f"the archive {path}")
+    with archives.readable(path):
+        if path.is_dir():
+            return _from_folder(path)
+        if path.is_file():
+            return _from_archive(path, f"the archive {path}")
     raise UsageError(
         f"source {str(path)!r} does not exist; give a folder such as cifar-10-batches-py, "
         f"an archive such as {next(iter(PUBLISHED))}, 'npm' or 'publisher'"
@@ -221,7 +222,7 @@ def _decode_python(files: Files) -> list[np.ndarray]:
         try:
             batch = archives.read_pickle(data)
             batches.append(_records(batch["labels"], batch["data"]))
-        except (DataError, KeyError) as error:
+        except (DataError, KeyError, ValueError, TypeError, AttributeError) as error:
             raise DataError(f"{name}: {error}") from error
     return batches
 

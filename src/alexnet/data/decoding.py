@@ -23,6 +23,7 @@ from alexnet.errors import BadPicture
 
 ACCEPTED = "JPEG, PNG, WebP, GIF and BMP"
 MAX_PIXELS = 40_000_000  # decoded; a JPEG read at reduced scale may hold four times as many
+MAX_FILE = 512 << 20  # bytes; MAX_PIXELS of 16-bit RGBA without compression are 320 million
 T = TypeVar("T")
 
 # The readers are called by name and never through Image.open: parsers of formats that are not
@@ -117,6 +118,14 @@ def decode(
             f"{name}: a {kind} picture that is damaged or cut short ({_reason(error)}); "
             f"accepted are whole {ACCEPTED} pictures"
         ) from error
+
+
+def check_bytes(name: str, count: int) -> None:
+    """Raise ``BadPicture`` for a file of more than ``MAX_FILE`` bytes."""
+    if count > MAX_FILE:
+        raise BadPicture(
+            f"{name}: {count:,} bytes, more than the {MAX_FILE:,} accepted; make it smaller first"
+        )
 
 
 def check_pixels(name: str, width: int, height: int, max_pixels: int) -> None:

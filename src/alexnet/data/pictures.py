@@ -17,6 +17,7 @@ from PIL import Image
 from alexnet.data.decoding import (
     ACCEPTED,
     MAX_PIXELS,
+    check_bytes,
     check_pixels,
     decode,
     over_white,
@@ -24,6 +25,7 @@ from alexnet.data.decoding import (
     turned,
     upright,
 )
+from alexnet.data.formats import kind_of
 from alexnet.data.squares import look, square_of
 from alexnet.errors import BadPicture, UsageError
 
@@ -89,13 +91,25 @@ def read_square(
     name = "the picture" if isinstance(source, bytes) else os.fsdecode(source)
     if isinstance(source, bytes):
         return np.array(look(source, name, size, fit).image)
-    try:
-        data = Path(name).read_bytes() if Path(name).is_file() else None
-    except OSError:
-        data = None
+    data = _bytes_of(name)
     if data is None:
         return fit_square(read_picture(source), size, fit)  # which says what is wrong
     return np.array(look(data, name, size, fit).image)
+
+
+def _bytes_of(path: str) -> bytes | None:
+    """A file that begins like a picture, whole: others may be larger than the memory."""
+    try:
+        if not Path(path).is_file():
+            return None
+        with open(path, "rb") as file:
+            if kind_of(file.read(64)) is None:
+                return None
+            check_bytes(printable(path), file.seek(0, os.SEEK_END))
+            file.seek(0)
+            return file.read()
+    except OSError:
+        return None
 
 
 def _from_file(path: str, max_pixels: int) -> np.ndarray:

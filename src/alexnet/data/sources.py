@@ -210,7 +210,7 @@ class _Opening:
         if isinstance(self.origin, Origin):
             return self.source is None
         own = self.name not in DATASETS
-        if own and not Path(self.name).exists():
+        if own and not os.path.exists(self.name):
             self.say(f"{self.name} is gone; what was taken in of it is used")
             return True
         if self.source is None and not own:

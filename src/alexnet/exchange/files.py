@@ -13,6 +13,7 @@ Names of torchvision become those of our rows; other names stay.
 from __future__ import annotations
 
 import hashlib
+import math
 import pickletools
 import zipfile
 from collections.abc import Mapping
@@ -109,7 +110,7 @@ def _check_sizes(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         raise DataError(f"{path} is cut short or damaged: {error}") from None
     packed = [m.filename for m in members if m.compress_type != zipfile.ZIP_STORED]
     if packed:
@@ -133,7 +134,30 @@ def _state_dict(path: Path, found: object) -> dict[str, Tensor]:
     for name, value in tensors.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise DataError(f"{path}: {name!r} is a {type(value).__name__}, not a tensor")
+    _check_tensors(path, tensors)
     return dict(tensors)
+
+
+def _check_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse what has no values of its own: sparse tensors, and a value that stands for many."""
+    total = 0
+    for name, value in tensors.items():
+        size = math.prod(value.shape) * value.itemsize if _is_plain(value) else 0
+        if not _is_plain(value) or size > value.untyped_storage().nbytes():
+            raise DataError(
+                f"{path}: {name!r} is no plain tensor on the CPU with a value of its own in each "
+                "place; save its .cpu().to_dense().clone()"
+            )
+        total += size
+    if total > MAX_BYTES:
+        raise DataError(
+            f"{path} is refused: {total:,} bytes of tensors, the limit is {MAX_BYTES:,}"
+        )
+
+
+def _is_plain(value: Tensor) -> bool:
+    odd = value.is_nested or value.is_quantized or value.is_complex() or value.is_neg()
+    return value.layout is torch.strided and value.device.type == "cpu" and not odd
 
 
 def _torch_legacy(path: Path) -> dict[str, Tensor]:

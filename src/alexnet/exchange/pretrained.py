@@ -79,10 +79,12 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
 
 def _by_name(name: str, root: Path, say: Say) -> Weights:
     home = root / "weights"
+    kept = home / f"{name}.safetensors"
     try:
+        if found := _kept(kept, lambda _: None):  # no lock: the root may be for reading only
+            return found
         home.mkdir(parents=True, exist_ok=True)
         with locked(home, say):
-            kept = home / f"{name}.safetensors"
             return _kept(kept, say) or _fetched(name, kept, say)
     except OSError as error:
         raise DataError(

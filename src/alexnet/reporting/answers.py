@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+from alexnet.data.photos.report import writable
 from alexnet.errors import DataError, UsageError
 from alexnet.evaluation import Answers
 from alexnet.run.files import write_bytes
@@ -26,7 +27,8 @@ def write_answers(said: Answers, classes: Sequence[str], of: Named, path: Path) 
     """Write a line for each picture: its number within the part of the data set, its file, its class,
     the class that is most probable, and how probable that is, 0..1.
 
-    ``name`` is empty where pictures came from no files. UTF-8; an earlier file is replaced, whole.
+    ``name`` is empty where pictures came from no files. UTF-8, with ``?`` in the place of what is
+    not; an earlier file is replaced, whole.
     Raises ``DataError`` where it cannot be written.
     """
     best, guesses = said.logs.max(1)
@@ -45,6 +47,6 @@ def write_answers(said: Answers, classes: Sequence[str], of: Named, path: Path) 
     table.writerows(rows)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, text.getvalue().encode())
+        write_bytes(path, writable(text.getvalue()).encode())
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error

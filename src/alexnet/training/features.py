@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -161,11 +161,12 @@ def once(
     home = root / "features"
     folder = home / f"{name}-{key}"
     try:
-        home.mkdir(parents=True, exist_ok=True)
-        with locked(home, console.say):
-            sweep(home)
-            if not _whole(folder, facts, console):
-                _compute(plan, source, folder, facts, console)
+        if not _whole(folder, facts, lambda _: None):  # no lock: the root may be for reading only
+            home.mkdir(parents=True, exist_ok=True)
+            with locked(home, console.say):
+                sweep(home)
+                if not _whole(folder, facts, console.say):
+                    _compute(plan, source, folder, facts, console)
         values = np.load(folder / VALUES, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         raise DataError(
@@ -175,7 +176,7 @@ def once(
     return Features(np.asarray(values), source.labels, source.chosen, plan.shape, plan.dtype)
 
 
-def _whole(folder: Path, facts: dict[str, Any], console: Console) -> bool:
+def _whole(folder: Path, facts: dict[str, Any], say: Callable[[str], None]) -> bool:
     """Say whether the folder holds these features with the bits that were written."""
     if not folder.is_dir():
         return False
@@ -187,7 +188,7 @@ def _whole(folder: Path, facts: dict[str, Any], console: Console) -> bool:
             return True
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    console.say(f"{folder} is damaged; computing these features again")
+    say(f"{folder} is damaged; computing these features again")
     return False
 
 
@@ -204,11 +205,8 @@ def _compute(
             os.rename(folder, aside / folder.name)
         os.rename(work, folder)
         sync_folder(folder.parent)
-    console.say(f"  {minutes(time.perf_counter() - began)}, {_size(folder) / 1e6:,.0f} MB")
-
-
-def _size(folder: Path) -> int:
-    return (folder / VALUES).stat().st_size
+    size = (folder / VALUES).stat().st_size
+    console.say(f"  {minutes(time.perf_counter() - began)}, {size / 1e6:,.0f} MB")
 
 
 def _write(plan: Plan, source: Source, views: int, path: Path, console: Console) -> str:

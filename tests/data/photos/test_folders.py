@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
 import tarfile
 import unicodedata
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ import pytest
 from alexnet.data.photos import trees
 from alexnet.data.photos.folders import arrange, is_place, supply
 from alexnet.data.photos.listing import Listing
-from alexnet.data.photos.trees import read_folder, read_tar
+from alexnet.data.photos.trees import Member, members_within, read_folder, read_tar
 from alexnet.errors import DataError, UsageError
 
 TWO = ["cat/a.jpg", "cat/b.JPEG", "dog/c.png"]
@@ -380,6 +382,36 @@ def test_a_damaged_archive_is_told(tmp_path: Path, mode: str) -> None:
     path.write_bytes(path.read_bytes()[: 600 if mode == "w" else 100])
     with pytest.raises(DataError, match=r"cut short|damaged"):
         read_tar(path)
+
+
+def header(size: int, kind: bytes = tarfile.REGTYPE, **pax: str) -> bytes:
+    """A tar of 1 kB that says of its one file what is asked for."""
+    info = tarfile.TarInfo("cat/a.jpg")
+    info.size, info.type, info.pax_headers = size, kind, pax
+    return info.tobuf(tarfile.PAX_FORMAT if pax else tarfile.GNU_FORMAT) + bytes(1024)
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("name", ["x.tar", "x.tgz", "within x.tar"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(header(size) for size in (1 << 40, 1 << 70, -512)),
+        *(header(1 << 40, kind) for kind in (tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, b"V")),
+        header(1 << 70, tarfile.GNUTYPE_LONGNAME),
+        header(9, **{"GNU.sparse.map": "x"}),
+    ],
+    ids=["2**40", "2**70", "-512", "long name", "pax", "unknown", "2**70 name", "sparse"],
+)
+def test_a_header_that_lies_of_its_size_is_refused_at_once(
+    tmp_path: Path, name: str, data: bytes
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(data) if name == "x.tgz" else data)
+    outer = Member(str(path), 0, len(data))
+    read = partial(members_within, outer=outer) if name.startswith("within") else read_tar
+    with pytest.raises(DataError):
+        read(path)
 
 
 def test_a_web_page_is_no_archive(tmp_path: Path) -> None:

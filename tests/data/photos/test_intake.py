@@ -20,8 +20,10 @@ from PIL import Image
 
 from alexnet.data.cache import Dataset
 from alexnet.data.card import card, channel_statistics, render
-from alexnet.data.photos import folders, growing, intake, listing, pool
+from alexnet.data.photos import folders, growing, intake, journal, listing, pool
 from alexnet.data.photos.intake import Plan, tasks_of
+from alexnet.data.photos.noting import of_bytes
+from alexnet.data.photos.records import of_notes
 from alexnet.data.photos.report_text import columns
 from alexnet.data.photos.report_text import render as report_text
 from alexnet.data.pictures import fit_square, read_picture
@@ -358,6 +360,25 @@ def test_a_folder_that_is_gone_can_still_be_used(tmp_path: Path) -> None:
     assert said == [f"{folder} is gone; what was taken in of it is used"]
 
 
+def test_a_source_that_cannot_be_read_is_named_and_not_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = small(tmp_path / "own")
+    os.symlink("round.jpg", folder / "round.jpg")
+    with pytest.raises(DataError, match=r"own/round\.jpg cannot be read: .*symbolic link"):
+        opened(folder, tmp_path / "root")
+    (folder / "round.jpg").unlink()
+    (folder / "labels.csv").write_text("path,label\ncat/0.jpg,cat\n")
+
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)  # the tests may run as root, who may read all
+    for place in (folder, folder / "labels.csv"):
+        with pytest.raises(DataError, match=r"labels\.csv cannot be read: Permission denied$"):
+            opened(place, tmp_path / "root")
+
+
 def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is no data set: expected a folder"):
         opened(tmp_path / "nothing", tmp_path / "root")
@@ -442,6 +463,23 @@ def test_pixels_that_did_not_reach_the_disk_are_read_again(
     assert calls[0] > 136
 
 
+def test_half_a_line_of_a_killed_intake_costs_no_more_than_its_pictures(tmp_path: Path) -> None:
+    """Killed within a line, gone on with, and killed again: the third goes on all the same."""
+    empty = of_notes(of_bytes(b""))
+    first = journal.Journal(tmp_path, 5)
+    for i in range(2):
+        first.note([i], empty, {0: f"no picture {i}"})
+    faults = tmp_path / journal.FAULTS
+    faults.write_bytes(faults.read_bytes()[:-4])
+    second = journal.Journal(tmp_path, 5)
+    assert second.waiting().tolist() == [1, 2, 3, 4]
+    for i in range(1, 4):
+        second.note([i], empty, {0: f"no picture {i}"})
+    third = journal.Journal(tmp_path, 5)
+    assert third.faults == {i: f"no picture {i}" for i in (0, 2, 3)}
+    assert third.waiting().tolist() == [1, 4]
+
+
 def test_a_worker_that_dies_ends_the_intake_and_the_next_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -461,6 +499,21 @@ def test_a_worker_that_dies_ends_the_intake_and_the_next_goes_on(
     said: list[str] = []
     assert len(opened(folder, tmp_path / "root", say=said.append).parts["train"].images) == 80
     assert said[-1].startswith("going on: ")
+
+
+@pytest.mark.parametrize("left", [b"", b'{"faul', b'{"faults": {}}\n' + bytes(9)])
+def test_a_worker_that_dies_within_its_answer_is_told(
+    left: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = (
+        "import os, sys; sys.stdin.buffer.readline()\n"
+        f"sys.stdout.buffer.write({left!r}); sys.stdout.flush(); os._exit(3)"
+    )
+    call, pipes = [sys.executable, "-c", script], dict.fromkeys(("stdin", "stdout"), -1)
+    monkeypatch.setattr(pool, "process", lambda: subprocess.Popen(call, **pipes))
+    task = pool.Task((0,), [("cat/a.jpg", 0, 9, "train", 0)])
+    with pytest.raises(DataError, match=r"ended by itself \(status 3\) .* from cat/a\.jpg"):
+        list(pool.run([task], {}, 1))
 
 
 def test_a_full_disk_is_told_before_and_while(

@@ -10,11 +10,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple
 from functools import partial
 from pathlib import Path
 
+from alexnet.data.archives import readable
 from alexnet.data.photos.listing import Entry, Listing, Supply, digest, listing_of, some
 from alexnet.data.photos.lists import is_list, read_list, spellings, why_not
 from alexnet.data.photos.trees import LISTS, Member, Tree, is_archive, read_folder, read_tar
@@ -35,7 +37,9 @@ ENDINGS = {
 
 def is_place(path: Path) -> bool:
     """Tell whether a path is there and of a kind that photographs are read from."""
-    return path.is_dir() or (path.is_file() and (is_archive(path) or _is_list_file(path)))
+    # os.path: what lies below a folder that may not be entered is not there, and no error.
+    listed = os.path.isfile(path) and (is_archive(path) or _is_list_file(path))
+    return listed or os.path.isdir(path)
 
 
 def refuse_no_place(path: Path) -> None:
@@ -54,15 +58,16 @@ def supply(path: Path) -> Supply:
     a list of other contents. Of an archive the key is its size and time. Raises UsageError for another path, DataError as
     ``listing_of`` when the pictures are asked for.
     """
-    if path.is_dir():
-        return _of_tree(read_folder(path), f"the folder {path}")
-    refuse_no_place(path)
-    if _is_list_file(path):
-        tree = _listed(path)
-        return _of_tree(tree, f"the list {path}", *map(_sha256, tree.texts.values()))
-    facts = path.stat()
-    key = digest("archive", path.name, facts.st_size, facts.st_mtime_ns)
-    return Supply(key, lambda: arrange(read_tar(path)), f"the archive {path}")
+    with readable(path):
+        if path.is_dir():
+            return _of_tree(read_folder(path), f"the folder {path}")
+        refuse_no_place(path)
+        if _is_list_file(path):
+            tree = _listed(path)
+            return _of_tree(tree, f"the list {path}", *map(_sha256, tree.texts.values()))
+        facts = path.stat()
+        key = digest("archive", path.name, facts.st_size, facts.st_mtime_ns)
+        return Supply(key, lambda: arrange(read_tar(path)), f"the archive {path}")
 
 
 def _of_tree(tree: Tree, source: str, *texts: str) -> Supply:

@@ -102,9 +102,10 @@ def _checked(found: Listing, place: Path) -> Listing:
 
 
 def _of_archives(place: Path, say: Say) -> Listing:
-    for name, expected in MD5.items():
-        archives.check_md5(place / name, expected, say)
-    entries = [*_training(place / TRAIN), *_validation(place / VAL, place / DEVKIT)]
+    with archives.readable(place):
+        for name, expected in MD5.items():
+            archives.check_md5(place / name, expected, say)
+        entries = [*_training(place / TRAIN), *_validation(place / VAL, place / DEVKIT)]
     return _checked(listing_of(entries, where=place), place)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -62,10 +63,16 @@ class Journal:
         return int((self.records["state"] != WAITING).sum())
 
 
-def _read_faults(path: Path) -> list[tuple[int, str]]:
-    """The reasons so far; a last line that was cut short is of a picture that is read again."""
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.is_file() else []
-    return [(int(i), str(reason)) for i, reason in map(json.loads, lines)]
+def _read_faults(path: Path) -> Iterator[tuple[int, str]]:
+    """The reasons so far; pictures whose line cannot be read are read again themselves.
+
+    A killed intake may leave half a line, and the next one writes on behind it.
+    """
+    lines = path.read_bytes().splitlines() if path.is_file() else []
+    for line in lines:
+        with contextlib.suppress(ValueError, TypeError):
+            i, reason = json.loads(line)
+            yield int(i), str(reason)
 
 
 def remove(folder: Path) -> None:

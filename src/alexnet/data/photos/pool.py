@@ -108,6 +108,15 @@ class _Worker:
         self._settings = settings
 
     def answer(self, task: Task) -> Answer:
+        told, notes = self._told(task)
+        if "trouble" in told:
+            raise DataError(f"the pictures cannot be stored: {told['trouble']}")
+        if len(notes) < len(task.at) * NOTE.itemsize:
+            raise self._death(task)
+        return Answer(task.at, of_notes(notes), {int(k): v for k, v in told["faults"].items()})
+
+    def _told(self, task: Task) -> tuple[dict[str, Any], bytes]:
+        """The line and the notes that come back; less of them from a process that ended within."""
         send, receive = self._process.stdin, self._process.stdout
         assert send
         assert receive
@@ -118,24 +127,20 @@ class _Worker:
             order = {"pictures": task.pictures, "here": task.here is not None}
             send.write(json.dumps(order).encode() + b"\n" + (task.here or b""))
             send.flush()
-            told = json.loads(receive.readline() or b'{"died": true}')
+            line = receive.readline()
+            told = json.loads(line) if line.endswith(b"\n") else {}
+            return told, receive.read(len(task.at) * NOTE.itemsize)
         except OSError:
-            told = {"died": True}
-        self._raise_trouble(told, task)
-        notes = receive.read(len(task.at) * NOTE.itemsize)
-        return Answer(task.at, of_notes(notes), {int(k): v for k, v in told["faults"].items()})
+            return {}, b""
 
-    def _raise_trouble(self, told: Mapping[str, Any], task: Task) -> None:
-        if "trouble" in told:
-            raise DataError(f"the pictures cannot be stored: {told['trouble']}")
-        if "died" in told:
-            status = self._process.wait()
-            first, last = task.pictures[0], task.pictures[-1]
-            raise DataError(
-                f"a process that decodes pictures ended by itself (status {status}) at one of "
-                f"{len(task.at)}, from {first[0]} (byte {first[1]:,}) to {last[0]} (byte "
-                f"{last[1]:,}); what was read is kept: the same command goes on"
-            )
+    def _death(self, task: Task) -> DataError:
+        status = self._process.wait()
+        first, last = task.pictures[0], task.pictures[-1]
+        return DataError(
+            f"a process that decodes pictures ended by itself (status {status}) at one of "
+            f"{len(task.at)}, from {first[0]} (byte {first[1]:,}) to {last[0]} (byte "
+            f"{last[1]:,}); what was read is kept: the same command goes on"
+        )
 
     def kill(self) -> None:
         self._process.kill()

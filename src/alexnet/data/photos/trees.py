@@ -6,13 +6,12 @@ import gzip
 import io
 import os
 import tarfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from alexnet.data.archives import check_gzip
+from alexnet.data.archives import TAR_FAULTS, Bounded, check_gzip, readable
 from alexnet.errors import DataError
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz")
@@ -56,28 +55,26 @@ def is_archive(path: Path) -> bool:
 
 
 def read_folder(root: Path) -> Tree:
-    """List everything below a folder. Raises DataError for a folder that cannot be read."""
+    """List everything below a folder. Raises DataError for what of it cannot be read."""
     files: dict[str, Member] = {}
     folders: list[str] = []
     hidden: list[str] = []
-    for name, entry in _walk(root, ""):
-        if _is_hidden(entry.name):
-            hidden.append(name)
-        elif entry.is_dir():
-            folders.append(name)
-        elif entry.is_file():
-            facts = entry.stat()
-            files[name] = Member(entry.path, 0, facts.st_size, facts.st_mtime_ns)
-    texts = {name: _list_of(files[name]) for name in files if _may_be_list(name)}
+    with readable(root):
+        for name, entry in _walk(root, ""):
+            if _is_hidden(entry.name):
+                hidden.append(name)
+            elif entry.is_dir():
+                folders.append(name)
+            elif entry.is_file():
+                facts = entry.stat()
+                files[name] = Member(entry.path, 0, facts.st_size, facts.st_mtime_ns)
+        texts = {name: _list_of(files[name]) for name in files if _may_be_list(name)}
     return Tree(root, files, frozenset(folders), texts, tuple(sorted(hidden)))
 
 
 def _walk(folder: Path | str, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    try:
-        with os.scandir(folder) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
-    except OSError as error:
-        raise DataError(f"{folder} cannot be read: {error.strerror}") from error
+    with os.scandir(folder) as entries:
+        found = sorted(entries, key=lambda entry: entry.name)
     for entry in found:
         yield prefix + entry.name, entry
         # A link to a folder is followed at the top only: further down it might lead in a circle.
@@ -111,12 +108,14 @@ def read_tar(path: Path) -> Tree:
             if packed:
                 check_gzip(path)
                 limit = max(SMALL, MAX_RATIO * path.stat().st_size)
-                bounded = _Bounded(gzip.GzipFile(fileobj=file), limit)
+                much = f"{MAX_RATIO} times its size"
+                bounded = Bounded(gzip.GzipFile(fileobj=file), limit, much)
                 with tarfile.open(fileobj=bounded, mode="r|") as archive:
                     return _read_members(path, archive, packed=True)
-            with tarfile.open(fileobj=file, mode="r:") as archive:
+            whole = _Slice(file, Member(str(path), 0, path.stat().st_size))
+            with tarfile.open(fileobj=whole, mode="r:") as archive:
                 return _read_members(path, archive, packed=False)
-    except (tarfile.TarError, OSError, EOFError, zlib.error, ValueError) as error:
+    except TAR_FAULTS as error:
         raise DataError(f"{path.name} is cut short, damaged or no tar: {error}") from error
 
 
@@ -125,7 +124,7 @@ def members_within(path: Path, outer: Member) -> Mapping[str, Member]:
     try:
         with open(path, "rb") as file, tarfile.open(fileobj=_Slice(file, outer), mode="r:") as tar:
             found = _read_members(path, tar, packed=False).files
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except TAR_FAULTS as error:
         raise DataError(f"{path.name}: a tar inside it is damaged: {error}") from error
     return {
         name: Member(str(path), outer.offset + inner.offset, inner.size)
@@ -162,6 +161,8 @@ def _safe_name(path: Path, info: tarfile.TarInfo) -> str:
             f"{path.name}: {info.name!r} is a link, a device or a sparse file; a data set holds "
             "plain files and folders only, so the archive is refused"
         )
+    if info.size < 0:  # tarfile would go back to what it has read, again and again
+        raise DataError(f"{path.name}: {info.name!r} is of {info.size:,} bytes; it is damaged")
     name = info.name.removeprefix("./").rstrip("/")
     bad = "\\" in name or "\0" in name or name[1:2] == ":" or name.startswith("/")
     if bad or ".." in name.split("/"):
@@ -184,22 +185,11 @@ def _parents(names: Iterable[str]) -> set[str]:
     return found
 
 
-class _Bounded(io.RawIOBase):
-    """A file that refuses to give more than ``limit`` bytes: a bomb stops here."""
-
-    def __init__(self, file: gzip.GzipFile, limit: int) -> None:
-        self._file, self._left = file, limit
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._file.read(size)
-        self._left -= len(data)
-        if self._left < 0:
-            raise DataError(f"the archive unpacks to more than {MAX_RATIO} times its size; refused")
-        return data
-
-
 class _Slice(io.RawIOBase):
-    """A part of a file as a file of its own."""
+    """A part of a file as a file of its own; however much is asked for, only what is there counts.
+
+    Python's own makes room for all that is asked for before it reads: a header may declare 2**40.
+    """
 
     def __init__(self, file: BinaryIO, part: Member) -> None:
         self._file, self._part, self._at = file, part, 0

@@ -19,7 +19,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
-from alexnet.data.decoding import HUSH
+from alexnet.data.decoding import HUSH, check_bytes
 from alexnet.data.photos.noting import of_bytes, of_picture
 from alexnet.data.squares import look
 from alexnet.errors import BadPicture
@@ -60,6 +60,7 @@ class Decoder:
 
     def _read(self, path: str, offset: int, count: int) -> bytes:
         """The bytes of one picture; an archive stays open from one to the next."""
+        check_bytes("it", count)
         try:
             if path != self._path:
                 self._opened.close()

@@ -120,6 +120,8 @@ def test_a_cut_of_the_data_it_was_trained_on_is_cut_as_its_run_cut(
     assert plain == select(dataset, "train[85%:]").tolist()
     moved = replace(stranger, provenance=Provenance(dataset.fingerprint))  # the very same pictures
     assert chosen([moved], "shapes/train[85%:]", data_root) == held_out
+    given_away = replace(moved, data="")  # an exported file says no path
+    assert chosen([given_away], "shapes/train[85%:]", data_root) == held_out
 
 
 def test_models_that_cut_differently_mean_other_pictures(three, data_root):

@@ -218,7 +218,7 @@ def refuse_other_classes(
 
 def tested_on(models: Sequence[Classifier]) -> Split:
     """Return what models were tested on. Raises ``UsageError`` where they differ."""
-    found = {model.test: model.origin for model in models if model.data}
+    found = {m.test: m.origin for m in models if m.data or m.provenance.fingerprint}
     if len(found) > 1:
         (one, of_one), (other, of_other), *_ = found.items()
         raise UsageError(

@@ -78,7 +78,7 @@ def split_meant(
     Raises ``UsageError`` where the splits of models differ, ``DataError`` for a cut of the part that
     they were trained on where its pictures are not those of then.
     """
-    own = [m for m in models if m.data and _trained_on(m, name, dataset)]
+    own = [m for m in models if _trained_on(m, name, dataset)]
     if text is None:
         split = tested_on(own)
     else:
@@ -90,8 +90,8 @@ def split_meant(
 
 def _trained_on(model: Classifier, name: str, dataset: Dataset) -> bool:
     """Say whether a model was trained on a data set: by its name or, where it was moved, its contents."""
-    same = model.provenance.fingerprint == dataset.fingerprint
-    return same or full_name(name) == full_name(model.data)
+    same = dataset.fingerprint == (model.provenance.fingerprint or None)
+    return same or (model.data != "" and full_name(name) == full_name(model.data))
 
 
 def _unnamed(own: Sequence[Classifier], name: str, dataset: Dataset, say: Say) -> Split:

@@ -93,10 +93,15 @@ def test_frozen_rows_do_not_move_and_the_head_does(tmp_path, root, weights):
     assert not any("conv" in name for name in saved.optimizer)
 
 
+def tail(module):
+    names = [row.name for row in module.network.rows]
+    return names[names.index("flatten") + 1 :]
+
+
 def test_what_is_loaded_takes_pictures_and_scores_the_same(tmp_path, root, weights):
     result, _ = fit(tmp_path / "run", root, weights)
     model = classifier.load(tmp_path / "run")
-    assert [row.name for row in model.module.network.rows][-3:] == ["head1", "headrelu1", "head2"]
+    assert tail(model.module) == ["headdrop1", "head1", "headrelu1", "headdrop2", "head2"]
     found = alexnet.evaluate(
         model, "shapes/test[:20]", device="cpu", precision="float32", data_root=root
     )
@@ -108,7 +113,7 @@ def test_a_head_with_norms_is_saved_and_loaded(tmp_path, root, weights):
     _, saved = fit(tmp_path / "run", root, weights, **{"model.head_norm": True})
     assert {"headnorm1.weight", "headnorm1.running_var"} <= saved.weights.keys()
     loaded = classifier.load(tmp_path / "run").module
-    assert [row.name for row in loaded.network.rows][-3:] == ["headnorm1", "headrelu1", "head2"]
+    assert tail(loaded)[2:] == ["headnorm1", "headrelu1", "headdrop2", "head2"]
     assert torch.equal(
         loaded.state_dict()["headnorm1.running_var"], saved.weights["headnorm1.running_var"]
     )

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 from collections import Counter
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -478,6 +479,18 @@ def test_half_a_line_of_a_killed_intake_costs_no_more_than_its_pictures(tmp_path
     third = journal.Journal(tmp_path, 5)
     assert third.faults == {i: f"no picture {i}" for i in (0, 2, 3)}
     assert third.waiting().tolist() == [1, 4]
+
+
+def test_what_was_read_comes_before_a_death_is_told() -> None:
+    """On a busy machine answers and a death are there at once; none of them may be lost."""
+    died, *answers = (Future() for _ in range(6))
+    died.set_exception(DataError("ended by itself"))
+    for number, future in enumerate(answers):
+        future.set_result(number)
+    found = pool._results([died, *answers])
+    assert [next(found) for _ in answers] == list(range(5))
+    with pytest.raises(DataError, match="ended by itself"):
+        next(found)
 
 
 def test_a_worker_that_dies_ends_the_intake_and_the_next_goes_on(

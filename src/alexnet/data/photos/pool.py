@@ -86,10 +86,16 @@ def _in_any_order(tasks: Iterable[Task], submit: Any, most: int) -> Iterator[Ans
         pending.add(submit(task))
         if len(pending) >= most:
             done, pending = wait(pending, return_when=FIRST_COMPLETED)
-            yield from (future.result() for future in done)
+            yield from _results(done)
     while pending:
         done, pending = wait(pending, return_when=FIRST_COMPLETED)
-        yield from (future.result() for future in done)
+        yield from _results(done)
+
+
+def _results(done: Iterable[Future[Answer]]) -> Iterator[Answer]:
+    """Yield what succeeded, so that it is kept, before what did not is raised."""
+    for future in sorted(done, key=lambda each: each.exception() is not None):
+        yield future.result()
 
 
 def process() -> subprocess.Popen[bytes]:

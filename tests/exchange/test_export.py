@@ -117,9 +117,11 @@ def kinds() -> Iterator[object]:
 @pytest.mark.parametrize("fit", ["crop", "stretch"])
 @pytest.mark.parametrize("kind", list(kinds()))
 def test_the_printed_program_says_what_predict_says(kind, fit, folder):
-    model = made(how=Preprocessing(40, 32, std=(0.2,) * 3, fit="crop", square_fit=fit))
+    how = Preprocessing(40, 32, std=(0.2,) * 3, fit="crop", square_fit=fit)
     if fit == "stretch":
+        how = replace(how, fit="resize", resize="uint8")
         see_through(folder / "cat.jpg")
+    model = made(how=how)
     found = alexnet.export(model, folder / f"model{kind}")
     assert found.difference is not None
     assert found.difference < 1e-4
@@ -288,6 +290,13 @@ def test_what_torch_cannot_export_is_told_in_a_line(model, folder, monkeypatch):
         DataError, match=r"model\.pt2: cannot be written: enforce fail .* pos; where"
     ):
         alexnet.export(model, folder / "model.pt2")
+
+
+def test_what_onnx_runtime_cannot_run_is_told_in_a_line(folder):
+    pytest.importorskip("onnxruntime", reason="the extra onnx is not installed: onnxruntime")
+    (folder / "model.onnx").write_bytes(b"no graph")
+    with pytest.raises(DataError, match="ONNX Runtime cannot run the exported network"):
+        exporting._by_onnxruntime(folder / "model.onnx", torch.zeros(1))
 
 
 def test_a_place_that_cannot_be_written_is_named(model, folder):

@@ -34,12 +34,12 @@ def resized(pictures: Tensor, size: int) -> Tensor:
 
 @cache
 def _taps(side: int, size: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the two places along a side that each new one is blended of, and their weights: int32.
+    """Return the two places along a side that each new one is blended of, int64, and their weights, int32.
 
     Once a device: every copy of numbers to a GPU makes the processor wait. Not to be changed.
     """
     at = ((torch.arange(size, dtype=torch.float64) + 0.5) * (side / size) - 0.5).float()
-    first, share = at.floor().int(), at - at.floor()
+    first, share = at.floor().long(), at - at.floor()  # ONNX gathers by int64 alone
     weights = ((1 - share) * ONE).round().int(), (share * ONE).round().int()
     first, second = first.clamp(0, side - 1), (first + 1).clamp(0, side - 1)
     near, far = weights

@@ -160,10 +160,23 @@ def _write_onnx(model: Classifier, path: Path) -> Tried:
         return ()
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    (theirs,) = session.run(None, {PICTURES: pictures.numpy()})
-    del session  # lets go of the file, which is about to be renamed
-    return f"ONNX Runtime {onnxruntime.__version__}", _alike(ours, torch.from_numpy(theirs))
+    return f"ONNX Runtime {onnxruntime.__version__}", _alike(ours, _by_onnxruntime(path, pictures))
+
+
+def _by_onnxruntime(path: Path, pictures: Tensor) -> Tensor:
+    """Return an ONNX file's answers. Raises ``DataError`` where ONNX Runtime cannot run it."""
+    import onnxruntime
+
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        (theirs,) = session.run(None, {PICTURES: pictures.numpy()})
+    except Exception as error:  # it has exceptions of its own for all that may be wrong
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        raise DataError(
+            f"ONNX Runtime cannot run the exported network, and nothing was written ({said[0]}); a .pt2 "
+            "may do"
+        ) from None
+    return torch.from_numpy(theirs)
 
 
 def _write_weights(model: Classifier, path: Path) -> Tried:

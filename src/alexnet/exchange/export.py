@@ -3,7 +3,7 @@
 ========================  ===============================  ==========================================
 file                      takes, gives                     read by
 ========================  ===============================  ==========================================
-``.onnx``                 stored pictures, probabilities   ONNX Runtime, OpenVINO, browsers, phones
+``.onnx``                 stored pictures, probabilities   ONNX Runtime
 ``.pt2``                  the same                         torch alone (``torch.export.load``)
 ``.safetensors``          weights (``exchange.portable``)  torchvision, any program; ``alexnet.load``
 ========================  ===============================  ==========================================
@@ -39,6 +39,7 @@ EXTRA = 'pip install -e ".[onnx]"'
 PICTURES, PROBABILITIES = "pictures", "probabilities"
 TRIED = 4  # pictures that a written program is tried with
 ALIKE = 1e-3  # of probabilities: float32 sums in another order differ by less than 1e-5
+Tried = tuple[str, float] | tuple[()]  # a library and the largest difference, or not run
 MOST_BYTES = 2_000_000_000  # a protobuf message, which an ONNX file is, ends at 2 GiB
 
 
@@ -110,9 +111,6 @@ def seen_by(model: Classifier, views: str) -> Classifier:
     if views == "scales":
         looks.refuse_one_size(model.module.network, model.preprocessing.size)
     return replace(model, views=views, described={**model.described, "views": views})
-
-
-Tried = tuple[str, float] | tuple[()]
 
 
 def kind_of(path: Path) -> Callable[[Classifier, Path], Tried]:

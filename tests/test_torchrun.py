@@ -148,7 +148,8 @@ def test_a_restart_goes_on_and_ends_as_if_nothing_had_been(tmp_path, data_root):
     for name in ("whole", "broken"):
         (tmp_path / name).mkdir()
     whole = Run(tmp_path / "whole", data_root)
-    assert whole.end()[0] == 0
+    status, _, err = whole.end()
+    assert status == 0, err
     broken = Run(tmp_path / "broken", data_root, "kill", ["--max-restarts", "1"])
     status, out, err = broken.end()
     assert status == 0, err

@@ -6,7 +6,7 @@ Every figure is over all pictures of a split, none dropped, each counted once.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from alexnet.errors import DataError, NotFinite, UsageError
 from alexnet.intervals import wilson
 from alexnet.models.build import keep_dropping
 from alexnet.run.classifier import Classifier
-from alexnet.run.computing import as_in_training
+from alexnet.run.computing import as_in_training, evaluating
 from alexnet.run.device import Device
 from alexnet.run.ranks import ALONE, Ranks
 from alexnet.run.views import log_mean, log_probabilities
@@ -91,18 +91,16 @@ def _on_device(
     batch: int,
     ranks: Ranks,
     dropout: int | None,
+    between: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield ``(log probabilities, labels)`` where they were computed: no batch waits for the next."""
-    was_training = module.training
-    module.eval()
-    try:
+    with evaluating(module):
         for part in in_order(source, batch, device.torch, rank=ranks.rank, world=ranks.world):
+            between()
             if dropout is not None and len(part.indices):
                 keep_dropping(module, seed=dropout, step=int(part.indices[0]))
             logs = log_probabilities(module, part.pictures, preprocessing, device, views=views)
             yield logs, part.labels
-    finally:
-        module.train(was_training)
 
 
 def evaluate(
@@ -116,16 +114,18 @@ def evaluate(
     top: tuple[int, ...] = (1, 3),
     ranks: Ranks = ALONE,
     dropout: int | None = None,
+    between: Callable[[], None] = lambda: None,
 ) -> Scores:
     """Score a network on a split; the module's mode is left as it was found.
 
     Several ranks divide the split, and each returns the scores of all of it. ``dropout``: see
-    ``predictions``. Raises ``DataError`` for an empty split.
+    ``predictions``. ``between``: called before each batch; what it raises ends the scoring.
+    Raises ``DataError`` for an empty split.
     """
     if not len(source):
         raise DataError("the split to evaluate holds no pictures")
     how: dict[str, Any] = {"views": views, "batch": batch, "ranks": ranks, "dropout": dropout}
-    found = _on_device(module, source, preprocessing, device, **how)
+    found = _on_device(module, source, preprocessing, device, between=between, **how)
     logs, labels = (ranks.gather_rows(torch.cat(parts).cpu()) for parts in zip(*found, strict=True))
     return score(logs, labels, views, top)
 

@@ -45,8 +45,8 @@ from alexnet.reporting import running
 from alexnet.reporting.cards import result_text
 from alexnet.run import checkpoint, classifier, files, folders, log
 from alexnet.run.device import Device, environment
+from alexnet.training import guard, lines, loop, losses, measured, record, saving
 from alexnet.training import learner as learner_module
-from alexnet.training import lines, loop, losses, measured, record, saving
 from alexnet.training import stage as stage_module
 from alexnet.training.stage import set_up
 
@@ -311,28 +311,79 @@ def test_a_second_signal_stops_at_once(tmp_path, fit, signalled):
     assert checkpoint.every(tmp_path / "run") == []
 
 
-def test_a_signal_in_the_last_step_finishes_the_run_and_stops_what_comes_after(
-    tmp_path, fit, signalled
+def test_a_signal_behind_the_last_picture_finishes_the_run_and_stops_what_comes_after(
+    tmp_path, fit, monkeypatch
 ):
-    signalled(signal.SIGTERM, step=3)
+    real = record.speed
+
+    def interrupted(*args):
+        signal.raise_signal(signal.SIGTERM)
+        return real(*args)
+
+    monkeypatch.setattr(record, "speed", interrupted)
     with pytest.raises(Interrupted, match=r"SIGTERM: .* is finished; its result is in .*run") as e:
         fit(tmp_path / "run", train__epochs="1 epoch")
     assert e.value.exit_code == 143
     assert record.read_result(tmp_path / "run").history
 
 
-def test_a_signal_while_the_test_part_is_scored_is_not_forgotten(tmp_path, fit, monkeypatch):
-    real = record.finish
+SCORED = {
+    "evaluation__batch": 10,
+    "evaluation__precise_bn": 40,
+}  # of 50 pictures each: five batches
+HEADED = {key.replace(".", "__"): value for key, value in processes.HEAD.items()}
+SOFTENED = {"schedule__name": "plateau", "schedule__patience": 1, "train__early_stopping": 5}
 
-    def interrupted(*args, **kwargs):
-        signal.raise_signal(signal.SIGINT)
-        return real(*args, **kwargs)
 
-    monkeypatch.setattr(record, "finish", interrupted)
-    with pytest.raises(Interrupted, match=r"SIGINT: .* is finished") as e:
-        fit(tmp_path / "run", train__epochs="1 epoch")
-    assert e.value.exit_code == 130
-    assert record.read_result(tmp_path / "run").history
+@pytest.mark.parametrize(
+    ("keys", "at", "step"),
+    [
+        (SCORED, 2, 4),  # the first epoch is being validated
+        (SCORED | SOFTENED, 2, 4),
+        (SCORED | {"checkpoint__every": "1 step"}, 7, 8),  # the last one
+        (SCORED, 12, 8),  # the test part is being scored
+        (SCORED, 18, 8),  # again, behind batch norm's statistics taken anew
+        (HEADED | {"evaluation__batch": 10}, 1, 4),
+        (HEADED | {"evaluation__batch": 10}, 5, 8),
+    ],
+)
+def test_a_signal_between_the_pictures_of_a_scoring_stops_there_and_nothing_is_other(
+    tmp_path, fit, monkeypatch, keys, at, step
+):
+    whole = fit(tmp_path / "whole", **keys)
+    calls = 0
+
+    def heed(asked):
+        check = guard.heed(asked)
+
+        def between():
+            nonlocal calls
+            if (calls := calls + 1) == at:
+                signal.raise_signal(signal.SIGTERM)
+            check()
+
+        return between
+
+    monkeypatch.setattr(loop, "guard", SimpleNamespace(**vars(guard) | {"heed": heed}))
+    with pytest.raises(Interrupted, match=f"SIGTERM: saved at step {step}") as found:
+        fit(tmp_path / "broken", **keys)
+    assert found.value.exit_code == 143
+    assert calls == at, "no batch more"
+    assert not (tmp_path / "broken" / record.RESULT).exists()
+    saved = checkpoint.newest(tmp_path / "broken", print).state["progress"]
+    assert saved["step"] == step
+    broken = fit(tmp_path / "broken", **keys)
+    assert processes.trace(broken.folder) == processes.trace(whole.folder)
+
+
+def test_a_signal_in_the_last_step_of_an_epoch_waits_for_no_scoring(tmp_path, fit, signalled):
+    whole = fit(tmp_path / "whole")
+    signalled(signal.SIGINT, step=3)
+    with pytest.raises(Interrupted, match="SIGINT: saved at step 4"):
+        fit(tmp_path / "run")
+    assert not log.read_metrics(tmp_path / "run" / log.METRICS)
+    signalled(signal.SIGINT, step=-1)
+    assert processes.trace(fit(tmp_path / "run").folder) == processes.trace(whole.folder)
 
 
 # --- whose folder ----------------------------------------------------------------------------

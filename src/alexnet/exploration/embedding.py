@@ -16,6 +16,7 @@ from alexnet.exploration.part import Part
 from alexnet.models import table
 from alexnet.models.table import Network
 from alexnet.run.classifier import Classifier
+from alexnet.run.computing import evaluating
 from alexnet.run.device import Device
 
 POOLS = ("flatten", "mean")
@@ -144,17 +145,13 @@ def _outputs(
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]]:
     """Yield vectors, labels and indices of every batch; the module's mode is left as it was."""
     module = model.module.to(device.torch)
-    was_training = module.training
-    module.eval()
-    try:
+    with evaluating(module):
         for read in in_order(source, batch, device.torch):
             x = model.preprocessing(read.pictures)
             with device.autocast():
                 values = module.activations(x, (layer,))[layer]
             vectors = _as_vectors(values.float(), pool).cpu().numpy()
             yield vectors, read.labels.cpu().numpy(), read.indices.cpu().numpy()
-    finally:
-        module.train(was_training)
 
 
 def _as_vectors(values: Tensor, pool: str) -> Tensor:

@@ -179,6 +179,17 @@ def settle_fused(model: nn.Module, device: Device, *, compiled: bool = False) ->
 
 
 @contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Have a network compute as in evaluation, for a while; afterwards in the mode it was found in."""
+    was_training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(was_training)
+
+
+@contextmanager
 def as_in_training(model: nn.Module, device: Device) -> Iterator[None]:
     """Compute a model's convolutions as a run does, for a while; afterwards as torch does."""
     settle_convolutions(model, device)

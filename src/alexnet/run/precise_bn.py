@@ -7,7 +7,7 @@ are of the last weights (Wu and Johnson 2021, "Rethinking 'Batch' in BatchNorm",
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 import numpy as np
@@ -22,7 +22,7 @@ from alexnet.data.stream import told
 from alexnet.errors import DataError, UsageError
 from alexnet.models.global_norm import GlobalBatchNorm
 from alexnet.run.classifier import Classifier
-from alexnet.run.computing import as_in_training
+from alexnet.run.computing import as_in_training, evaluating
 from alexnet.run.device import Device
 
 Norm = _BatchNorm | GlobalBatchNorm  # the second: of a batch that several processes divide
@@ -63,19 +63,17 @@ def taken_from(
     *,
     count: int | None = None,
     batch: int = 500,
+    between: Callable[[], None] = lambda: None,
 ) -> Iterator[None]:
     """Have one network normalise by the statistics of ``count`` pictures of ``source``, for a while.
 
-    None: of all of them. Which ones, and in which batches, their number decides.
+    None: of all of them. Which ones, and in which batches, their number decides. ``between``: called before
+    each batch; what it raises ends this.
     """
-    norms, was_training = _norms(module), module.training
-    module.eval()  # no dropout
-    try:
-        with _kept(norms):
-            _renew(module, preprocessing, _mixed(source, count, batch, device), device)
-            yield
-    finally:
-        module.train(was_training)
+    norms = _norms(module)
+    with evaluating(module), _kept(norms):  # no dropout
+        _renew(module, preprocessing, _mixed(source, count, batch, device, between), device)
+        yield
 
 
 def _refuse(source: Source, scored: Source) -> None:
@@ -129,13 +127,18 @@ def _set(norm: nn.Module, buffers: Mapping[str, Tensor]) -> None:
 
 
 def _mixed(
-    source: Source | Resident, count: int | None, batch: int, device: Device
+    source: Source | Resident,
+    count: int | None,
+    batch: int,
+    device: Device,
+    between: Callable[[], None],
 ) -> Iterator[Batch]:
     """Yield pictures in a mixed order: of a folder's own, batches would be of one class each."""
     order = shuffled(len(source), 0, 0)[:count]
     size = _never_one(len(order), batch)
     parts = (order[start : start + size] for start in range(0, len(order), size))
     for positions in told(parts, source.tell_of):
+        between()
         yield source.read(positions, device.torch)
 
 

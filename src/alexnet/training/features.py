@@ -32,6 +32,7 @@ from alexnet.exchange.filling import tensors_of
 from alexnet.exchange.pretrained import digest
 from alexnet.models import kernels, packing, table, wiring
 from alexnet.models.build import AlexNet, keep_dropping
+from alexnet.run.computing import evaluating
 from alexnet.run.device import Device
 from alexnet.run.files import sync_file, sync_folder, write_text
 from alexnet.run.log import Console, minutes
@@ -230,15 +231,11 @@ def _write(plan: Plan, source: Source, views: int, path: Path, console: Console)
 @torch.inference_mode()
 def _values(plan: Plan, source: Source, views: int) -> Iterator[NDArray[np.uint8]]:
     """Yield the bytes of every batch, ``(N, views, bytes)``."""
-    was_training = plan.model.training
-    plan.model.eval()
-    try:
+    with evaluating(plan.model):
         for part in in_order(source, BATCH, plan.device.torch):
             outputs = [_features(plan, view) for view in plan.seen(part, views)]
             stacked = torch.stack([_plain(y, plan.dtype) for y in outputs], 1)
             yield stacked.flatten(2).view(torch.uint8).numpy()
-    finally:
-        plan.model.train(was_training)
 
 
 def _features(plan: Plan, pictures: Tensor) -> Tensor:
@@ -281,18 +278,18 @@ def score(
     batch: int,
     top: tuple[int, ...],
     dropout: int | None = None,
+    between: Callable[[], None] = lambda: None,
 ) -> evaluation.Scores:
     """Score the rows of ``module`` behind the frozen ones on a split's features, in ``VIEWS``."""
-    was_training = module.training
-    module.eval()
     found, labels = [], []
-    for part in in_order(source, batch, plan.device.torch):
-        if dropout is not None:
-            keep_dropping(module, seed=dropout, step=int(part.indices[0]))
-        with plan.device.autocast():
-            each = part.pictures.unbind(1)[: VIEWS[views]]
-            logits = [module(view, plan.first) for view in each]
-        found.append(log_mean([x.float().log_softmax(1) for x in logits]))
-        labels.append(part.labels)
-    module.train(was_training)
+    with evaluating(module):
+        for part in in_order(source, batch, plan.device.torch):
+            between()
+            if dropout is not None:
+                keep_dropping(module, seed=dropout, step=int(part.indices[0]))
+            with plan.device.autocast():
+                each = part.pictures.unbind(1)[: VIEWS[views]]
+                logits = [module(view, plan.first) for view in each]
+            found.append(log_mean([x.float().log_softmax(1) for x in logits]))
+            labels.append(part.labels)
     return evaluation.score(torch.cat(found).cpu(), torch.cat(labels).cpu(), views, top)

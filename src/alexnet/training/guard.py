@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -35,6 +35,20 @@ def signals(console: Console) -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+class Heard(Exception):
+    """Says, between two batches of a scoring, that a signal came. Caught in ``fit``."""
+
+
+def heed(asked: list[int]) -> Callable[[], None]:
+    """Return what raises ``Heard`` once a signal was noted: a scoring may take minutes, and can be redone."""
+
+    def check() -> None:
+        if asked:
+            raise Heard
+
+    return check
 
 
 def interrupted(number: int, folder: Path, step: int) -> Interrupted:

@@ -79,23 +79,40 @@ def fit(
         rate_before = device.matrix_rate()
         timed = 0.0 if stage.solves else rehearse(stage, progress.step)
         console.say(lines.beforehand(stage, progress, timed))
-        while not occasions.over(stage, progress):
-            if stage.solves:
-                found = ridge.learn(stage, progress, console)
-            else:
-                found = {}
-                _train_epoch(stage, progress, folder, console, asked)
-            _close_epoch(stage, progress, folder, console, found)
-            due = occasions.due(stage, progress, recipe.checkpoint.every)
-            stop = ranks.asked(asked)
-            if stop or due or stage.is_best or occasions.over(stage, progress):
+        if (
+            ranks.world == 1 and not stage.solves
+        ):  # several would not hear it between the same batches
+            stage.between = guard.heed(asked)
+        try:
+            _train(stage, progress, folder, console, asked)
+            how: dict[str, Any] = {"progress": progress, "rate_before": rate_before}
+            result = record.finish(stage, folder, console, **how)
+        except guard.Heard:
+            if occasions.unscored(stage, progress):
                 save(stage, progress, folder)
-            if stop and not occasions.over(stage, progress):
-                raise guard.interrupted(stop[0], folder, progress.step)
-        result = record.finish(stage, folder, console, progress=progress, rate_before=rate_before)
+            raise guard.interrupted(asked[0], folder, progress.step) from None
         if asked:
             raise guard.too_late(asked[0], folder)
         return result
+
+
+def _train(
+    stage: Stage, progress: Progress, folder: Path, console: log.Console, asked: list[int]
+) -> None:
+    """Train to the end of the run, epoch by epoch; one that was left unscored is scored first."""
+    while occasions.unscored(stage, progress) or not occasions.over(stage, progress):
+        found: dict[str, float] = {}
+        if stage.solves:
+            found = ridge.learn(stage, progress, console)
+        elif not occasions.unscored(stage, progress):
+            _train_epoch(stage, progress, folder, console, asked)
+        _close_epoch(stage, progress, folder, console, found)
+        due = occasions.due(stage, progress, stage.recipe.checkpoint.every)
+        stop = stage.parallel.ranks.asked(asked)
+        if stop or due or stage.is_best or occasions.over(stage, progress):
+            save(stage, progress, folder)
+        if stop and not occasions.over(stage, progress):
+            raise guard.interrupted(stop[0], folder, progress.step)
 
 
 def _train_epoch(

@@ -38,6 +38,11 @@ def epoch_ends(stage: Stage, progress: Progress) -> bool:
     return progress.step % stage.steps_per_epoch == 0 or over(stage, progress)
 
 
+def unscored(stage: Stage, progress: Progress) -> bool:
+    """Say whether an epoch's steps are all taken, but it was left before it was scored and closed."""
+    return epoch_ends(stage, progress) and progress.sums[2] > 0
+
+
 def over(stage: Stage, progress: Progress) -> bool:
     """Say whether the run has come to its end, or was stopped by a rule."""
     return progress.step >= stage.total or progress.stopped

@@ -40,7 +40,7 @@ def views(stage: Stage, scores: Scores) -> dict[str, Scores]:
     if plan.precise_bn:
         of = (stage.train, stage.predictor, stage.preprocessing, stage.device)
         size = max(2, stage.recipe.train.batch)
-        with precise_bn.taken_from(*of, count=plan.precise_bn, batch=size):
+        with precise_bn.taken_from(*of, count=plan.precise_bn, batch=size, between=stage.between):
             found[f"{plan.views}, precise BN"] = stage.score(stage.test)
     return found
 
@@ -63,6 +63,7 @@ def _score(stage: Stage, source: Source | Resident, views: str) -> Scores:
             batch=plan.batch,
             top=top,
             dropout=masks,
+            between=stage.between,
         )
     return evaluate(
         stage.predictor,
@@ -74,6 +75,7 @@ def _score(stage: Stage, source: Source | Resident, views: str) -> Scores:
         top=top,
         ranks=stage.parallel.ranks if stage.parallel.divided else ALONE,
         dropout=masks,
+        between=stage.between,
     )
 
 

@@ -81,6 +81,9 @@ class Stage:
     captured: Captured | None = None  # where a step is one CUDA graph
     parallel: Parallel = field(default_factory=Parallel)
     is_best: bool = field(default=False)
+    between: Callable[[], None] = lambda: (
+        None
+    )  # called between the batches of a scoring: guard.heed
 
     @property
     def epochs(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -193,7 +194,7 @@ def test_a_call_that_cannot_be_parsed(refused, arguments, said):
         ),
         (
             "train cifar10-quick --seed 3 --set train.seed=4",
-            "--seed 3, but --set train.seed=4; give one of them",
+            "train.seed is to be 3, but --set train.seed=4; give one of them",
         ),
         ("train cifar10-quick --seed -1", "train.seed"),
         ("train cifar10-quick --set optim.name=adan", "did you mean 'adam'?"),
@@ -231,9 +232,10 @@ def test_a_call_that_asks_for_what_is_not_there(refused, arguments, said):
 
 
 def test_a_seed_is_a_key_of_the_recipe():
-    assert changes_of(["optim.lr=0.1"], 3) == {"optim.lr": 0.1, "train.seed": 3}
-    assert changes_of(["train.seed=3"], 3) == changes_of(["train.seed=3"], None)
-    assert changes_of([], None) == {}
+    three, none = {"train.seed": 3, "data.name": None}, {"train.seed": None}
+    assert changes_of(["optim.lr=0.1"], three) == {"optim.lr": 0.1, "train.seed": 3}
+    assert changes_of(["train.seed=3"], three) == changes_of(["train.seed=3"], none)
+    assert changes_of([], none) == {}
 
 
 def test_what_chooses_does_not_test(refused):
@@ -338,9 +340,9 @@ def test_a_file_that_is_no_picture(alexnet, finished, name):
 
 def test_a_picture_that_is_not_there(alexnet, finished):
     Path("folder").mkdir()
-    for name in ("missing.png", "folder"):
+    for name, status in (("missing.png", 1), ("folder", 2)):
         found = alexnet("predict", finished, name)
-        assert found.status == 1
+        assert found.status == status
         assert found.err.startswith("alexnet: ")
         assert name in found.err
         assert len(found.err.splitlines()) == 1
@@ -366,6 +368,60 @@ def test_one_bad_picture_among_several_names_the_others(alexnet, finished, pictu
     found = alexnet("predict", finished, picture, "bad.png", "--json")
     assert found.status == 1
     assert list(json.loads(found.out)) == [str(picture)]
+
+
+def test_a_folder_is_all_pictures_in_it_and_below(alexnet, finished, picture):
+    inside = Path("in")
+    for name in ("b/2.png", "1.png", "b/.hidden.png", "notes.txt", "3.png"):
+        (inside / name).parent.mkdir(parents=True, exist_ok=True)
+        (inside / name).write_bytes(picture.read_bytes())
+    found = alexnet("predict", finished, inside, "--top", "1")
+    assert found.status == 0, found.err
+    names = [line for line in found.out.splitlines() if not line.startswith(" ")]
+    assert names == [str(inside / name) for name in ("1.png", "3.png", "b/2.png")]
+
+    (inside / "4.jpg").write_bytes(b"no")
+    found = alexnet("predict", finished, inside, "--predictions", "said/table.csv")
+    assert found.status == 1
+    assert (found.out, found.err.count("4.jpg")) == ("", 1)
+    assert found.err.splitlines()[-1] == f"wrote {Path('said/table.csv')}"
+    one = json.loads(alexnet("predict", finished, picture, "--json").out)[str(picture)][0]
+    with Path("said/table.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["name"] for row in rows] == names
+    assert {(row["predicted"], row["probability"]) for row in rows} == {
+        (one["label"], f"{one['probability']:.6f}")
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [("empty", "holds no pictures, nor does any"), ("x.png --predictions x.txt", "ends in .csv")],
+)
+def test_what_a_table_of_predictions_is_not_made_of(refused, finished, arguments, said):
+    Path("empty/below").mkdir(parents=True)
+    assert said in refused("predict", finished, *arguments.split(), status=2)
+
+
+def test_fresh_weights_are_told_wherever_they_answer(alexnet, picture):
+    for call in (
+        ["predict", "alexnet-cifar", picture],
+        ["export", "alexnet-cifar", "a.safetensors"],
+    ):
+        found = alexnet(*call)
+        assert found.status == 0
+        assert "alexnet-cifar: fresh weights, never trained" in found.err
+    assert "fresh weights" in alexnet("predict", "a.safetensors", picture).err
+
+
+def test_a_trained_model_is_told_nothing(alexnet, finished, picture):
+    assert "fresh" not in alexnet("predict", finished, picture).err
+
+
+def test_a_folder_of_the_home_folder_is_found(alexnet, finished, picture, monkeypatch):
+    monkeypatch.setenv("HOME", str(Path(finished).resolve().parent))
+    monkeypatch.setenv("USERPROFILE", str(Path(finished).resolve().parent))
+    assert alexnet("predict", f"~/{Path(finished).name}", picture).status == 0
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Scores against scikit-learn and against formulas written another way."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -71,6 +72,7 @@ def test_balance_against_scikit_learn_where_classes_are_rare_or_absent():
 def test_a_summary_has_no_entry_for_each_class():
     found = score(torch.eye(3)[[0, 1]].log(), torch.tensor([0, 1]), "centre", (1,))
     assert found.to_json().keys() - found.summary().keys() == {"per_class", "confusion"}
+    assert re.fullmatch(r"<Scores: [\d.]+% of \d+ pictures \(.* to .*\), loss [\d.]+>", repr(found))
 
 
 def test_calibration_error_by_bins(case):

@@ -40,6 +40,7 @@ FLOORS = (
 )
 TOP = {
     "alexnet",
+    "answering",
     "cli",
     "calling",
     "benching",

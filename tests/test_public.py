@@ -226,7 +226,8 @@ def test_predict_takes_a_path_bytes_or_an_array(run, picture):
     model = alexnet.load(run.folder)
     with Image.open(picture) as opened:
         pixels = np.asarray(opened)
-    forms: list[Any] = [picture, str(picture), picture.read_bytes(), pixels]
+        opened.load()
+    forms: list[Any] = [picture, str(picture), picture.read_bytes(), pixels, opened]
     assert len({tuple(alexnet.predict(model, form)) for form in forms}) == 1
     assert alexnet.predict(run.folder, picture) == alexnet.predict(model, picture)
 

@@ -94,7 +94,7 @@ def resume(
     from alexnet.run.log import RESULT, Console
     from alexnet.training import record
 
-    folder, console = Path(run), console or Console()
+    folder, console = Path(run).expanduser(), console or Console()
     plan = record.read_recipe(folder)
     if (folder / RESULT).is_file():
         console.say(f"{folder} is finished already")
@@ -132,7 +132,7 @@ def load(name: str | Path, *, say: Callable[[str], None] = print) -> Classifier:
     """
     from alexnet.exchange.torchvision import WEIGHTS
 
-    if name in WEIGHTS or Path(name).is_file():
+    if name in WEIGHTS or Path(name).expanduser().is_file():
         from alexnet.exchange import foreign
 
         return foreign.load(name, say=say)

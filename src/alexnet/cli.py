@@ -6,9 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from alexnet import __version__, benching, looking, recording, studying
-from alexnet.calling import Argument, BadParameter, Exit, Option, Program
-from alexnet.options import DeviceName, Json, Precision, Root, changes_of
+from alexnet import __version__, answering, benching, looking, recording, studying
+from alexnet.calling import Argument, BadParameter, Option, Program
+from alexnet.options import DeviceName, Json, Root, changes_of
 from alexnet.terminal import run, say, typed, write
 
 app = Program("alexnet", "AlexNet: reproduced, trained, measured and shipped.", version=__version__)
@@ -17,17 +17,6 @@ app = Program("alexnet", "AlexNet: reproduced, trained, measured and shipped.", 
 Set = Annotated[
     list[str] | None,
     Option("--set", metavar="KEY=VALUE", help="Change a recipe key, e.g. optim.lr=0.02."),
-]
-Views = Annotated[
-    str | None,
-    Option(
-        help="centre; flip: and mirrored; shift: and moved by a pixel; ten: corners and centre, mirrored "
-        "too; scales: at three sizes, mirrored too. [default: as it was scored]"
-    ),
-]
-Others = Annotated[
-    list[str] | None,
-    Option("--with", metavar="MODEL", help="Another model, to average with; may be given again."),
 ]
 
 
@@ -110,6 +99,12 @@ def train(
         str,
         Argument(help="A recipe's name, a .toml file, or photographs: a folder, a list or a tar."),
     ] = "cifar10-quick",
+    pictures: Annotated[
+        str | None,
+        Argument(
+            metavar="[DATASET]", help="Photographs or a data set for the recipe: its data.name."
+        ),
+    ] = None,
     out: Annotated[Path | None, Option(help="The run's folder. [default: runs/RECIPE]")] = None,
     changes: Set = None,
     seed: Annotated[int | None, Option(metavar="N", help="Short for --set train.seed=N.")] = None,
@@ -125,7 +120,7 @@ def train(
     result = alexnet.train(
         recipe,
         out,
-        override=changes_of(changes or [], seed),
+        override=changes_of(changes or [], {"train.seed": seed, "data.name": pictures}),
         device=device,
         data_root=data,
         console=Console(quiet=quiet),
@@ -150,108 +145,9 @@ def resume(
     _print_result(result, as_json)
 
 
-@app.command("eval")
-def eval_(
-    model: Annotated[
-        str, Argument(help="A run's folder, a checkpoint, or weights: a file, or imagenet.")
-    ],
-    split: Annotated[
-        str | None,
-        Argument(
-            metavar="[DATASET/SPLIT]",
-            help="E.g. cifar10/test or shapes/train[:10%]. [default: what it was tested on]",
-        ),
-    ] = None,
-    others: Others = None,
-    views: Views = None,
-    device: DeviceName = "auto",
-    precision: Precision = "auto",
-    top: Annotated[
-        list[int] | None,
-        Option(metavar="K", help="Top-K, may be given again. [default: 1 and 3]"),
-    ] = None,
-    precise_bn: Annotated[
-        str | None,
-        Option(metavar="DATASET/SPLIT", help="Take batch norm's statistics anew from these first."),
-    ] = None,
-    picture: Annotated[
-        Path | None, Option(help="Draw the confusion matrix into this .png.")
-    ] = None,
-    predictions: Annotated[
-        Path | None,
-        Option(metavar="FILE.csv", help="Write what it says of each picture into this table."),
-    ] = None,
-    data: Root = None,
-    as_json: Json = False,
-) -> None:
-    """Score a model, or several as one: loss, top-1, top-3, per class, confusion matrix."""
-    import alexnet
-    from alexnet.reporting import scores
-
-    models = [alexnet.load(name, say=say) for name in (model, *(others or []))]
-    how: dict[str, Any] = {"views": views, "device": device, "precise_bn": precise_bn}
-    how |= {"precision": precision, "predictions": predictions}
-    found = alexnet.evaluate(models, split, top=tuple(top) if top else None, data_root=data, **how)
-    classes = models[0].classes
-    if predictions is not None:
-        say(f"wrote {predictions}")
-    if picture is not None:
-        title = split or models[0].data
-        say(f"wrote {scores.draw_confusion(found, classes, picture, title=title)}")
-    anew = {"precise_bn": precise_bn} if precise_bn else {}
-    told = f"\nbatch norm's statistics: anew, from {precise_bn}" if precise_bn else ""
-    write(found.to_json() | anew if as_json else scores.text(found, classes) + told)
-
-
-@app.command()
-def predict(
-    model: Annotated[
-        str, Argument(help="A run's folder, a checkpoint, or weights: a file, or imagenet.")
-    ],
-    pictures: Annotated[list[str], Argument(metavar="PICTURE...", help="Picture files.")],
-    top: Annotated[int, Option(help="How many classes to name.")] = 5,
-    others: Others = None,
-    views: Views = None,
-    as_json: Json = False,
-) -> None:
-    """Name what is in a picture, with probabilities."""
-    from dataclasses import asdict
-
-    import alexnet
-    from alexnet.prediction import predict_each
-    from alexnet.reporting.scores import ranking
-
-    models = [alexnet.load(name, say=say) for name in (model, *(others or []))]
-    found, faults = predict_each(models, pictures, top=top, views=views)
-    write({n: [asdict(r) for r in rs] for n, rs in found.items()} if as_json else ranking(found))
-    for fault in faults:
-        say(f"alexnet: {fault}")
-    if faults:
-        raise Exit(1)
-
-
-@app.command()
-def export(
-    model: Annotated[
-        str, Argument(help="A run's folder, a checkpoint, or weights: a file, or imagenet.")
-    ],
-    file: Annotated[
-        Path, Argument(metavar="FILE", help="Its ending says the kind: .onnx, .pt2, .safetensors.")
-    ],
-    views: Views = None,
-    as_json: Json = False,
-) -> None:
-    """Write a model as one file for programs without this package, and how to use it."""
-    import alexnet
-    from alexnet.exchange.export import kind_of
-    from alexnet.reporting import usage
-
-    kind_of(file)  # before a model is read
-    found = alexnet.export(alexnet.load(model, say=say), file, views=views)
-    write(usage.values(found) if as_json else usage.text(found))
-
-
+app.command("eval")(answering.eval_)
 for command in (
+    *(answering.predict, answering.export),
     *(studying.study, looking.embed, looking.sample),
     *(looking.results, recording.record, recording.note),
     *(looking.report, looking.env),

@@ -21,13 +21,13 @@ from alexnet.errors import DataError, NotFinite, UsageError
 from alexnet.intervals import wilson
 from alexnet.models.build import keep_dropping
 from alexnet.run.classifier import Classifier
-from alexnet.run.computing import as_in_training, evaluating
+from alexnet.run.computing import as_in_training, evaluating, lent
 from alexnet.run.device import Device
 from alexnet.run.ranks import ALONE, Ranks
 from alexnet.run.views import log_mean, log_probabilities
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Scores:
     """What a network reached on a split. Accuracies are fractions, losses are in nats."""
 
@@ -42,6 +42,14 @@ class Scores:
     calibration_error: float  # mean gap of confidence and accuracy over 15 bins (Guo et al. 2017)
     interval: tuple[float, float]  # 95 % Wilson interval of the accuracy
     views: str
+
+    def __repr__(self) -> str:
+        """Say in a line what was reached: a notebook shows it below the cell, a thousand classes too."""
+        low, high = self.interval
+        return (
+            f"<Scores: {self.accuracy:.2%} of {self.count:,} pictures ({low:.2%} to {high:.2%}), "
+            f"loss {self.loss:.4f}>"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values as JSON has them: names are text, and what is not a number is None."""
@@ -159,10 +167,10 @@ def answer_together(
         raise DataError("the split to evaluate holds no pictures")
     every, labels = [], torch.zeros(0)
     for model in models:
-        module, own = model.module.to(device.torch), views or model.views
+        module, own = model.module, views or model.views
         how: dict[str, Any] = {"views": own, "batch": batch, "ranks": ALONE, "dropout": None}
         # As a run computes by default, whose scores these are then, to the last bit.
-        with as_in_training(module, device):
+        with lent(module, device), as_in_training(module, device):
             found = _on_device(module, source, model.preprocessing, device, **how)
             logs, labels = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
         every.append(logs)
@@ -203,7 +211,7 @@ def score(logs: Tensor, labels: Tensor, views: str, top: tuple[int, ...]) -> Sco
         recall = matrix.diagonal() / matrix.sum(1)
     return Scores(
         count=count,
-        loss=-float(chosen.double().mean()),
+        loss=0.0 - float(chosen.double().mean()),  # not -0.0
         accuracy=right / count,
         top={k: int((rank < k).sum()) / count for k in top},
         balanced_accuracy=float(np.nanmean(recall)),

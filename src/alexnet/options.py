@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,13 +39,17 @@ def seeds_of(text: str) -> list[int]:
     return found
 
 
-def changes_of(assigned: Sequence[str], seed: int | None) -> dict[str, Any]:
-    """Read what ``--set`` and ``--seed`` change of a recipe. Raises ``UsageError`` where they differ."""
+def changes_of(assigned: Sequence[str], besides: Mapping[str, Any]) -> dict[str, Any]:
+    """Read what ``--set`` changes of a recipe, and what is given ``besides``, by key; None: not given.
+
+    Raises ``UsageError`` where they differ.
+    """
     from alexnet.recipe import parse_assignment
 
     found = dict(map(parse_assignment, assigned))
-    if seed is not None and found.setdefault("train.seed", seed) != seed:
-        raise UsageError(
-            f"--seed {seed}, but --set train.seed={found['train.seed']}; give one of them"
-        )
+    for key, value in besides.items():
+        if value is not None and found.setdefault(key, value) != value:
+            raise UsageError(
+                f"{key} is to be {value}, but --set {key}={found[key]}; give one of them"
+            )
     return found

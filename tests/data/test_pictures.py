@@ -10,6 +10,8 @@ import threading
 import time
 import warnings
 import zlib
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -262,7 +264,9 @@ JUNK: dict[str, tuple[bytes, str]] = {
     "eps.png": (b"%!PS-Adobe-3.0 EPSF-3.0\n", "is a PostScript"),
     "paper.png": (b"%PDF-1.7\n", "is a PDF"),
     "scan.tif": (encoded(smooth(), "TIFF"), "is a TIFF"),
-    "phone.jpg": (b"\0\0\0\x18ftypheic\0\0\0\0", "is a HEIC"),
+    "phone.jpg": (b"\0\0\0\x18ftypheic\0\0\0\0", "is a HEIC picture, .* export it as JPEG"),
+    "web.jpg": (b"\0\0\0\x18ftypavif\0\0\0\0", "is an AVIF picture"),
+    "film.jpg": (b"\0\0\0\x18ftypisom\0\0\0\0", "is a video"),
     "weights.bmp": (bytes(range(200, 256)), "no known picture format .*c8 c9 ca"),
     "start.jpg": (b"\xff\xd8\xff\xe0", "a JPEG picture that is damaged or cut short"),
     "start.png": (b"\x89PNG\r\n\x1a\n", "a PNG picture that is damaged"),
@@ -338,9 +342,36 @@ def test_a_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("source", [None, 3, 1.5, ["cat.jpg"]])
-def test_other_sources_are_refused_by_type(source: Any) -> None:
+@pytest.mark.parametrize("read", [read_picture, partial(read_square, size=8)])
+def test_other_sources_are_refused_by_type(source: Any, read: Callable[..., Any]) -> None:
     with pytest.raises(BadPicture, match=type(source).__name__):
-        read_picture(source)
+        read(source)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "CMYK", "I;16"])
+def test_a_picture_of_pillows_is_its_file(tmp_path: Path, mode: str) -> None:
+    drawn = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    picture = Image.fromarray(drawn)
+    if mode == "I;16":
+        picture = Image.fromarray(drawn[..., 0].astype(np.uint16) * 200)
+    elif mode != "RGB":
+        picture = picture.convert(mode)
+    path = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png")
+    picture.save(path)
+    with Image.open(path) as opened:
+        assert (read_picture(opened) == read_picture(path)).all()
+        assert (read_square(opened, 16) == read_square(path, 16)).all()
+    assert (read_picture(bytearray(path.read_bytes())) == read_picture(path)).all()
+
+
+def test_a_picture_of_pillows_that_is_damaged_or_too_large_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "cut.png"
+    Image.new("RGB", (300, 300), "red").save(path)
+    path.write_bytes(path.read_bytes()[:-30])
+    with Image.open(path) as opened, pytest.raises(BadPicture, match=r"cut\.png: cannot be read"):
+        read_picture(opened)
+    with pytest.raises(BadPicture, match="300 x 300"):
+        read_picture(Image.new("L", (300, 300)), max_pixels=80_000)
 
 
 def test_names_cannot_write_to_the_terminal() -> None:

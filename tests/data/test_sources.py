@@ -115,6 +115,40 @@ def test_a_root_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert str(tmp_path / "file") in str(caught.value)
 
 
+@pytest.fixture
+def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a root that may only be read, beside a home of one's own."""
+    root, may = tmp_path / "shared", os.access
+    root.mkdir()
+    monkeypatch.delenv("ALEXNET_DATA", raising=False)
+    monkeypatch.setattr(sources, "_own_root", lambda: tmp_path / "own")
+    monkeypatch.setattr(os, "access", lambda path, mode: path != root and may(path, mode))
+    return root
+
+
+def test_what_a_shared_root_has_not_is_kept_in_ones_own(tmp_path: Path, shared: Path) -> None:
+    again = [open_dataset("shapes", root=shared) for _ in range(2)]
+    assert (tmp_path / "own" / "shapes").is_dir()
+    assert not list(shared.iterdir())
+    assert len({dataset.fingerprint for dataset in again}) == 1
+
+
+def test_what_a_shared_root_has_is_read_there(tmp_path: Path, shared: Path) -> None:
+    open_dataset("shapes", root=tmp_path / "first")
+    (tmp_path / "first" / "shapes").rename(shared / "shapes")
+    open_dataset("shapes", root=shared)
+    assert not (tmp_path / "own").exists()
+    assert sources.roots(shared) == (shared, tmp_path / "own")
+    assert sources.roots(tmp_path) == (tmp_path,)
+
+
+def test_of_windows_a_split_stands_behind_its_own_slash(monkeypatch, tmp_path: Path) -> None:
+    (tmp_path / "photos" / "train").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "sep", "\\")
+    assert sources.named_split("photos\\train[85%:]") == ("photos", "train[85%:]")
+
+
 def test_a_full_disk_is_told_and_leaves_nothing(
     made: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,7 @@ from alexnet.data.preprocess import Preprocessing
 from alexnet.errors import CheckpointError, DataError, UnknownName, UsageError
 from alexnet.exchange import export as exporting
 from alexnet.exchange import files, portable
-from alexnet.models import zoo
+from alexnet.models import transfer, zoo
 from alexnet.models.build import build
 from alexnet.reporting import usage
 from alexnet.run import classifier, views
@@ -203,6 +203,17 @@ def test_weights_of_torchvisions_network_load_there(theirs, folder):
     x = torch.randn(2, 3, 224, 224)
     with torch.inference_mode():
         torch.testing.assert_close(other(x), model.module(x), atol=1e-4, rtol=1e-3)
+    assert alexnet.load(found.path).classes == CLASSES
+
+
+@pytest.mark.parametrize("own", [{"head": (8,)}, {"pool": 3}])
+def test_torchvisions_with_a_head_of_ones_own_is_not_said_to_load_there(folder, own):
+    how = Preprocessing(256, 224, fit="crop")
+    network = transfer.adapted(zoo.network("owt", classes=3), **own)
+    model = made("owt", how, "centre")
+    changed = replace(model, module=build(network, 224), described={**model.described, **own})
+    found = alexnet.export(changed, folder / "model.safetensors")
+    assert "import torchvision" not in usage.program(found)
     assert alexnet.load(found.path).classes == CLASSES
 
 

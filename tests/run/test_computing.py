@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 import torch
 
@@ -213,3 +215,16 @@ def test_what_is_asked_for_by_name_is_had_or_refused(monkeypatch, how, reason):
     monkeypatch.setattr(kernels, "use", without_a_compiler)
     with pytest.raises(UsageError, match=reason):
         convolutions(asked="winograd", **how)
+
+
+def test_a_network_is_lent_and_given_back():
+    module = torch.nn.Linear(2, 2).eval()
+    went = []
+    module.to = lambda where: went.append(str(where))  # type: ignore[method-assign, assignment]
+    cuda = Device(torch.device("cuda"), "float32")
+    ways = computing.lent(module, cuda), computing.evaluating(module.train())
+    with contextlib.suppress(KeyError), ways[0], ways[1]:
+        assert not module.training
+        raise KeyError
+    assert went == ["cuda", "cpu"]
+    assert module.training

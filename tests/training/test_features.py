@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from safetensors.torch import save_file
 
 import alexnet
 from alexnet import recipe as recipes
+from alexnet.data import sources
 from alexnet.data.loader import in_order, source_of
 from alexnet.errors import CheckpointError, DataError, RecipeError, UsageError
 from alexnet.evaluation import evaluate
@@ -184,6 +186,21 @@ def test_a_flipped_bit_is_seen_and_mended(root, weights):
     assert any("is damaged; computing" in line for line in said)
     assert path.read_bytes() == good
     assert not list((root / "features").glob(".tmp-*"))
+
+
+def test_a_root_that_may_only_be_read_is_read_and_added_to_in_ones_own(
+    root, weights, monkeypatch, tmp_path
+):
+    own, may = tmp_path / "own", os.access
+    staged(root, weights)
+    monkeypatch.setattr(sources, "_own_root", lambda: own)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != root and may(path, mode))
+    staged(root, weights)
+    assert not own.exists(), "all that is wanted is there"
+    before = set((root / "features").iterdir())
+    staged(root, weights, **{"input.size": 40})
+    assert set((root / "features").iterdir()) == before
+    assert len([*(own / "features").glob("shapes-*")]) == 3
 
 
 def test_a_full_disk_is_told(root, weights, monkeypatch):

@@ -36,7 +36,16 @@ def what_instead(head: bytes) -> str:
         if start.startswith(signature):
             return f"is {what}"
     if head[4:8] == b"ftyp":
-        return "is a HEIC, AVIF or video file"
+        return f"is {_boxed(head[8:12])}"
     if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
         return f"is a text file (it begins {head[:20].decode('ascii')!r})"
     return f"is of no known picture format (it begins with the bytes {head[:8].hex(' ')})"
+
+
+def _boxed(brand: bytes) -> str:
+    """Say what a file in ISO's boxes is, by its major brand (ISO/IEC 14496-12, 23008-12)."""
+    if brand in (b"avif", b"avis"):
+        return "an AVIF picture; export it as JPEG"
+    if brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"):
+        return "a HEIC picture, as iPhones take them; export it as JPEG"
+    return "a video or another file in MPEG's boxes"

@@ -16,6 +16,7 @@ from PIL import Image
 
 from alexnet.data.decoding import (
     ACCEPTED,
+    HUSH,
     MAX_PIXELS,
     check_bytes,
     check_pixels,
@@ -29,15 +30,15 @@ from alexnet.data.formats import kind_of
 from alexnet.data.squares import look, square_of
 from alexnet.errors import BadPicture, UsageError
 
+Given = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | np.ndarray
 
-def read_picture(
-    source: str | os.PathLike[str] | bytes | np.ndarray, *, max_pixels: int = MAX_PIXELS
-) -> np.ndarray:
+
+def read_picture(source: Given, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Read one picture as a fresh ``(H, W, 3)`` uint8 RGB array, upright.
 
-    ``source`` is a path, the bytes of a file, or a uint8 array of shape ``(H, W)``, ``(H, W, 1)``,
-    ``(H, W, 3)`` or ``(H, W, 4)`` (grey, grey, RGB, RGBA). Files are JPEG, PNG, WebP, GIF or BMP,
-    told apart by their content, never by their name.
+    ``source`` is a path, the bytes of a file, a picture of Pillow's, or a uint8 array of shape ``(H, W)``,
+    ``(H, W, 1)``, ``(H, W, 3)`` or ``(H, W, 4)`` (grey, grey, RGB, RGBA). Files are JPEG, PNG, WebP, GIF
+    or BMP, told apart by their content, never by their name.
 
     Conversions, the same everywhere: the EXIF orientation is applied (a damaged EXIF block counts
     as none); grey and palette become RGB; transparency is laid over white; 16-bit grey ``v``
@@ -49,13 +50,16 @@ def read_picture(
     """
     if isinstance(source, np.ndarray):
         return _from_array(source, max_pixels)
-    if isinstance(source, bytes):
-        return _decode(io.BytesIO(source), f"the picture of {len(source):,} bytes", max_pixels)
+    if isinstance(source, bytes | bytearray | memoryview):
+        data = bytes(source)
+        return _decode(io.BytesIO(data), f"the picture of {len(data):,} bytes", max_pixels)
     if isinstance(source, str | os.PathLike):
         return _from_file(os.fsdecode(source), max_pixels)
+    if isinstance(source, Image.Image):
+        return _from_pillow(source, max_pixels)
     raise BadPicture(
-        f"a picture cannot come from {type(source).__name__!r}; "
-        "expected a path, the bytes of a file, or a uint8 array"
+        f"a picture cannot come from {type(source).__name__!r}; expected a path, the bytes of a file, "
+        "a picture of Pillow's or a uint8 array; of several, one at a time"
     )
 
 
@@ -78,20 +82,17 @@ def fit_square(picture: np.ndarray, size: int, fit: str = "crop") -> np.ndarray:
     return np.array(square_of(Image.fromarray(_from_array(picture, picture.size)), size, fit))
 
 
-def read_square(
-    source: str | os.PathLike[str] | bytes | np.ndarray, size: int, fit: str = "crop"
-) -> np.ndarray:
+def read_square(source: Given, size: int, fit: str = "crop") -> np.ndarray:
     """Read a picture as a data set of photographs has it: ``(size, size, 3)`` uint8 RGB, fresh.
 
     ``read_picture`` and ``fit_square``, but for a JPEG of more than four times
     ``size``, which is decoded at reduced scale. Raises ``BadPicture`` and nothing else.
     """
-    if isinstance(source, np.ndarray):
+    if isinstance(source, bytes | bytearray | memoryview):
+        return np.array(look(bytes(source), "the picture", size, fit).image)
+    if not isinstance(source, str | os.PathLike):
         return fit_square(read_picture(source), size, fit)
-    name = "the picture" if isinstance(source, bytes) else os.fsdecode(source)
-    if isinstance(source, bytes):
-        return np.array(look(source, name, size, fit).image)
-    data = _bytes_of(name)
+    data = _bytes_of(name := os.fsdecode(source))
     if data is None:
         return fit_square(read_picture(source), size, fit)  # which says what is wrong
     return np.array(look(data, name, size, fit).image)
@@ -127,6 +128,18 @@ def _from_file(path: str, max_pixels: int) -> np.ndarray:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise BadPicture(f"{name}: cannot be read: {reason}; {wanted}") from error
+
+
+def _from_pillow(image: Image.Image, max_pixels: int) -> np.ndarray:
+    name = printable(getattr(image, "filename", "") or "the picture")
+    check_pixels(name, *image.size, max_pixels)
+    try:
+        with HUSH:
+            return np.array(upright(image, turned(image)))
+    except (
+        Exception
+    ) as error:  # opened long ago, and found to be closed or damaged now (decoding.decode)
+        raise BadPicture(f"{name}: cannot be read: {error}; expected a whole picture") from error
 
 
 def _from_array(array: np.ndarray, max_pixels: int) -> np.ndarray:

@@ -61,8 +61,22 @@ DATASETS: Mapping[str, Origin | Photographs] = {
 
 def default_root() -> Path:
     """Return where data sets are kept: ``$ALEXNET_DATA``, else the user's cache folder/alexnet."""
-    if chosen := os.environ.get("ALEXNET_DATA"):
-        return Path(chosen).expanduser()
+    chosen = os.environ.get("ALEXNET_DATA")
+    return Path(chosen).expanduser() if chosen else _own_root()
+
+
+def roots(root: str | Path | None) -> tuple[Path, ...]:
+    """Return where things may lie already; the last is where new ones are kept.
+
+    ``root`` alone (None: ``default_root()``) or, where it is a folder that may only be read, as one that a
+    class shares, the user's own besides.
+    """
+    asked = default_root() if root is None else Path(root).expanduser()
+    shared = asked.is_dir() and not os.access(asked, os.W_OK)
+    return (asked, _own_root()) if shared else (asked,)
+
+
+def _own_root() -> Path:
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
     elif sys.platform == "darwin":
@@ -94,7 +108,7 @@ def open_dataset(
     ``name`` is one of DATASETS, or the path of a folder, a list or a tar of photographs
     (``data.folders``), or of a folder of kept arrays (``data.arrays``); photographs whose files
     changed are taken in again. ``root`` is where data
-    sets are kept (``default_root()``). ``source`` is a folder, an archive or the name of a source;
+    sets are kept (``default_root()``; ``roots`` where it may only be read). ``source`` is a folder, an archive or the name of a source;
     it is used, and only it, even if there is a cache already. ``size`` is the side of the pictures
     in pixels, for data sets that have a choice; ``fit``, one of ``catalogue.FITS``, is how photographs
     become that square: pictures that are squares anyway are the same by each. ``verify`` compares every byte of the cache with
@@ -113,10 +127,13 @@ def open_dataset(
     side = origin.size if size is None else size
     if isinstance(origin, Photographs) and side < SMALLEST:
         raise UsageError(f"photographs of {side} pixels a side: expected {SMALLEST} or more")
-    home = (default_root() if root is None else Path(root)) / _home(name, title)
-    opening = _Opening(title, origin, home, source, side, fit, verify, strict, quiet, say)
+    homes = [each / _home(name, title) for each in roots(root)]
+    how = source, side, fit, verify, strict, quiet, say
+    openings = [_Opening(title, origin, home, *how) for home in homes]
+    home = homes[-1]
     try:
-        dataset = opening.existing(lambda _: None) or opening.built()
+        there = (dataset for each in openings if (dataset := each.existing(lambda _: None)))
+        dataset = next(there, None) or openings[-1].built()
     except OSError as error:
         raise DataError(
             f"{title} cannot be kept in {home}: {error.strerror or error}; "
@@ -139,6 +156,7 @@ def named_split(text: str) -> tuple[str, str]:
     Photographs are named by their path, which has slashes of its own: its end is the split if it
     is the name of one, or if only what is before it is there.
     """
+    text = text.replace(os.sep, "/")  # of Windows; Linux has no other
     name, _, split = text.partition("/")
     if name in DATASETS:
         return name, split

@@ -138,6 +138,7 @@ def about(model: Classifier) -> dict[str, str]:
         "picture_size": str(how.picture_size),
         "fit": how.square_fit,
         "views": model.views,
+        "named_as": "torchvision" if portable.is_torchvisions(model) else "alexnet",  # its tensors
     }
 
 

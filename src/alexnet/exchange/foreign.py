@@ -67,10 +67,10 @@ def load(name: str | Path, *, say: Callable[[str], None] = print) -> Classifier:
     if name in WEIGHTS:
         found = pretrained.load(name, say=say)
         tensors, origin = found.tensors, found.origin
-    elif (own := portable.read(Path(name))) is not None:
+    elif (own := portable.read(Path(name).expanduser())) is not None:
         return own
     else:
-        tensors, origin = files.read(Path(name)), str(name)
+        tensors, origin = files.read(Path(name).expanduser()), str(name)
     for network, convention in CONVENTIONS.items():
         if (whole := _as(network, convention, tensors, origin)) is not None:
             return whole

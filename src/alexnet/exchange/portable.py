@@ -60,9 +60,15 @@ def _to_give_away(card: Mapping[str, Any]) -> dict[str, Any]:
     return {**card, "data": card["data"] if card["data"] in catalogue.ABOUT else ""}
 
 
+def is_torchvisions(model: Classifier) -> bool:
+    """Say whether a network is torchvision's: its layers, with no head or last pool of one's own."""
+    named = model.module.state_dict()
+    rows = {name.rpartition(".")[0] for name in named}
+    known = model.module.network.name == "owt" and rows == torchvision.MODULES.keys()
+    return known and tuple(named["fc6.weight"].shape) == (4096, 256 * 6 * 6)
+
+
 def _named(model: Classifier) -> dict[str, Tensor]:
     """Return a network's tensors, under torchvision's names where it is torchvision's network."""
     named: dict[str, Tensor] = model.module.state_dict()
-    rows = {name.rpartition(".")[0] for name in named}
-    is_theirs = model.module.network.name == "owt" and rows == torchvision.MODULES.keys()
-    return torchvision.from_rows(named) if is_theirs else named
+    return torchvision.from_rows(named) if is_torchvisions(model) else named

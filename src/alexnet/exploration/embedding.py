@@ -16,7 +16,7 @@ from alexnet.exploration.part import Part
 from alexnet.models import table
 from alexnet.models.table import Network
 from alexnet.run.classifier import Classifier
-from alexnet.run.computing import evaluating
+from alexnet.run.computing import evaluating, lent
 from alexnet.run.device import Device
 
 POOLS = ("flatten", "mean")
@@ -144,8 +144,8 @@ def _outputs(
     batch: int,
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]]:
     """Yield vectors, labels and indices of every batch; the module's mode is left as it was."""
-    module = model.module.to(device.torch)
-    with evaluating(module):
+    module = model.module
+    with lent(module, device), evaluating(module):
         for read in in_order(source, batch, device.torch):
             x = model.preprocessing(read.pictures)
             with device.autocast():

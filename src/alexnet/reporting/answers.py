@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from alexnet.data.photos.report import writable
 from alexnet.errors import DataError, UsageError
 from alexnet.evaluation import Answers
+from alexnet.prediction import Ranked
 from alexnet.run.files import write_bytes
 from alexnet.run.named import Named
 
+RANKED = ("name", "predicted", "probability")
 COLUMNS = ("index", "name", "true", "predicted", "probability")
 
 
@@ -41,9 +44,23 @@ def write_answers(said: Answers, classes: Sequence[str], of: Named, path: Path) 
         [f"{p:.6f}" for p in best.exp().tolist()],
         strict=True,
     )
+    _write(path, COLUMNS, rows)
+
+
+def write_rankings(found: Mapping[str, Sequence[Ranked]], path: Path) -> Path:
+    """Write a line for each picture: its file, the class that is most probable, and how probable that is.
+
+    As ``write_answers`` does; return the path. Raises ``DataError`` where it cannot be written.
+    """
+    best = ((name, ranked[0]) for name, ranked in found.items())
+    _write(path, RANKED, ((name, r.label, f"{r.probability:.6f}") for name, r in best))
+    return path
+
+
+def _write(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     text = io.StringIO(newline="")
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(COLUMNS)
+    table.writerow(columns)
     table.writerows(rows)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,7 +13,7 @@ from alexnet import recipe as recipes
 from alexnet.data.cache import Dataset
 from alexnet.data.photos.folders import refuse_no_place
 from alexnet.data.sources import full_name, open_dataset
-from alexnet.errors import DataError
+from alexnet.errors import DataError, UsageError
 from alexnet.recipe import Recipe
 from alexnet.reporting.run_pictures import draw, missing
 from alexnet.run import folders
@@ -34,7 +35,16 @@ def planned(recipe: str | Recipe, override: Mapping[str, Any], console: Console)
     changes = dict(override)
     if isinstance(recipe, str) and _is_photographs(recipe):
         refuse_no_place(Path(recipe).expanduser())
-        changes, recipe = {"data.name": recipe, **changes}, "photos"
+        if other := changes.get("data.name"):
+            raise UsageError(
+                f"{recipe} and {other}: photographs are from one place; name a recipe before it, e.g. "
+                f"photos-kernel {other}"
+            )
+        console.say(
+            "the recipe photos: a whole network from nothing. On ImageNet's convolutions, solved at once: "
+            f"alexnet train photos-kernel {shlex.quote(recipe)}"
+        )
+        changes, recipe = {**changes, "data.name": recipe}, "photos"
     if isinstance(recipe, str) and recipe in recipes.names() and Path(recipe).is_dir():
         console.say(f"the recipe {recipe}; for the folder of that name, write {recipe}/")
     plan = recipes.load(recipe) if isinstance(recipe, str) else recipe
@@ -62,7 +72,11 @@ def train_and_draw(
     with ExitStack() as held:
 
         def choose_folder(attempt: int) -> str:
-            new = held.enter_context(folders.new_folder(plan.name)) if out is None else Path(out)
+            new = (
+                held.enter_context(folders.new_folder(plan.name))
+                if out is None
+                else Path(out).expanduser()
+            )
             if not attempt:  # else torchrun started again what it had begun in this very folder
                 folders.refuse_taken(new)
             return str(new)
@@ -84,7 +98,7 @@ def run_and_draw(
     the first one draws.
     """
     prepare_process()
-    root = Path(data_root) if data_root is not None else None
+    root = Path(data_root).expanduser() if data_root is not None else None
     with joined(choose(device, plan.train.precision)) as (ranks, chosen):
         attempt = ranks.place.attempt
         folder = Path(ranks.decide("folder", lambda: choose_folder(attempt)))
@@ -105,7 +119,7 @@ def draw_missing(
     """
     if missing(result) and not place().rank:
         prepare_process()
-        root = Path(data_root) if data_root is not None else None
+        root = Path(data_root).expanduser() if data_root is not None else None
         _draw(result, choose(device, result.recipe.train.precision), root, console)
     return result
 

@@ -24,6 +24,7 @@ from alexnet.reporting.style import INK, RIGHT, WRONG
 from alexnet.reporting.text import in_brackets
 from alexnet.run.checkpoint import is_model
 from alexnet.run.classifier import Classifier, refuse_other_classes
+from alexnet.run.computing import lent
 from alexnet.run.device import Device
 
 
@@ -118,9 +119,10 @@ def _said(model: Classifier, part: Part, device: Device) -> Sequence[Sequence[Ra
     if not model.data and len(model.classes) == len(part.classes):
         model = replace(model, classes=part.classes)
     refuse_other_classes([model], part.classes, part.name)
-    module, how = model.module.to(device.torch), model.views
-    found = predictions(module, part.source, model.preprocessing, device, views=how, batch=100)
-    return [rank(p, model.classes, top=5) for probabilities, _ in found for p in probabilities]
+    how: dict[str, Any] = {"views": model.views, "batch": 100}
+    with lent(model.module, device):
+        found = predictions(model.module, part.source, model.preprocessing, device, **how)
+        return [rank(p, model.classes, top=5) for probabilities, _ in found for p in probabilities]
 
 
 def text(found: Sequence[Sample], *, values: bool = False) -> str:

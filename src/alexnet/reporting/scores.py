@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,10 +51,6 @@ def draw_confusion(scores: Scores, classes: Sequence[str], path: Path, *, title:
     return plot_confusion(np.array(scores.confusion), classes, path, title=title)
 
 
-def ranking(found: Mapping[str, Sequence[Ranked]]) -> str:
-    """Write each picture's name and, under it, its most probable classes."""
-    blocks = [
-        "\n".join([name, *(f"  {r.probability:7.2%}  {r.label}" for r in ranked)])
-        for name, ranked in found.items()
-    ]
-    return "\n".join(blocks)
+def ranking(name: str, ranked: Sequence[Ranked]) -> str:
+    """Write a picture's name and, under it, its most probable classes."""
+    return "\n".join([name, *(f"  {r.probability:7.2%}  {r.label}" for r in ranked)])

@@ -100,7 +100,8 @@ def program(exported: Exported) -> str:
     kind = exported.path.suffix.lower()
     if kind == ".safetensors":
         classes = len(json.loads(about["classes"]))
-        also = _TORCHVISION.format(path=path, classes=classes) if about["network"] == "owt" else ""
+        theirs = about["named_as"] == "torchvision"
+        also = _TORCHVISION.format(path=path, classes=classes) if theirs else ""
         return _WEIGHTS.format(path=path) + also
     read = _READ.format(square=square, side=about["picture_size"])
     whole = _ONNX if kind == ".onnx" else _PT2

@@ -115,7 +115,7 @@ def load(name: str | Path, *, say: Callable[[str], None] = print) -> Classifier:
     A run gives its last checkpoint, or its best where its recipe keeps that one: the weights that
     its recorded score is of. Raises ``UnknownName`` or ``CheckpointError``.
     """
-    path = Path(name)
+    path = Path(name).expanduser()
     if path.is_dir() and not checkpoint.is_model(path):
         raise CheckpointError(
             f"{path} holds no model: expected the folder of a run or of a checkpoint; what pictures are "

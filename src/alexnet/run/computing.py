@@ -179,6 +179,17 @@ def settle_fused(model: nn.Module, device: Device, *, compiled: bool = False) ->
 
 
 @contextmanager
+def lent(module: nn.Module, device: Device) -> Iterator[None]:
+    """Have a network on a device for a while; afterwards where it was found."""
+    was = next(module.parameters()).device
+    module.to(device.torch)
+    try:
+        yield
+    finally:
+        module.to(was)
+
+
+@contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Have a network compute as in evaluation, for a while; afterwards in the mode it was found in."""
     was_training = module.training

@@ -22,7 +22,7 @@ from alexnet.data.stream import told
 from alexnet.errors import DataError, UsageError
 from alexnet.models.global_norm import GlobalBatchNorm
 from alexnet.run.classifier import Classifier
-from alexnet.run.computing import as_in_training, evaluating
+from alexnet.run.computing import as_in_training, evaluating, lent
 from alexnet.run.device import Device
 
 Norm = _BatchNorm | GlobalBatchNorm  # the second: of a batch that several processes divide
@@ -47,7 +47,8 @@ def renewed(
         if source is not None:
             _refuse(source, scored)
             for model in models:
-                module = model.module.to(device.torch)
+                module = model.module
+                kept.enter_context(lent(module, device))
                 with as_in_training(module, device):
                     taken = taken_from(source, module, model.preprocessing, device, batch=batch)
                     kept.enter_context(taken)

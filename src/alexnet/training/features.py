@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,9 +39,8 @@ from alexnet.run.log import Console, minutes
 from alexnet.run.views import log_mean, seen, sides
 from alexnet.training.copies import Copies
 
-FORMAT = 1
 VIEWS = {"centre": 1, "flip": 2, "scales": 6}  # what stored features can give, each begins the next
-BATCH = 128
+FORMAT, BATCH = 1, 128
 VALUES, MANIFEST = "values.npy", "manifest.json"
 
 
@@ -151,24 +150,31 @@ class Plan:
 
 
 def once(
-    plan: Plan, source: Source, name: str, facts: dict[str, Any], root: Path, console: Console
+    plan: Plan,
+    source: Source,
+    name: str,
+    facts: dict[str, Any],
+    roots: Sequence[Path],
+    console: Console,
 ) -> Features:
     """Return the features of a split, from the disk where they are, else computed and kept.
 
-    ``name`` is for people, e.g. ``imagenette-train``; ``facts`` are ``plan.facts`` of the split.
-    Raises ``DataError`` where they cannot be kept.
+    ``name`` is for people, e.g. ``imagenette-train``; ``facts`` are ``plan.facts`` of the split; ``roots``:
+    ``data.sources.roots``. Raises ``DataError`` where they cannot be kept.
     """
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-    home = root / "features"
-    folder = home / f"{name}-{key}"
+    folders = [root / "features" / f"{name}-{key}" for root in roots]
+    home, folder = folders[-1].parent, folders[-1]
     try:
-        if not _whole(folder, facts, lambda _: None):  # no lock: the root may be for reading only
+        # No lock: a root may be for reading only.
+        there = (each for each in folders if _whole(each, facts, lambda _: None))
+        if (found := next(there, None)) is None:
             home.mkdir(parents=True, exist_ok=True)
             with locked(home, console.say):
                 sweep(home)
                 if not _whole(folder, facts, console.say):
                     _compute(plan, source, folder, facts, console)
-        values = np.load(folder / VALUES, mmap_mode="r", allow_pickle=False)
+        values = np.load((found or folder) / VALUES, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         raise DataError(
             f"the features of {name} cannot be kept in {home}: {error.strerror or error}; make room "
@@ -215,8 +221,7 @@ def _write(plan: Plan, source: Source, views: int, path: Path, console: Console)
     width = int(np.prod(plan.shape)) * plan.dtype.itemsize
     header = {"descr": "|u1", "fortran_order": False, "shape": (len(source), views, width)}
     digest_ = hashlib.sha256()
-    total = -(-len(source) // BATCH)
-    with path.open("w+b") as file, console.bar("features", total) as bar:
+    with path.open("w+b") as file, console.bar("features", -(-len(source) // BATCH)) as bar:
         np.lib.format.write_array_header_1_0(file, header)
         file.seek(0)
         digest_.update(file.read())

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from alexnet.data.cache import Dataset
 from alexnet.data.loader import Source
-from alexnet.data.sources import default_root
+from alexnet.data.sources import roots
 from alexnet.errors import RecipeError
 from alexnet.exchange import filling, pretrained
 from alexnet.models import table, transfer, zoo
@@ -104,7 +104,7 @@ def run_once(
             )
             facts = how.facts(dataset.fingerprint, part, source.chosen, count)
             title = re.sub(r"[^\w.-]+", "_", dataset.name)[-40:] + f"-{name}"
-            found[name] = features.once(how, source, title, facts, root or default_root(), console)
+            found[name] = features.once(how, source, title, facts, roots(root), console)
     return found
 
 

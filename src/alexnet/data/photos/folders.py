@@ -159,6 +159,18 @@ def _is_picture(name: str) -> bool:
     return Path(name).suffix.lower() in ENDINGS
 
 
+def pictures_below(folder: Path) -> list[str]:
+    """Return the paths of all that may be pictures in a folder and below it, by name, hidden ones left out.
+
+    Raises ``UsageError`` where there are none, ``DataError`` for a folder that cannot be read.
+    """
+    files = read_folder(folder).files
+    found = [files[name].path for name in sorted(files) if _is_picture(name)]
+    if not found:
+        raise UsageError(f"{folder} holds no pictures, nor does any folder below it")
+    return found
+
+
 def _layout(tree: Tree, top: str) -> dict[str, str]:
     """The folders of classes with the part that each is of; the top itself is all of train."""
     inside = _children(tree, top)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -15,6 +15,7 @@ from alexnet.data.photos.states import STORED, UNREADABLE
 from alexnet.errors import DataError
 
 MOST_NAMES = 50  # of what was passed over; everything that could not be read is named
+MOST_FAULTS = 20  # that an error names
 
 
 def build(
@@ -168,17 +169,24 @@ def refuse(report: Mapping[str, Any], *, strict: bool) -> None:
     gone = [name for name, part in report["parts"].items() if not part["pictures"]]
     if bare or gone:
         what = f"the class {', '.join(bare)}" if bare else f"the part {', '.join(gone)}"
-        raise DataError("\n".join([f"not one picture of {what} can be read:", *_faults(report)]))
+        raise DataError(
+            "\n".join([f"not one picture of {what} can be read:", *_some_faults(report)])
+        )
     if not strict:
         return
-    lines = [*_faults(report), *(pair_text(pair) for pair in report["in_two_parts"])]
+    lines = [*_some_faults(report), *(pair_text(pair) for pair in report["in_two_parts"])]
     if lines:
-        head = f"strict: {len(lines):,} faults; mend or remove these, or leave out --strict:"
+        count = len(report["unreadable"]) + len(report["in_two_parts"])
+        head = f"strict: {count:,} faults; mend or remove these, or leave out --strict:"
         raise DataError("\n".join([head, *lines]))
 
 
-def _faults(report: Mapping[str, Any]) -> Iterable[str]:
-    return (f"  {fault['name']}: {fault['reason']}" for fault in report["unreadable"])
+def _some_faults(report: Mapping[str, Any]) -> list[str]:
+    """Write what cannot be read; of a whole folder of a telephone's pictures, how many more there are."""
+    faults = report["unreadable"]
+    lines = [f"  {fault['name']}: {fault['reason']}" for fault in faults[:MOST_FAULTS]]
+    more = len(faults) - len(lines)
+    return [*lines, f"  and {more:,} more that cannot be read"] if more else lines
 
 
 def pair_text(pair: Mapping[str, Any]) -> str:

@@ -115,7 +115,7 @@ def samples(part: Part, model: Classifier | None, device: Device) -> list[Sample
 
 
 def _said(model: Classifier, part: Part, device: Device) -> Sequence[Sequence[Ranked]]:
-    if not model.data and len(model.classes) == len(part.classes):
+    if not model.trained and len(model.classes) == len(part.classes):
         model = replace(model, classes=part.classes)
     refuse_other_classes([model], part.classes, part.name)
     module, how = model.module.to(device.torch), model.views

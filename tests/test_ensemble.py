@@ -210,16 +210,17 @@ def test_a_model_is_scored_in_the_precision_of_its_run(three, data_root, monkeyp
         n: replace(three[0], provenance=Provenance(precision=n))
         for n in ("float32", "bf16", "tf32", "")
     }
-    for model in (*its.values(), [its["float32"], its["bf16"]]):
+    for model in (*its.values(), [its["float32"], its["bf16"]], [its["float32"], its[""]]):
         alexnet.evaluate(model, SPLIT, device="cpu")
     alexnet.evaluate(its["float32"], SPLIT, device="cpu", precision="bf16")
-    expected = ["float32", "bf16", "bf16", "bf16", "bf16", "bf16"]
+    expected = ["float32", "bf16", "bf16", "float32", "bf16", "float32", "bf16"]
     assert [device.precision for device in used] == expected
     monkeypatch.setattr("alexnet.run.device.fast_bf16", lambda device: False)
     alexnet.evaluate(its["bf16"], SPLIT, device="cpu")
     assert used[-1].precision == "float32"
     how = {"device": "cpu", "data_root": data_root}
     assert alexnet.embed(its["float32"], SPLIT, **how).precision == "float32"
+    assert alexnet.embed(its[""], SPLIT, **how).precision == "float32"
     assert alexnet.embed(its["float32"], SPLIT, precision="bf16", **how).precision == "bf16"
 
 

@@ -197,6 +197,34 @@ def test_the_only_part_of_other_data_is_what_is_meant(kept, capsys):
         chosen([model], several, None)
 
 
+# --- some of the classes ------------------------------------------------------------------------
+
+
+def test_data_of_some_of_the_classes_is_scored_by_their_names(tmp_path, capsys):
+    """In another order than the model's: labels go by name, also in the table that is written."""
+    draw, labels = np.random.default_rng(0), np.arange(8) % 2
+    drawn = draw.integers(0, 256, (8, 32, 32, 3), np.uint8)
+    name = alexnet.keep_arrays(tmp_path / "new", classes=["d", "b"], train=(drawn, labels))
+    model = made(("a", "b", "c", "d"), 0, Preprocessing(32, 32), data="shapes")
+    table = tmp_path / "said.csv"
+    scores = alexnet.evaluate(model, f"{name}/train", device="cpu", predictions=table)
+    assert capsys.readouterr().err == (
+        f"{name} has 2 of the 4 classes that the model knows, none of a, c\n"
+    )
+    assert [sum(row) for row in scores.confusion] == [0, 4, 0, 4]
+    assert np.isnan(scores.per_class).tolist() == [True, False, True, False]
+    with table.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["true"] for row in rows] == ["d", "b"] * 4
+    found = alexnet.sample(model, f"{name}/train", index=0, count=8, device="cpu")
+    assert [sample.actual for sample in found] == ["d", "b"] * 4
+    assert [s.ranked[0].label for s in found] == [row["predicted"] for row in rows]
+    other = replace(model, classes=("a", "b", "c", "b"))  # which of the two?
+    for strange in (replace(model, classes=("a", "b", "c", "e")), other):
+        with pytest.raises(UsageError, match=r"new has the classes d.*, but .* knows a, b, c"):
+            alexnet.evaluate(strange, f"{name}/train", device="cpu")
+
+
 # --- precision ---------------------------------------------------------------------------------
 
 

@@ -198,8 +198,8 @@ def evaluate(
     like ``data``, that batch norms take their statistics from first (``run.precise_bn``). ``predictions``: a .csv
     that each picture's answer is written into (``reporting.answers``).
 
-    Raises ``UsageError`` or ``UnknownName`` for a data set or split that is not there, or whose classes are not the
-    model's, and for models that do not go together; ``DataError`` for a cut of the trained part of data that changed.
+    Raises ``UsageError`` or ``UnknownName`` for a data set or split that is not there, or has classes that the
+    model does not know, and for models that do not go together; ``DataError`` for a cut of the trained part of data that changed.
     """
     from alexnet.reporting.scoring import score
 

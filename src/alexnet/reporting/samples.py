@@ -23,8 +23,9 @@ from alexnet.reporting.pictures import plot_prediction, plot_samples
 from alexnet.reporting.style import INK, RIGHT, WRONG
 from alexnet.reporting.text import in_brackets
 from alexnet.run.checkpoint import is_model
-from alexnet.run.classifier import Classifier, refuse_other_classes
+from alexnet.run.classifier import Classifier
 from alexnet.run.device import Device
+from alexnet.run.named import refuse_unknown_classes
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,8 +102,8 @@ def pick(part: Part, count: int, seed: int | None, first: int | None = None) -> 
 def samples(part: Part, model: Classifier | None, device: Device) -> list[Sample]:
     """Look at every picture of a part, in its order; a model ranks the classes of each.
 
-    Fresh weights know their classes by number only, and take the names. Raises ``UsageError`` where
-    the classes are not the model's.
+    Fresh weights know their classes by number only, and take the names. Raises ``UsageError`` for
+    classes that the model does not know.
     """
     source, classes, files = part.source, part.classes, part.files
     batch = source.read(np.arange(len(source)), torch.device("cpu"))
@@ -117,7 +118,7 @@ def samples(part: Part, model: Classifier | None, device: Device) -> list[Sample
 def _said(model: Classifier, part: Part, device: Device) -> Sequence[Sequence[Ranked]]:
     if not model.trained and len(model.classes) == len(part.classes):
         model = replace(model, classes=part.classes)
-    refuse_other_classes([model], part.classes, part.name)
+    refuse_unknown_classes(model, part.classes, part.name)
     module, how = model.module.to(device.torch), model.views
     found = predictions(module, part.source, model.preprocessing, device, views=how, batch=100)
     return [rank(p, model.classes, top=5) for probabilities, _ in found for p in probabilities]

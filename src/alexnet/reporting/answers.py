@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from alexnet.data.photos.report import writable
-from alexnet.errors import DataError, UsageError
+from alexnet.errors import UsageError
 from alexnet.evaluation import Answers
-from alexnet.run.files import write_bytes
 from alexnet.run.named import Named
+from alexnet.run.tables import write_csv
 
 COLUMNS = ("index", "name", "true", "predicted", "probability")
 
@@ -27,9 +24,7 @@ def write_answers(said: Answers, classes: Sequence[str], of: Named, path: Path) 
     """Write a line for each picture: its number within the part of the data set, its file, its class,
     the class that is most probable, and how probable that is, 0..1.
 
-    ``name`` is empty where pictures came from no files. UTF-8, with ``?`` in the place of what is
-    not; an earlier file is replaced, whole.
-    Raises ``DataError`` where it cannot be written.
+    ``name`` is empty where pictures came from no files. Written, and raises, as ``tables.write_csv``.
     """
     best, guesses = said.logs.max(1)
     files = of.files() or [""] * len(of.source)
@@ -41,12 +36,4 @@ def write_answers(said: Answers, classes: Sequence[str], of: Named, path: Path) 
         [f"{p:.6f}" for p in best.exp().tolist()],
         strict=True,
     )
-    text = io.StringIO(newline="")
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(COLUMNS)
-    table.writerows(rows)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, writable(text.getvalue()).encode())
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
+    write_csv(path, COLUMNS, rows)

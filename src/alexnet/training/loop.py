@@ -103,7 +103,7 @@ def _train(
     while occasions.unscored(stage, progress) or not occasions.over(stage, progress):
         found: dict[str, float] = {}
         if stage.solves:
-            found = ridge.learn(stage, progress, console)
+            found = ridge.learn(stage, progress, folder, console)
         elif not occasions.unscored(stage, progress):
             _train_epoch(stage, progress, folder, console, asked)
         _close_epoch(stage, progress, folder, console, found)

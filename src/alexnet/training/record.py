@@ -9,6 +9,7 @@
       statistics.safetensors   of the training split, where the recipe needs them
       intake.json, .txt  of photographs: what was found in them
       metrics.jsonl      a line an epoch
+      left-out.csv       of a kernel machine: what it would have said of each training picture without it
       checkpoints/, LAST, BEST
       result.json        written last: what was measured, on what, how long it took
 """

@@ -72,7 +72,7 @@ def fit(
     told = estimate.running_out_told(stage.memory, device)
     with alone, guard.signals(console) as asked, told:
         if ranks.main:
-            record.open_folder(folder, stage, command)
+            record.open_folder(folder, stage, command, console)
         progress = restore(stage, folder, console)
         if ranks.main:
             record.note_machine(folder, stage, progress, console)

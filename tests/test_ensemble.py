@@ -351,6 +351,7 @@ def test_the_command_line_scores_models_together(three, data_root, tmp_path, mon
 
     found = json.loads(run("eval", folders[0], SPLIT, *others, "--device", "cpu", "--json"))
     expected = alexnet.evaluate(three, SPLIT, device="cpu", data_root=data_root)
+    assert found.pop("precision") == "float32"
     assert found == json.loads(json.dumps(expected.to_json()))
     table = tmp_path / "said.csv"
     more = ("--device", "cpu", "--predictions", str(table))

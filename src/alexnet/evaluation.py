@@ -42,16 +42,16 @@ class Scores:
     calibration_error: float  # mean gap of confidence and accuracy over 15 bins (Guo et al. 2017)
     interval: tuple[float, float]  # 95 % Wilson interval of the accuracy
     views: str
-    precision: str = ""  # that models were asked in; empty of a run's own, which its record says
+    precision: str = ""  # that models were asked in; empty of a run's own
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values as JSON has them: names are text, and what is not a number is None.
 
-        A precision that is empty is left out.
+        Without the precision, which stands beside a run's scores in its record.
         """
         recall = [None if math.isnan(share) else share for share in self.per_class]
         return {
-            **{k: v for k, v in asdict(self).items() if k != "precision" or v},
+            **{key: value for key, value in asdict(self).items() if key != "precision"},
             "top": {str(k): share for k, share in self.top.items()},
             "per_class": recall,
             "confusion": [list(row) for row in self.confusion],

@@ -214,6 +214,34 @@ def test_parts_of_their_own_are_not_searched_again(run: Path) -> None:
     assert len(report["in_two_parts"]) == 2
 
 
+def test_a_folder_of_one_class_is_scored_and_not_trained_on(
+    run: Path, own: Path, command: Command, tmp_path: Path
+) -> None:
+    """Whether it was taken in before or not: what is said is the same, and nothing is read for it."""
+    some = tmp_path / "new" / "church"
+    some.mkdir(parents=True)
+    for file in sorted((own / "test" / "church").iterdir())[:5]:
+        (some / file.name).write_bytes(file.read_bytes())
+    refused = "new has one class only, 'church': there is nothing to tell apart"
+    status, _, err = command("train", some.parent, "--out", tmp_path / "b")
+    assert status == 1
+    assert refused in err
+    assert not list((own.parent / "root" / "photographs").glob("new-*/v1-*"))
+    status, out, err = command("eval", run, some.parent, "--device", "cpu", "--json")
+    assert status == 0, err
+    assert f"{some.parent} has 1 of the 4 classes that the model knows, none of golf ball" in err
+    assert [sum(row) for row in json.loads(out)["confusion"]] == [5, 0, 0, 0]
+    space = alexnet.embed(run, str(some.parent), device="cpu", data_root=own.parent / "root")
+    assert space.classes == ("church",)
+    status, out, _ = command("data", some.parent, "--size", 32)
+    assert status == 0
+    assert "one class only, 'church': to score a model on" in out
+    shrink = ("--set", "data.size=32", "--set", "input.size=32")
+    status, _, err = command("train", some.parent, "--out", tmp_path / "b", *shrink)
+    assert status == 1
+    assert refused in err
+
+
 def test_prediction_sees_what_the_cache_holds(run: Path, own: Path) -> None:
     """A picture file and its row in the cache are the same numbers to the network."""
     from alexnet.data.pictures import read_square

@@ -71,7 +71,13 @@ def _open(recipe: Recipe, root: Path | None, console: Console) -> Dataset:
     """Open the data set and, of photographs, say what was found in them."""
     data = recipe.data
     found = open_dataset(
-        data.name, root=root, size=data.size, fit=data.fit, say=console.say, quiet=console.quiet
+        data.name,
+        root=root,
+        size=data.size,
+        fit=data.fit,
+        say=console.say,
+        quiet=console.quiet,
+        classes=2,
     )
     if report := found.report():
         console.say(report_text.render(report))

@@ -98,6 +98,8 @@ def _notes(report: Mapping[str, Any]) -> Iterator[str]:
             more = max(0, found - 5)
             names = ", ".join(some_of["names"][:5]) + (f" and {more:,} more" if more else "")
             yield f"{title}: {found:,} ({names})"
+    if len(report["classes"]) == 1:
+        yield f"one class only, {report['classes'][0]!r}: to score a model on, and nothing to train one to tell apart"
     for part, classes in report["missing"].items():
         yield f"{part} has no picture of: {some(classes)}"
     if groups := report["duplicates"]:

@@ -684,9 +684,11 @@ def test_train_resume_eval_predict(alexnet, picture):
         "interval",
         "views",
     } <= scores.keys()
+    assert scores["precision"] == "float32"
     found = alexnet("eval", out, "shapes/test", "--device", "cpu", "--picture", "혼동.png")
     assert found.status == 0
     assert "top-1" in found.out
+    assert ", float32: " in found.out.splitlines()[0]
     with Image.open("혼동.png") as drawn:
         drawn.load()
 

@@ -197,6 +197,34 @@ def test_the_only_part_of_other_data_is_what_is_meant(kept, capsys):
         chosen([model], several, None)
 
 
+# --- some of the classes ------------------------------------------------------------------------
+
+
+def test_data_of_some_of_the_classes_is_scored_by_their_names(tmp_path, capsys):
+    """In another order than the model's: labels go by name, also in the table that is written."""
+    draw, labels = np.random.default_rng(0), np.arange(8) % 2
+    drawn = draw.integers(0, 256, (8, 32, 32, 3), np.uint8)
+    name = alexnet.keep_arrays(tmp_path / "new", classes=["d", "b"], train=(drawn, labels))
+    model = made(("a", "b", "c", "d"), 0, Preprocessing(32, 32), data="shapes")
+    table = tmp_path / "said.csv"
+    scores = alexnet.evaluate(model, f"{name}/train", device="cpu", predictions=table)
+    assert capsys.readouterr().err == (
+        f"{name} has 2 of the 4 classes that the model knows, none of a, c\n"
+    )
+    assert [sum(row) for row in scores.confusion] == [0, 4, 0, 4]
+    assert np.isnan(scores.per_class).tolist() == [True, False, True, False]
+    with table.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["true"] for row in rows] == ["d", "b"] * 4
+    found = alexnet.sample(model, f"{name}/train", index=0, count=8, device="cpu")
+    assert [sample.actual for sample in found] == ["d", "b"] * 4
+    assert [s.ranked[0].label for s in found] == [row["predicted"] for row in rows]
+    other = replace(model, classes=("a", "b", "c", "b"))  # which of the two?
+    for strange in (replace(model, classes=("a", "b", "c", "e")), other):
+        with pytest.raises(UsageError, match=r"new has the classes d.*, but .* knows a, b, c"):
+            alexnet.evaluate(strange, f"{name}/train", device="cpu")
+
+
 # --- precision ---------------------------------------------------------------------------------
 
 
@@ -210,16 +238,17 @@ def test_a_model_is_scored_in_the_precision_of_its_run(three, data_root, monkeyp
         n: replace(three[0], provenance=Provenance(precision=n))
         for n in ("float32", "bf16", "tf32", "")
     }
-    for model in (*its.values(), [its["float32"], its["bf16"]]):
+    for model in (*its.values(), [its["float32"], its["bf16"]], [its["float32"], its[""]]):
         alexnet.evaluate(model, SPLIT, device="cpu")
     alexnet.evaluate(its["float32"], SPLIT, device="cpu", precision="bf16")
-    expected = ["float32", "bf16", "bf16", "bf16", "bf16", "bf16"]
+    expected = ["float32", "bf16", "bf16", "float32", "bf16", "float32", "bf16"]
     assert [device.precision for device in used] == expected
     monkeypatch.setattr("alexnet.run.device.fast_bf16", lambda device: False)
     alexnet.evaluate(its["bf16"], SPLIT, device="cpu")
     assert used[-1].precision == "float32"
     how = {"device": "cpu", "data_root": data_root}
     assert alexnet.embed(its["float32"], SPLIT, **how).precision == "float32"
+    assert alexnet.embed(its[""], SPLIT, **how).precision == "float32"
     assert alexnet.embed(its["float32"], SPLIT, precision="bf16", **how).precision == "bf16"
 
 
@@ -322,6 +351,7 @@ def test_the_command_line_scores_models_together(three, data_root, tmp_path, mon
 
     found = json.loads(run("eval", folders[0], SPLIT, *others, "--device", "cpu", "--json"))
     expected = alexnet.evaluate(three, SPLIT, device="cpu", data_root=data_root)
+    assert found.pop("precision") == "float32"
     assert found == json.loads(json.dumps(expected.to_json()))
     table = tmp_path / "said.csv"
     more = ("--device", "cpu", "--predictions", str(table))

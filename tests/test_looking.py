@@ -63,7 +63,10 @@ def test_embed_writes_pictures_numbers_and_words(run):
     assert {path.name for path in Path("embedding").iterdir()} == {
         *("scatter.png", "scatter.html", "embedding.npz", "embedding.json")
     }
-    assert "300 pictures of shapes/test[:300], 512 values each at fc7 of alexnet-cifar" in out
+    assert (
+        "300 pictures of shapes/test[:300], 512 values each at fc7 of alexnet-cifar, in float32"
+        in out
+    )
     assert "The first 3 components carry" in out
     assert "nearest pair" in out
     assert "Nearest to picture 3" in out

@@ -15,6 +15,7 @@ from PIL import Image
 import alexnet
 from alexnet import cli
 from alexnet.benchmark.intake import by_rounds, intake_speed
+from alexnet.data.sources import open_dataset
 from alexnet.errors import UsageError
 from alexnet.reporting.running import planned
 from alexnet.run.log import Console
@@ -151,6 +152,94 @@ def test_the_model_knows_the_classes_and_scores_the_folder(
     status, out, err = command("eval", run, f"{own}/train", "--device", "cpu")
     assert status == 0, err
     assert "157 pictures" in out
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a folder of two classes without parts, in which every picture is there twice, once as it is or squeezed."""
+    draw, folder = np.random.default_rng(3), tmp_path_factory.mktemp("copied") / "own"
+    for label in ("cat", "dog"):
+        (folder / label).mkdir(parents=True)
+        for i in range(20):
+            coarse = draw.integers(0, 256, (6, 8, 3), np.uint8).repeat(20, 0).repeat(20, 1)
+            drawn = Image.fromarray(coarse)
+            drawn.save(folder / label / f"{i}.jpg", quality=90)
+            again = folder / label / f"{i} again.jpg"
+            if i % 2:
+                again.write_bytes((folder / label / f"{i}.jpg").read_bytes())
+            else:
+                drawn.resize((144, 108), Image.Resampling.LANCZOS).save(again, quality=75)
+    return folder
+
+
+def test_pictures_on_both_sides_of_the_runs_own_cut_are_told(
+    copied: Path, command: Command, tmp_path: Path
+) -> None:
+    """By their bytes or by their looks, in a folder without parts; a run that goes on does not look again."""
+    out, settings = tmp_path / "a", [word for text in QUICK for word in ("--set", text)]
+    status, _, err = command("train", copied, "--out", out, *settings, "--device", "cpu")
+    assert status == 0, err
+    indices = json.loads((out / "splits.json").read_text(encoding="utf-8"))["indices"]
+    names = open_dataset(str(copied), root=copied.parent / "root", size=32).names("train")
+    assert names
+    role = {names[i]: name for name, chosen in indices.items() for i in chosen}
+    twins = [(name, name.replace(".jpg", " again.jpg")) for name in names if "again" not in name]
+    across = {frozenset(two) for two in twins if role[two[0]] != role[two[1]]}
+    assert 5 < len(across) < len(twins)
+    found = json.loads((out / "intake.json").read_text(encoding="utf-8"))["in_two_splits"]
+    assert {frozenset(pair["names"]) for pair in found} == across
+    assert len(found) == len(across)
+    for pair in found:
+        number = int(Path(pair["names"][0]).name.split()[0].removesuffix(".jpg"))
+        assert pair["same"] == ("bytes" if number % 2 else "content")
+        assert [role[name] for name in pair["names"]] == pair["parts"]
+    said = f"WARNING: {len(across)} pictures are on both sides of this run's own cut"
+    assert err.count(said) == (out / "intake.txt").read_text(encoding="utf-8").count(said) == 1
+    assert json.loads((out / "result.json").read_text(encoding="utf-8"))["in_two_splits"] == len(
+        across
+    )
+    page = alexnet.report(out, pictures=0, device="cpu", data_root=copied.parent / "root")
+    assert said.replace("'", "&#x27;") in page.read_text(encoding="utf-8")
+    (out / "result.json").unlink()
+    status, _, err = command("resume", out, "--device", "cpu")
+    assert status == 0, err
+    assert said not in err
+    assert json.loads((out / "result.json").read_text(encoding="utf-8"))["in_two_splits"]
+
+
+def test_parts_of_their_own_are_not_searched_again(run: Path) -> None:
+    """Of train and validation, cut out of one part, yes, and there is none; of test there is a part."""
+    report = json.loads((run / "intake.json").read_text(encoding="utf-8"))
+    assert report["in_two_splits"] == []
+    assert len(report["in_two_parts"]) == 2
+
+
+def test_a_folder_of_one_class_is_scored_and_not_trained_on(
+    run: Path, own: Path, command: Command, tmp_path: Path
+) -> None:
+    """Whether it was taken in before or not: what is said is the same, and nothing is read for it."""
+    some = tmp_path / "new" / "church"
+    some.mkdir(parents=True)
+    for file in sorted((own / "test" / "church").iterdir())[:5]:
+        (some / file.name).write_bytes(file.read_bytes())
+    refused = "new has one class only, 'church': there is nothing to tell apart"
+    status, _, err = command("train", some.parent, "--out", tmp_path / "b")
+    assert status == 1
+    assert refused in err
+    assert not list((own.parent / "root" / "photographs").glob("new-*/v1-*"))
+    status, out, err = command("eval", run, some.parent, "--device", "cpu", "--json")
+    assert status == 0, err
+    assert f"{some.parent} has 1 of the 4 classes that the model knows, none of golf ball" in err
+    assert [sum(row) for row in json.loads(out)["confusion"]] == [5, 0, 0, 0]
+    space = alexnet.embed(run, str(some.parent), device="cpu", data_root=own.parent / "root")
+    assert space.classes == ("church",)
+    status, out, _ = command("data", some.parent, "--size", 32)
+    assert status == 0
+    assert "one class only, 'church': to score a model on" in out
+    shrink = ("--set", "data.size=32", "--set", "input.size=32")
+    status, _, err = command("train", some.parent, "--out", tmp_path / "b", *shrink)
+    assert status == 1
+    assert refused in err
 
 
 def test_prediction_sees_what_the_cache_holds(run: Path, own: Path) -> None:

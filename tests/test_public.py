@@ -244,6 +244,7 @@ def test_evaluate_gives_the_recorded_scores(run, data_root):
     scores = alexnet.evaluate(run.folder, "shapes/test[:100]", **where)
     assert isinstance(scores, Scores)
     assert json.loads(json.dumps(scores.to_json())) == run.record["test"]
+    assert scores.precision == "float32"
     assert alexnet.evaluate(alexnet.load(run.folder), "shapes/test[:100]", **where) == scores
 
 

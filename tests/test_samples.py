@@ -81,8 +81,9 @@ def test_fresh_weights_take_the_names_of_the_data(data_root, shapes):
     assert {r.label for r in found.ranked} <= set(shapes.classes)
 
 
-def test_a_model_of_other_classes_is_refused(data_root):
-    model = replace(fresh("alexnet-cifar"), data="shapes")
+@pytest.mark.parametrize("data", ["shapes", ""])  # empty: an exported file's, another program's
+def test_a_model_of_other_classes_is_refused(data_root, data):
+    model = replace(fresh("alexnet-cifar"), data=data, trained=True)
     with pytest.raises(UsageError, match=r"shapes/test has the classes .* knows 0, 1"):
         look(data_root, model, "shapes/test")
 

@@ -193,13 +193,13 @@ def evaluate(
     same stored pictures. ``data``: None is what their runs tested them on; photographs are named by their path,
     ``photos/cats`` or ``photos/cats/test``. Of the data set that a model was trained on, an expression is cut as its
     run cut its own, of any other plainly (``run.named``). ``views``: one of ``run.views``; None: as each was scored
-    when it was trained. ``precision``: ``auto`` is the one that it was trained in, where the device has it. ``top``:
-    which k to count right answers among; None: 1 and 3, or 1 and 2 of two classes. ``precise_bn``: pictures, named
+    when it was trained. ``precision``: ``auto`` is the one that it was trained in, where the device has it, and float32 where
+    that is not recorded. ``top``: which k to count right answers among; None: 1 and 3, or 1 and 2 of two classes. ``precise_bn``: pictures, named
     like ``data``, that batch norms take their statistics from first (``run.precise_bn``). ``predictions``: a .csv
     that each picture's answer is written into (``reporting.answers``).
 
-    Raises ``UsageError`` or ``UnknownName`` for a data set or split that is not there, or whose classes are not the
-    model's, and for models that do not go together; ``DataError`` for a cut of the trained part of data that changed.
+    Raises ``UsageError`` or ``UnknownName`` for a data set or split that is not there, or has classes that the
+    model does not know, and for models that do not go together; ``DataError`` for a cut of the trained part of data that changed.
     """
     from alexnet.reporting.scoring import score
 

@@ -73,9 +73,9 @@ def eval_(
     if picture is not None:
         title = split or models[0].data
         say(f"wrote {scores.draw_confusion(found, classes, picture, title=title)}")
-    anew = {"precise_bn": precise_bn} if precise_bn else {}
+    beside = {"precision": found.precision} | ({"precise_bn": precise_bn} if precise_bn else {})
     told = f"\nbatch norm's statistics: anew, from {precise_bn}" if precise_bn else ""
-    write(found.to_json() | anew if as_json else scores.text(found, classes) + told)
+    write(found.to_json() | beside if as_json else scores.text(found, classes) + told)
 
 
 def predict(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,7 @@ class Scores:
     calibration_error: float  # mean gap of confidence and accuracy over 15 bins (Guo et al. 2017)
     interval: tuple[float, float]  # 95 % Wilson interval of the accuracy
     views: str
+    precision: str = ""  # that models were asked in; empty of a run's own
 
     def __repr__(self) -> str:
         """Say in a line what was reached: a notebook shows it below the cell, a thousand classes too."""
@@ -52,10 +53,13 @@ class Scores:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values as JSON has them: names are text, and what is not a number is None."""
+        """Return plain values as JSON has them: names are text, and what is not a number is None.
+
+        Without the precision, which stands beside a run's scores in its record.
+        """
         recall = [None if math.isnan(share) else share for share in self.per_class]
         return {
-            **asdict(self),
+            **{key: value for key, value in asdict(self).items() if key != "precision"},
             "top": {str(k): share for k, share in self.top.items()},
             "per_class": recall,
             "confusion": [list(row) for row in self.confusion],
@@ -140,15 +144,19 @@ def evaluate(
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What models say together, in a split's order: log probabilities ``(N, classes)``, labels ``(N,)``."""
+    """What models say together, in a split's order: log probabilities ``(N, classes)``, labels ``(N,)``;
+    in which views and precision they were asked.
+    """
 
     logs: Tensor
     labels: Tensor
     views: str
+    precision: str = ""
 
     def score(self, top: tuple[int, ...] = (1, 3)) -> Scores:
         """Return what they reached. Raises as ``score``."""
-        return score(self.logs, self.labels, self.views, top)
+        found = score(self.logs, self.labels, self.views, top)
+        return replace(found, precision=self.precision)
 
 
 def answer_together(
@@ -175,7 +183,7 @@ def answer_together(
             logs, labels = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
         every.append(logs)
     each = dict.fromkeys(views or model.views for model in models)
-    return Answers(log_mean(every), labels, " + ".join(each))
+    return Answers(log_mean(every), labels, " + ".join(each), device.precision)
 
 
 def tops(asked: tuple[int, ...] | None, classes: int) -> tuple[int, ...]:

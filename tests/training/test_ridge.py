@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,13 +14,14 @@ from sklearn.metrics.pairwise import rbf_kernel
 
 import alexnet
 from alexnet import recipe as recipes
+from alexnet.data.sources import open_dataset
 from alexnet.errors import RecipeError
 from alexnet.models import layers, table, transfer, zoo
 from alexnet.models.build import build
 from alexnet.run import checkpoint, classifier, log
 from alexnet.run.device import Device
 from alexnet.run.memory import opening_text
-from alexnet.training import loop, ridge
+from alexnet.training import left_out, loop, ridge
 from alexnet.training.stage import set_up
 
 CPU = Device(torch.device("cpu"), "float32")
@@ -163,6 +165,38 @@ def test_a_run_solves_saves_and_is_used(tmp_path, root, weights, pool):
     )
     assert found.accuracy == result.record["test"]["accuracy"]
     assert found.loss == pytest.approx(result.record["test"]["loss"], rel=1e-3)
+
+
+def test_what_it_would_say_of_each_picture_is_a_table_of_the_most_doubtful_first(
+    tmp_path, root, weights, capsys
+):
+    """The last picture is the eleventh again, labelled otherwise: each tells against the other."""
+    drawn = open_dataset("shapes", root=root).parts["train"]
+    pictures, labels = np.array(drawn.images[:60]), np.array(drawn.labels[:60])
+    pictures[59] = pictures[10]
+    labels[59] = (labels[10] + 1) % 10
+    classes = [f"class {n}" for n in range(10)]
+    name = alexnet.keep_arrays(tmp_path / "own", classes=classes, train=(pictures, labels))
+    parts = {"data.name": name, "data.train": "train[5:]", "data.test": "train[:5]"}
+    asked = plan(weights, **{**parts, "augment.flip": "random", "model.kernel": 200.0})
+    result = loop.fit(asked, tmp_path / "run", device=CPU, root=root, console=log.Console())
+    with (tmp_path / "run/left-out.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == left_out.COLUMNS
+    assert sorted(int(row["index"]) for row in rows) == list(range(5, 60))  # one line a picture
+    assert {int(row["index"]) for row in rows[:2]} == {10, 59}
+    own = [float(row["probability_of_true"]) for row in rows]
+    assert own == sorted(own)
+    assert all(row["true"] == classes[labels[int(row["index"])]] for row in rows)
+    assert all(float(row["probability"]) >= p for row, p in zip(rows, own, strict=True))
+    line = result.history[-1]
+    assert -np.log(own).mean() == pytest.approx(line["left_out_loss"], rel=1e-3)
+    others = sum(row["predicted"] != row["true"] for row in rows)
+    assert others / 55 == pytest.approx(1 - line["left_out_accuracy"])
+    assert (
+        f"left-out.csv: what it would have said of each training picture without it, {others} of 55"
+        in (capsys.readouterr().err)
+    )
 
 
 def test_its_pictures_and_report_have_no_curves_but_the_left_out_answers(tmp_path, root, weights):

@@ -16,7 +16,7 @@ from alexnet.data.cache import Contents, Dataset, read_cache, read_key, sweep, w
 from alexnet.data.catalogue import ABOUT, FITS
 from alexnet.data.photos import folders, imagenet, imagenette
 from alexnet.data.photos.intake import Plan, key_of, take_in
-from alexnet.data.photos.listing import Supply, digest
+from alexnet.data.photos.listing import Supply, digest, refuse_few
 from alexnet.data.photos.report import refuse
 from alexnet.errors import DataError, UnknownName, UsageError
 
@@ -101,6 +101,7 @@ def open_dataset(
     verify: bool = False,
     strict: bool = False,
     quiet: bool = False,
+    classes: int = 1,
     say: Say = to_stderr,
 ) -> Dataset:
     """Open a data set, fetching and decoding it first if it is not in the cache.
@@ -113,11 +114,11 @@ def open_dataset(
     in pixels, for data sets that have a choice; ``fit``, one of ``catalogue.FITS``, is how photographs
     become that square: pictures that are squares anyway are the same by each. ``verify`` compares every byte of the cache with
     its checksum. ``strict`` makes an error of unreadable pictures and of those in two parts.
-    ``quiet`` shows no bar; ``say`` gets a line for each thing that takes time.
+    ``quiet`` shows no bar; ``classes``: of photographs, so many at least; ``say`` gets a line for each thing that takes time.
 
     Raises UnknownName for a name that is neither in DATASETS nor there, or another fit, UsageError for a size or
     source that the data set has not, DownloadError if no source answered, DataError if a source is
-    damaged or the cache cannot be written.
+    damaged, has too few classes or the cache cannot be written.
     """
     if fit not in FITS:
         raise UnknownName("data.fit", fit, FITS)
@@ -128,7 +129,7 @@ def open_dataset(
     if isinstance(origin, Photographs) and side < SMALLEST:
         raise UsageError(f"photographs of {side} pixels a side: expected {SMALLEST} or more")
     homes = [each / _home(name, title) for each in roots(root)]
-    how = source, side, fit, verify, strict, quiet, say
+    how = source, side, fit, verify, strict, quiet, classes, say
     openings = [_Opening(title, origin, home, *how) for home in homes]
     home = homes[-1]
     try:
@@ -139,6 +140,7 @@ def open_dataset(
             f"{title} cannot be kept in {home}: {error.strerror or error}; "
             "choose a folder with room that may be written: set ALEXNET_DATA"
         ) from error
+    refuse_few(dataset.classes, classes, title)
     if strict and (report := dataset.report()):
         refuse(report, strict=True)
     return dataset
@@ -206,6 +208,7 @@ class _Opening:
     verify: bool
     strict: bool
     quiet: bool
+    classes: int
     say: Say
 
     @property
@@ -246,7 +249,8 @@ class _Opening:
             if isinstance(self.origin, Origin):
                 contents = self.origin.fetch(self.home, self.source, self.size, self.say)
                 return write_cache(self.folder, self.name, contents)
-            plan = Plan(self.name, self.size, self.fit, strict=self.strict, quiet=self.quiet)
+            how = {"strict": self.strict, "quiet": self.quiet}
+            plan = Plan(self.name, self.size, self.fit, classes=self.classes, **how)
             return take_in(self.folder, self._supply, plan, self.say)
 
     @property

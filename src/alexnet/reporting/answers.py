@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from alexnet.data.photos.report import writable
-from alexnet.errors import DataError, UsageError
+from alexnet.errors import UsageError
 from alexnet.evaluation import Answers
 from alexnet.prediction import Ranked
-from alexnet.run.files import write_bytes
 from alexnet.run.named import Named
+from alexnet.run.tables import write_csv
 
 RANKED = ("name", "predicted", "probability")
 COLUMNS = ("index", "name", "true", "predicted", "probability")
@@ -30,9 +26,7 @@ def write_answers(said: Answers, classes: Sequence[str], of: Named, path: Path) 
     """Write a line for each picture: its number within the part of the data set, its file, its class,
     the class that is most probable, and how probable that is, 0..1.
 
-    ``name`` is empty where pictures came from no files. UTF-8, with ``?`` in the place of what is
-    not; an earlier file is replaced, whole.
-    Raises ``DataError`` where it cannot be written.
+    ``name`` is empty where pictures came from no files. Written, and raises, as ``tables.write_csv``.
     """
     best, guesses = said.logs.max(1)
     files = of.files() or [""] * len(of.source)
@@ -44,7 +38,7 @@ def write_answers(said: Answers, classes: Sequence[str], of: Named, path: Path) 
         [f"{p:.6f}" for p in best.exp().tolist()],
         strict=True,
     )
-    _write(path, COLUMNS, rows)
+    write_csv(path, COLUMNS, rows)
 
 
 def write_rankings(found: Mapping[str, Sequence[Ranked]], path: Path) -> Path:
@@ -53,17 +47,5 @@ def write_rankings(found: Mapping[str, Sequence[Ranked]], path: Path) -> Path:
     As ``write_answers`` does; return the path. Raises ``DataError`` where it cannot be written.
     """
     best = ((name, ranked[0]) for name, ranked in found.items())
-    _write(path, RANKED, ((name, r.label, f"{r.probability:.6f}") for name, r in best))
+    write_csv(path, RANKED, [(name, r.label, f"{r.probability:.6f}") for name, r in best])
     return path
-
-
-def _write(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    text = io.StringIO(newline="")
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(columns)
-    table.writerows(rows)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, writable(text.getvalue()).encode())
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error

@@ -86,7 +86,9 @@ def text(seen: View, say: Mapping[str, str] | None = None) -> str:
     values, count = f"{space.vectors.shape[1]:,}", len(shares)
     each = ", ".join(percent(share) for share in shares)
     lines = [
-        say["embedded"].format(f"{len(space):,}", space.data, values, space.layer, seen.model),
+        say["embedded"].format(
+            f"{len(space):,}", space.data, values, space.layer, seen.model, space.precision
+        ),
         say["carried"].format(count, percent(sum(shares)), each),
     ]
     if seen.seen is None or seen.whole is None:
@@ -183,6 +185,7 @@ def _write_arrays(seen: View, path: Path) -> Path:
                 axes=found.axes,
                 centre=found.centre,
                 shares=np.array(found.shares),
+                precision=np.array(space.precision),
             )
         os.replace(beside, path)
     finally:

@@ -23,9 +23,10 @@ from alexnet.reporting.pictures import plot_prediction, plot_samples
 from alexnet.reporting.style import INK, RIGHT, WRONG
 from alexnet.reporting.text import in_brackets
 from alexnet.run.checkpoint import is_model
-from alexnet.run.classifier import Classifier, refuse_other_classes
+from alexnet.run.classifier import Classifier
 from alexnet.run.computing import lent
 from alexnet.run.device import Device
+from alexnet.run.named import refuse_unknown_classes
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,8 +103,8 @@ def pick(part: Part, count: int, seed: int | None, first: int | None = None) -> 
 def samples(part: Part, model: Classifier | None, device: Device) -> list[Sample]:
     """Look at every picture of a part, in its order; a model ranks the classes of each.
 
-    Fresh weights know their classes by number only, and take the names. Raises ``UsageError`` where
-    the classes are not the model's.
+    Fresh weights know their classes by number only, and take the names. Raises ``UsageError`` for
+    classes that the model does not know.
     """
     source, classes, files = part.source, part.classes, part.files
     batch = source.read(np.arange(len(source)), torch.device("cpu"))
@@ -116,9 +117,9 @@ def samples(part: Part, model: Classifier | None, device: Device) -> list[Sample
 
 
 def _said(model: Classifier, part: Part, device: Device) -> Sequence[Sequence[Ranked]]:
-    if not model.data and len(model.classes) == len(part.classes):
+    if not model.trained and len(model.classes) == len(part.classes):
         model = replace(model, classes=part.classes)
-    refuse_other_classes([model], part.classes, part.name)
+    refuse_unknown_classes(model, part.classes, part.name)
     how: dict[str, Any] = {"views": model.views, "batch": 100}
     with lent(model.module, device):
         found = predictions(model.module, part.source, model.preprocessing, device, **how)

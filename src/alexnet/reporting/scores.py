@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # the rankings of a prediction need no scoring
 def text(scores: Scores, classes: Sequence[str]) -> str:
     """Write loss, top-k, per-class recall and, of few classes, the confusion matrix."""
     low, high = scores.interval
+    how = ", ".join(filter(None, (f"views {scores.views}", scores.precision)))
     top = "  ".join(f"top-{k} {share:.2%}" for k, share in scores.top.items())
     matrix = np.array(scores.confusion)
     rows = [
@@ -38,7 +39,7 @@ def text(scores: Scores, classes: Sequence[str]) -> str:
         else f"The confusion matrix of {len(classes):,} classes: --json has it, --picture draws it."
     )
     return (
-        f"{scores.count:,} pictures, views {scores.views}: {top}  loss {scores.loss:.4f}\n"
+        f"{scores.count:,} pictures, {how}: {top}  loss {scores.loss:.4f}\n"
         f"95 % interval of top-1: {low:.2%} to {high:.2%}; "
         f"balanced accuracy {scores.balanced_accuracy:.2%}; macro-F1 {scores.macro_f1:.4f}; "
         f"calibration error {scores.calibration_error:.2%}\n\n"

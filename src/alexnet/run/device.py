@@ -111,8 +111,8 @@ def choose(name: str = "auto", precision: str = "auto", like: Collection[str] = 
     """Choose a device by name: ``auto`` (cuda, else mps, else cpu), ``cpu``, ``cuda``, ``cuda:1``.
 
     ``precision`` ``auto`` takes the one that all of ``like`` name, those that models were trained in (empty:
-    not known), where the device has it; else bf16 where the hardware multiplies it fast. torch is told of both for the
-    whole process. Raises ``UsageError`` for a device that is not there, or that has no units for ``tf32``,
+    not known, which is taken as float32), where the device has it; else, and of no models, bf16 where the hardware
+    multiplies it fast. torch is told of both for the whole process. Raises ``UsageError`` for a device that is not there, or that has no units for ``tf32``,
     and for a precision that is none.
     """
     if precision not in PRECISIONS:
@@ -128,7 +128,8 @@ def choose(name: str = "auto", precision: str = "auto", like: Collection[str] = 
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(f"device {name!r}: this machine has {torch.cuda.device_count()} of them")
     if precision == "auto":
-        precision = _automatic(device, set(like))
+        # Weights that do not say may be anybody's, whose answers and vectors are float32.
+        precision = _automatic(device, {each or "float32" for each in like})
     if precision == "tf32" and not _multiplies_tf32(device):
         raise UsageError(
             f"precision 'tf32' on {device}: only CUDA devices from Ampere on have units for it; use "

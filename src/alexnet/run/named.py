@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from alexnet.data.cache import Dataset
 from alexnet.data.loader import Source, source_of
+from alexnet.data.photos.listing import some
 from alexnet.data.sources import Say, full_name, named_split, open_dataset, to_stderr
 from alexnet.data.splits import is_whole, part_in, part_of
 from alexnet.errors import DataError, UsageError
@@ -15,7 +19,6 @@ from alexnet.run.classifier import (
     Classifier,
     Split,
     cut_as,
-    refuse_other_classes,
     stored_data,
     tested_on,
 )
@@ -43,8 +46,9 @@ def pictures(
     """Return the pictures that each name means, stored as those that the models were trained on.
 
     None: what they were tested on; else see ``split_meant``. Of one part of a data set, all are read from
-    the same array. Raises ``UsageError`` or ``UnknownName`` for what is not there, for other classes, and for
-    models that do not go together, ``DataError`` as ``split_meant``.
+    the same array. Labels are into the models' classes, of which a data set may have some; this is said.
+    Raises ``UsageError`` or ``UnknownName`` for what is not there, for classes that models do not know, and
+    for models that do not go together, ``DataError`` as ``split_meant``.
     """
     trained_on, side, fit = stored_data(models)
     if None in named and not trained_on:
@@ -52,14 +56,46 @@ def pictures(
     meant = [(trained_on, None) if name is None else named_split(name) for name in named]
     opened = {n: open_dataset(n, root=root, size=side, fit=fit) for n in dict(meant)}
     for name, dataset in opened.items():
-        refuse_other_classes(models, dataset.classes, name)
+        refuse_unknown_classes(models[0], dataset.classes, name)
+        _tell_missing(models[0], dataset.classes, name)
     found = []
     for name, text in meant:
         dataset = opened[name]
         split = split_meant(models, name, dataset, text)
         source = source_of(dataset, split.expression, method=split.method, seed=split.seed)
+        source = _in_classes_of(models[0], source, dataset.classes)
         found.append(Named(source, dataset, split.expression))
     return found
+
+
+def refuse_unknown_classes(model: Classifier, classes: tuple[str, ...], whose: str) -> None:
+    """Raise ``UsageError`` naming those of ``whose`` classes that a model does not know."""
+    if model.classes == classes:  # another program's may have one name twice
+        return
+    known = {name for name, times in Counter(model.classes).items() if times == 1}
+    if strange := [name for name in classes if name not in known]:
+        raise UsageError(
+            f"{whose} has the classes {some(strange)}, but the model from {model.origin} does not: it "
+            f"knows {some(model.classes)}"
+        )
+
+
+def _tell_missing(model: Classifier, classes: tuple[str, ...], whose: str) -> None:
+    """Say which of the classes that a model knows a data set does not have."""
+    if missing := [name for name in model.classes if name not in set(classes)]:
+        to_stderr(
+            f"{whose} has {len(classes):,} of the {len(model.classes):,} classes that the model "
+            f"knows, none of {some(missing)}"
+        )
+
+
+def _in_classes_of(model: Classifier, source: Source, classes: tuple[str, ...]) -> Source:
+    """Return a source of ``classes`` with labels into those of a model, which knows them all."""
+    if model.classes == classes:
+        return source
+    place = {name: number for number, name in enumerate(model.classes)}
+    numbers = np.array([place[name] for name in classes], np.int64)
+    return replace(source, labels=numbers[source.labels])
 
 
 def split_meant(

@@ -72,7 +72,7 @@ def fit(
     told = estimate.running_out_told(stage.memory, device)
     with alone, guard.signals(console) as asked, told:
         if ranks.main:
-            record.open_folder(folder, stage, command)
+            record.open_folder(folder, stage, command, console)
         progress = restore(stage, folder, console)
         if ranks.main:
             record.note_machine(folder, stage, progress, console)
@@ -103,7 +103,7 @@ def _train(
     while occasions.unscored(stage, progress) or not occasions.over(stage, progress):
         found: dict[str, float] = {}
         if stage.solves:
-            found = ridge.learn(stage, progress, console)
+            found = ridge.learn(stage, progress, folder, console)
         elif not occasions.unscored(stage, progress):
             _train_epoch(stage, progress, folder, console, asked)
         _close_epoch(stage, progress, folder, console, found)

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from alexnet import recipe as recipes
 from alexnet.data.cache import Dataset
 from alexnet.data.loader import Source, class_weights, source_of
 from alexnet.data.photos import report_text
+from alexnet.data.photos.listing import some
 from alexnet.data.preprocess import Preprocessing
 from alexnet.data.sources import open_dataset
 from alexnet.data.splits import AUTO, SHARE, settle
@@ -51,8 +53,10 @@ def gather(
     """
     with ranks.first_of_machine("data"):
         dataset = _open(recipe, root, console)
-    recipe = _settled(recipe, dataset, console)
+    asked, recipe = recipe, _settled(recipe, dataset, console)
     parts = _parts(recipe, dataset)
+    if asked.data.test == AUTO:
+        _tell_untested(parts["test"], dataset.classes, console)
     train = parts["train"]
     checks.refuse_far(recipe.augment.crop, train.images.shape[1])
     found = measured.statistics_of(recipe, train, folder, console)
@@ -67,7 +71,13 @@ def _open(recipe: Recipe, root: Path | None, console: Console) -> Dataset:
     """Open the data set and, of photographs, say what was found in them."""
     data = recipe.data
     found = open_dataset(
-        data.name, root=root, size=data.size, fit=data.fit, say=console.say, quiet=console.quiet
+        data.name,
+        root=root,
+        size=data.size,
+        fit=data.fit,
+        say=console.say,
+        quiet=console.quiet,
+        classes=2,
     )
     if report := found.report():
         console.say(report_text.render(report))
@@ -89,6 +99,13 @@ def _settled(recipe: Recipe, dataset: Dataset, console: Console) -> Recipe:
             f"kept {'for each' if len(cut) > 1 else 'for it'} and not trained on"
         )
     return recipes.override(recipe, changes)
+
+
+def _tell_untested(test: Source, classes: tuple[str, ...], console: Console) -> None:
+    """Name the classes that a test has no picture of: a cut gives a class of three pictures none, or one."""
+    tested = np.bincount(test.targets, minlength=len(classes))
+    if untested := [name for name, count in zip(classes, tested, strict=True) if not count]:
+        console.say(f"no test picture of: {some(untested)}; how well these are told is not known")
 
 
 def _parts(recipe: Recipe, dataset: Dataset) -> dict[str, Source]:

@@ -7,8 +7,9 @@
       environment.json   hardware, versions, threads; command, commit and date of the beginning
       splits.json        which pictures were for what
       statistics.safetensors   of the training split, where the recipe needs them
-      intake.json, .txt  of photographs: what was found in them
+      intake.json, .txt  of photographs: what was found in them, and which are on both sides of the cut
       metrics.jsonl      a line an epoch
+      left-out.csv       of a kernel machine: what it would have said of each training picture without it
       checkpoints/, LAST, BEST
       result.json        written last: what was measured, on what, how long it took
 """
@@ -24,16 +25,15 @@ from typing import Any
 
 from alexnet import recipe as recipes
 from alexnet.data.cache import Dataset
-from alexnet.data.photos import report_text
 from alexnet.errors import CheckpointError, DataError, UsageError
 from alexnet.evaluation import Scores
 from alexnet.recipe import Recipe
 from alexnet.run import checkpoint, folders, log
 from alexnet.run.device import environment, peak_memory
 from alexnet.run.files import read_json, write_text
-from alexnet.run.log import ENVIRONMENT, INTAKE, INTAKE_TEXT, RECIPE, RESULT, SPLITS
+from alexnet.run.log import ENVIRONMENT, RECIPE, RESULT, SPLITS
 from alexnet.run.stamp import commit, today
-from alexnet.training import estimate, measured, scoring
+from alexnet.training import estimate, intake, measured, scoring
 from alexnet.training.saving import Progress
 from alexnet.training.stage import Stage
 
@@ -63,8 +63,11 @@ class Result:
         return any("left_out_loss" in line for line in self.history)
 
 
-def open_folder(folder: Path, stage: Stage, command: str) -> None:
-    """Write what is known before the first step; a folder of the same run is left as it is."""
+def open_folder(folder: Path, stage: Stage, command: str, console: log.Console) -> None:
+    """Write what is known before the first step; a folder of the same run is left as it is.
+
+    ``console`` is told of photographs that are on both sides of the run's own cut.
+    """
     text = recipes.to_toml(stage.recipe)
     begun = (folder / RECIPE).is_file()
     if begun and read_recipe(folder) != stage.recipe:  # not by its text: keys are added with time
@@ -96,9 +99,7 @@ def open_folder(folder: Path, stage: Stage, command: str) -> None:
         "indices": indices,
     }
     write_text(folder / SPLITS, json.dumps(data))
-    if report := stage.dataset.report():
-        _write_json(folder / INTAKE, report)
-        write_text(folder / INTAKE_TEXT, report_text.render(report) + "\n")
+    intake.keep(folder, stage, console)
     write_text(folder / RECIPE, text)  # last: it marks the folder as a run
 
 
@@ -203,6 +204,7 @@ def _record(
         "test": scores.to_json(),
         "test_views": views,
         "scored": scoring.peculiarities(stage, scores),
+        **intake.told(folder),
         "verdict": verdict(stage.recipe, scores),
         "speed": {
             **speed(stage, progress.seconds, rate, progress.step),

@@ -10,7 +10,8 @@ answers are scaled so that these left-out ones have the least cross-entropy: the
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,6 +20,7 @@ from torch.nn import functional as F
 
 from alexnet.data.loader import in_order
 from alexnet.errors import RecipeError
+from alexnet.evaluation import Answers
 from alexnet.intervals import wilson
 from alexnet.models.kernel_machine import Examples, Gaussian
 from alexnet.models.layers import in_full
@@ -27,6 +29,7 @@ from alexnet.run import log
 from alexnet.run.machine import free_memory
 from alexnet.run.memory import size
 from alexnet.run.ranks import Ranks
+from alexnet.training import left_out
 
 if TYPE_CHECKING:
     from alexnet.training.learner import Learner
@@ -49,6 +52,7 @@ class Solved:
     loss: float
     right: int
     count: int
+    left_out: Answers = field(repr=False, compare=False)  # to each picture, in the split's order
 
     def in_words(self) -> str:
         """Say what the left-out answers are worth."""
@@ -143,8 +147,11 @@ def multiply_adds(count: int, width: int, classes: int) -> float:
     return count * width + count**2 / 2 + count * classes
 
 
-def learn(stage: Stage, progress: Progress, console: log.Console) -> dict[str, float]:
-    """Learn all there is to learn at once; returns what stands in the metrics besides."""
+def learn(stage: Stage, progress: Progress, folder: Path, console: log.Console) -> dict[str, float]:
+    """Learn all there is to learn at once; returns what stands in the metrics besides.
+
+    What is said of left-out pictures is written into ``folder``, the run's.
+    """
     clock = log.Clock(progress.seconds)
     with clock.running():
         solved = solve(stage)
@@ -152,6 +159,7 @@ def learn(stage: Stage, progress: Progress, console: log.Console) -> dict[str, f
     progress.step, progress.seconds = stage.total, clock.seconds
     progress.sums = [solved.loss * solved.count, solved.right, solved.count]
     console.say(solved.in_words())
+    console.say(left_out.write(stage, solved.left_out, folder))
     return solved.to_json()
 
 
@@ -164,20 +172,24 @@ def solve(stage: Stage) -> Solved:
     if stage.class_weights is not None:
         penalty = penalty / stage.class_weights.cpu().double()[labels.cpu()]
     try:
-        weights, left_out, fitted = ridge(examples, labels, network.classes, machine.gamma, penalty)
+        weights, unseen, fitted = ridge(examples, labels, network.classes, machine.gamma, penalty)
     except ArithmeticError:
         raise RecipeError(
             f"optim.weight_decay = {plan.weight_decay:g} is too small for these {len(labels):,} "
             "pictures: their kernel cannot be solved to the precision of the machine; raise it, "
             "e.g. to 0.01"
         ) from None
-    scale = best_scale(left_out, labels)
+    scale = best_scale(unseen, labels)
     with torch.no_grad():
         stage.model.get_parameter("head1.weight").copy_(examples)
         stage.model.get_parameter("head2.weight").copy_(scale * weights.T)
         stage.model.get_parameter("head2.bias").zero_()
+    logs = (scale * unseen).log_softmax(1).cpu()
     return Solved(
-        *_scored(scale * left_out, labels), *_scored(scale * fitted, labels), count=len(labels)
+        *_scored(scale * unseen, labels),
+        *_scored(scale * fitted, labels),
+        count=len(labels),
+        left_out=Answers(logs, labels.cpu(), "left out"),
     )
 
 

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from alexnet.data.archives import readable
-from alexnet.data.photos.listing import Entry, Listing, Supply, digest, listing_of, some
+from alexnet.data.photos.listing import Entry, Listing, Supply, digest, listing_of, refuse_few, some
 from alexnet.data.photos.lists import is_list, read_list, spellings, why_not
 from alexnet.data.photos.trees import LISTS, Member, Tree, is_archive, read_folder, read_tar
 from alexnet.errors import DataError, UsageError
@@ -116,11 +116,13 @@ def arrange(tree: Tree) -> Listing:
         "others": () if lists else tuple(n for n in left if not _is_picture(n)),
     }
     empty = () if lists else _empty(tree, top, entries)
+    hint = "" if lists else _no_list(tree, top)
     try:
-        return listing_of(entries, where=tree.root, empty=empty, packed=tree.packed, **passed)
+        found = listing_of(entries, where=tree.root, empty=empty, packed=tree.packed, **passed)
+        refuse_few(found.classes, 2 if hint else 1, tree.root)  # the table may have the classes
     except DataError as error:
-        hint = "" if lists else _no_list(tree, top)
         raise DataError(f"{error}{hint}") from None
+    return found
 
 
 def _no_list(tree: Tree, top: str) -> str:

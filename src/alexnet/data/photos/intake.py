@@ -29,7 +29,7 @@ from alexnet.data.cache import (
 from alexnet.data.photos import journal, pool, report
 from alexnet.data.photos.growing import Growing
 from alexnet.data.photos.journal import Journal
-from alexnet.data.photos.listing import Listing, Supply, digest
+from alexnet.data.photos.listing import Listing, Supply, digest, refuse_few
 from alexnet.data.photos.records import of_notes
 from alexnet.data.photos.states import STORED
 from alexnet.data.progress import counting
@@ -46,7 +46,7 @@ _WORK = ".intake-"
 class Plan:
     """How photographs are taken in: ``name`` of the data set, ``size`` of the stored squares.
 
-    ``fit``: how a photograph becomes one, see ``pictures.fit_square``.
+    ``fit``: how a photograph becomes one, see ``pictures.fit_square``. ``classes``: so many at least.
     """
 
     name: str
@@ -54,6 +54,7 @@ class Plan:
     fit: str = "crop"
     strict: bool = False
     quiet: bool = False
+    classes: int = 1
     workers: int | None = None  # processes; None: one a core
 
 
@@ -68,10 +69,11 @@ def take_in(folder: Path, supply: Supply, plan: Plan, say: Say) -> Dataset:
 
     Unreadable pictures are left out and stand in the report, with ``strict`` they are an error, as
     is a picture that is in two parts. The caller holds the lock of the data set. Raises DataError,
-    also for a disk that is too small or a class that nothing is left of.
+    also for a disk that is too small, a class that nothing is left of or too few classes.
     """
     say(f"{plan.name}: listing {supply.source}")
     listing = supply.listing()
+    refuse_few(listing.classes, plan.classes, plan.name)
     key = key_of(supply, plan.size, plan.fit)
     cache = Growing(_work_folder(folder, key), listing, plan.size)
     notes = cache.open(say)

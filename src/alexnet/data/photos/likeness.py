@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import product
 
 import numpy as np
 
@@ -62,10 +64,44 @@ def confirmed(
 ) -> list[tuple[int, int]]:
     """Keep the pairs whose pictures, (S, S, 3) uint8 by index, are the same when shrunk."""
     return [
-        (int(i), int(j))
-        for i, j in pairs
-        if np.abs(_shrunk(first(int(i))) - _shrunk(second(int(j)))).mean() <= MOST_LEVELS
+        (int(i), int(j)) for i, j in pairs if _same(_shrunk(first(int(i))), _shrunk(second(int(j))))
     ]
+
+
+def twins(
+    first: np.ndarray,
+    second: np.ndarray,
+    one: Callable[[int], np.ndarray],
+    other: Callable[[int], np.ndarray],
+) -> dict[int, int]:
+    """Return for each picture of the second that the first has too one of the first that it is.
+
+    ``first`` and ``second`` are as for ``alike``, ``one`` and ``other`` give their pictures as for
+    ``confirmed``. A picture that is found is not looked for again, so that many of one kind take no longer.
+    """
+    small, others = _remembered(one), _remembered(other)
+    (values, groups), (their_values, their_groups) = _by_value(first), _by_value(second)
+    found: dict[int, int] = {}
+    for a, b in alike(values, their_values).tolist():
+        for i, j in product(groups[a], their_groups[b]):
+            if j not in found and _same(small(i), others(j)):
+                found[j] = i
+    return dict(sorted(found.items()))
+
+
+def _by_value(bits: np.ndarray) -> tuple[np.ndarray, list[list[int]]]:
+    """The different values of an array, and where each stands."""
+    values, counts = np.unique(bits, return_counts=True)
+    places = np.split(np.argsort(bits, kind="stable"), np.cumsum(counts)[:-1])
+    return values, [group.tolist() for group in places]
+
+
+def _remembered(picture: Callable[[int], np.ndarray]) -> Callable[[int], np.ndarray]:
+    return cache(lambda i: _shrunk(picture(i)))
+
+
+def _same(one: np.ndarray, other: np.ndarray) -> bool:
+    return bool(np.abs(one - other).mean() <= MOST_LEVELS)
 
 
 def _shrunk(picture: np.ndarray) -> np.ndarray:

@@ -83,8 +83,8 @@ def listing_of(
 ) -> Listing:
     """Sort and check. ``where`` names the data set in messages, ``empty`` its empty class folders.
 
-    Raises DataError for no picture at all, no training part, one class only, an empty class, and a
-    class that training does not have.
+    Raises DataError for no picture at all, no training part, an empty class, and a class that training
+    does not have.
     """
     found = [replace(e, label=_plain(where, e.label)) for e in entries]
     _check_parts(where, found, outside)
@@ -131,7 +131,11 @@ def _check_classes(
         raise DataError(
             f"{where}: classes that train does not have: {some(unknown)}; it has {some(classes)}"
         )
-    if len(classes) == 1:
+
+
+def refuse_few(classes: Sequence[str], least: int, where: object) -> None:
+    """Raise DataError for fewer classes than ``least``: to be trained on there are two or more."""
+    if len(classes) < least:
         raise DataError(
             f"{where} has one class only, {classes[0]!r}: there is nothing to tell apart"
         )

@@ -98,6 +98,8 @@ def _notes(report: Mapping[str, Any]) -> Iterator[str]:
             more = max(0, found - 5)
             names = ", ".join(some_of["names"][:5]) + (f" and {more:,} more" if more else "")
             yield f"{title}: {found:,} ({names})"
+    if len(report["classes"]) == 1:
+        yield f"one class only, {report['classes'][0]!r}: to score a model on, and nothing to train one to tell apart"
     for part, classes in report["missing"].items():
         yield f"{part} has no picture of: {some(classes)}"
     if groups := report["duplicates"]:
@@ -117,13 +119,25 @@ def _warnings(report: Mapping[str, Any]) -> Iterator[str]:
         many = _counted(len(pairs), "picture is", "pictures are")
         yield f"WARNING: {many} in two parts, so that a score on one is too good:"
         yield from _cut([pair_text(pair) for pair in pairs])
+    yield from crossing(report.get("in_two_splits") or ())
+
+
+def crossing(pairs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Tell of pictures that a run's own cut has put on both sides (``crossing.in_two_splits``)."""
+    if pairs:
+        many = _counted(len(pairs), "picture is", "pictures are")
+        yield (
+            f"WARNING: {many} on both sides of this run's own cut, so that a score is too good; remove copies, "
+            "or make train and test parts of their own:"
+        )
+        yield from _cut([pair_text(pair) for pair in pairs], "the run's intake.json")
 
 
 def _counted(number: int, one: str, many: str) -> str:
     return f"{number:,} {one if number == 1 else many}"
 
 
-def _cut(lines: Sequence[str]) -> Iterator[str]:
+def _cut(lines: Sequence[str], whole: str = "`alexnet data NAME --json`") -> Iterator[str]:
     yield from lines[:MOST_LINES]
     if len(lines) > MOST_LINES:
-        yield f"  and {len(lines) - MOST_LINES:,} more: `alexnet data NAME --json` has them all"
+        yield f"  and {len(lines) - MOST_LINES:,} more: {whole} has them all"

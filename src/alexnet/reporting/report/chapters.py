@@ -80,7 +80,7 @@ def data(page: Page, run: Material) -> None:
     page.table(_splits(run), page.say["splits"])
     page.line(f"{found['source']} (sha256 {found['fingerprint']})")
     if "intake" in found:
-        page.block(report_text.render(found["intake"]))
+        page.block(report_text.render(run.intake or found["intake"]))
     elif len(found["classes"]) <= MOST_IN_WORDS:
         page.table(_counts(found), page.say["per_class"])
     shown = run.looked_at("train", SAMPLES, said=False)

@@ -24,7 +24,7 @@ from alexnet.run import classifier
 from alexnet.run.classifier import Classifier
 from alexnet.run.device import Device
 from alexnet.run.files import read_json
-from alexnet.run.log import SPLITS
+from alexnet.run.log import INTAKE, SPLITS
 from alexnet.training import record
 from alexnet.training.record import Result
 
@@ -61,6 +61,12 @@ class Material:
         """Return how many pictures the run took for training, validation and test."""
         chosen = read_json(self.result.folder / SPLITS)["indices"]
         return {role: len(indices) for role, indices in chosen.items()}
+
+    @property
+    def intake(self) -> dict[str, Any]:
+        """Return what the run noted of its photographs; empty where it has noted nothing."""
+        path = self.result.folder / INTAKE
+        return read_json(path) if path.is_file() else {}
 
     def looked_at(self, role: str, count: int, *, said: bool) -> list[Sample]:
         """Draw ``count`` pictures of the ``train`` or the ``test`` split by the run's seed.

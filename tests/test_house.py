@@ -520,6 +520,7 @@ def light(arguments: list[str]) -> list[str]:
             photographs(Path(rest[0]))
             small = ("train.batch=4", "train.epochs=1", "train.precision=float32")
             return [verb, *rest, *(a for key in small for a in ("--set", key)), "--device", "cpu"]
+        rest = [a for a in rest if not a.endswith("/")]  # a recipe's photographs
         return [verb, *drop(rest, "--data", "--source"), *TINY, "--device", "cpu"]
     if verb == "bench" and rest and rest[0] not in ("step", *filter(is_option, rest)):
         return [verb, rest[0], "--help"]  # tests/test_benchmark_suites.py runs them
@@ -536,6 +537,8 @@ def light(arguments: list[str]) -> list[str]:
     if verb == "eval" and not any("/" in a for a in rest[1:]):
         return [verb, *rest, "shapes/test[:50]"]
     if verb == "predict":
+        for own in (Path(a) for a in rest if a.endswith("/")):
+            photographs(own)
         return [verb, *[a if not is_picture(a) or Path(a).exists() else picture(a) for a in rest]]
     return arguments
 

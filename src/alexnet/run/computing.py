@@ -17,6 +17,7 @@ from torch import nn
 from alexnet.errors import UnknownName, UsageError
 from alexnet.models import fused, kernels
 from alexnet.run.device import Device, bf16_by_vectors, fast_bf16, multiply
+from alexnet.run.machine import free_on_cuda
 
 CONVOLUTIONS = ("auto", "winograd", "direct")
 ROOM = 4  # the pictures may take one part in so many of the free memory; the network needs the rest
@@ -212,7 +213,7 @@ def _unfit(device: Device, compiled: bool) -> str:
 def free_own_memory(device: torch.device) -> int | None:
     """Return the free bytes of a device's own memory; None for a CPU, which reads from its map."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        return free_on_cuda(device)
     if device.type == "mps":
         return int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
     return None

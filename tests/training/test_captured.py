@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -18,7 +19,7 @@ from alexnet.models.table import Network
 from alexnet.recipe import Duration, Group, Optim
 from alexnet.run import log
 from alexnet.run.device import Device
-from alexnet.training import captured, forward, groups, loop, optim
+from alexnet.training import captured, forward, groups, loop, optim, rehearsal
 from alexnet.training.captured import WARM_UP, Captured
 from alexnet.training.masters import Masters
 from alexnet.training.stage import set_up
@@ -169,10 +170,12 @@ def test_which_pictures_a_graph_keeps_rounded(monkeypatch, rest, dtype):
     updates, how = optim.make(model, Optim(**SGD, lr=0.1)), SimpleNamespace(graph=True)
     network = replace(SMALL, rows=(rows.Conv("conv1", channels=3, kernel=1), *rest))
     take = forward.captured(how, updates, Device(CPU, "bf16"), 2, network)
-    groups.set_rate(updates, 1.0)
     found = []
-    take(lambda x, n: found.append(x.dtype) or (n, n), torch.zeros(2, 3, 9, 9), torch.zeros(2), 0)
-    assert found == [dtype or torch.float32]
+    for count in (2, 1):  # a whole batch, and an epoch's last
+        groups.set_rate(updates, 1.0)
+        x = torch.zeros(count, 3, 9, 9)
+        take(lambda x, n: found.append(x.dtype) or (n, n), x, torch.zeros(count), 0)
+    assert found == [dtype or torch.float32] * 2
 
 
 def test_what_asks_for_a_number_cannot_be_recorded():
@@ -230,6 +233,24 @@ def test_a_run_takes_its_steps_from_a_graph(data_root, monkeypatch):
         losses.append([float(loss) for loss, _ in found])
     assert losses[1] == losses[0]
     assert (tape.recorded, tape.replayed) == (1, 3)
+
+
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+def test_a_rehearsal_is_given_pictures_of_the_type_that_a_step_is(data_root, monkeypatch, dtype):
+    """Else kernels, and a compiled network, are compiled for the second type within the clock."""
+    plan, seen = recipes.override(recipes.load("cifar10-quick"), CHANGES), []
+    stage = set_up(plan, Device(CPU, "bf16"), data_root, log.Console(quiet=True))
+    stage.captured = Captured(stage.optimizer, Tape(), plan.train.batch, dtype)
+    copied = rehearsal._copied
+
+    @contextmanager
+    def noted(stage):
+        with copied(stage) as called:
+            yield lambda x: seen.append(x.dtype) or called(x)
+
+    monkeypatch.setattr(rehearsal, "_copied", noted)
+    loop.rehearse(stage)
+    assert set(seen) == {dtype or torch.float32}
 
 
 def test_a_graph_is_made_where_that_was_decided(monkeypatch, data_root):

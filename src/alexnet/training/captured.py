@@ -97,8 +97,8 @@ def _first(error: Exception) -> str:
 class Captured:
     """Takes steps by way of a ``Graph``: the first ``WARM_UP`` as they are, all others as replays.
 
-    A batch of other than ``batch`` pictures, an epoch's last, is taken as it is, in between. ``dtype``:
-    what pictures are rounded to beforehand, where the first row would; None: they stay as they come.
+    A batch of other than ``batch`` pictures, an epoch's last, is taken without, in between. ``dtype``:
+    what all pictures are rounded to beforehand, where the first row would; None: they stay as they come.
     """
 
     def __init__(
@@ -125,13 +125,17 @@ class Captured:
         """
         if len(labels) != self._batch:
             self._set_rates(x.device)
-            return step(x, labels)
+            return step(self.rounded(x), labels)
         if key != self._key:
             self._key, self._left, self._outputs = key, WARM_UP, None
         inputs = self._filled(x, labels)
         self._set_rates(x.device)
         loss, right = self._taken(lambda: step(*inputs))
         return loss.clone(), right.clone()
+
+    def rounded(self, x: Tensor) -> Tensor:
+        """Return pictures as a step is given them: rounded to ``dtype`` where there is one."""
+        return x if self._dtype is None else x.to(self._dtype)
 
     def _taken(self, work: Work) -> Outputs:
         if self._left:

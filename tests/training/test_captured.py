@@ -275,13 +275,45 @@ def test_a_step_that_cuda_cannot_capture_says_what_to_do(monkeypatch):
         graph.record(lambda: None)
 
 
-def test_memory_that_runs_out_in_a_capture_is_not_the_capture_s_fault(monkeypatch):
-    def exhausted(*args, **kwargs):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+def recorded(monkeypatch, entering, leaving=None):
+    """Record, where torch raises one error while work is captured, and another where the capture ends."""
+
+    class Capture:
+        def __init__(self, *args, **kwargs):
+            pass
+
+        def __enter__(self):
+            pass
+
+        def __exit__(self, *error):
+            if leaving:
+                raise leaving
+
+    def work():
+        raise entering
 
     monkeypatch.setattr(torch.cuda, "Stream", lambda device: None)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", object)
-    monkeypatch.setattr(torch.cuda, "graph", exhausted)
-    graph = captured.CudaGraph(torch.device("cuda"))
-    with pytest.raises(torch.OutOfMemoryError):
-        graph.record(lambda: None)
+    monkeypatch.setattr(torch.cuda, "graph", Capture)
+    captured.CudaGraph(torch.device("cuda")).record(work)
+
+
+TORCHS = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+DRIVERS = RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported later")
+BROKEN = RuntimeError("CUDA error: operation failed due to a previous error during capture")
+
+
+@pytest.mark.parametrize(
+    ("errors", "said"),
+    [((TORCHS,), TORCHS), ((DRIVERS,), DRIVERS), ((TORCHS, BROKEN), TORCHS)],
+    ids=["torch's", "the driver's", "behind a broken capture"],
+)
+def test_memory_that_runs_out_in_a_capture_is_not_the_capture_s_fault(monkeypatch, errors, said):
+    with pytest.raises(RuntimeError) as caught:
+        recorded(monkeypatch, *errors)
+    assert caught.value is said
+
+
+def test_a_capture_that_breaks_for_another_reason_is_the_capture_s_fault(monkeypatch):
+    with pytest.raises(captured.UsageError, match="previous error during capture"):
+        recorded(monkeypatch, RuntimeError("not permitted"), BROKEN)

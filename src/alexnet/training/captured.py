@@ -23,6 +23,7 @@ from alexnet.training import optim
 WARM_UP = (
     3  # steps that run as ever before a recording: kernels are chosen, the rule makes its memory
 )
+EXHAUSTED = "out of memory"  # torch's word and the driver's
 
 Outputs = tuple[Tensor, Tensor]
 Work = Callable[[], Outputs]
@@ -66,10 +67,8 @@ class CudaGraph:
             # The thread that reads ahead allocates and copies meanwhile, and may.
             with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
                 found = work()
-        except torch.OutOfMemoryError:
-            raise
         except RuntimeError as error:
-            raise UsageError(
+            raise _of_memory(error) or UsageError(
                 f"the step cannot be captured as a CUDA graph ({_first(error)}); set train.graph=false"
             ) from None
         self._graph = graph
@@ -88,6 +87,17 @@ def _stream(device: torch.device) -> torch.cuda.Stream:
     With one for each run of a process, each took 64 MiB more: supposedly cuBLAS's room, one a stream.
     """
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
+def _of_memory(error: BaseException | None) -> BaseException | None:
+    """Return what says, of an error or of those it came in place of, that memory ran out.
+
+    torch's own may be followed by the driver's, where the capture that it broke off is ended; and the
+    driver's is no ``OutOfMemoryError``.
+    """
+    while error is not None and EXHAUSTED not in str(error):
+        error = error.__context__
+    return error
 
 
 def _first(error: Exception) -> str:

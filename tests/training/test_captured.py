@@ -120,6 +120,15 @@ def test_rates_in_tensors_mean_the_same(rule):
     assert [n for n, _ in other] == pytest.approx([n for n, _ in one], rel=1e-4)
 
 
+def test_a_graph_is_dropped_before_other_steps_warm_up(monkeypatch):
+    """Else its memory and that of steps outside of graphs are taken at once."""
+    tape, held = Tape(), []
+    aside = tape.aside
+    monkeypatch.setattr(tape, "aside", lambda work: held.append(len(tape.calls)) or aside(work))
+    curve(SGD | HALFWAY, tape)
+    assert held == [0] * 2 * WARM_UP
+
+
 @pytest.mark.parametrize("short", [(0, 5), (4,), (7, 9)])
 def test_an_epochs_last_batch_is_taken_in_between(short, monkeypatch):
     tape = Tape()

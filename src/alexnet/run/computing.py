@@ -103,10 +103,15 @@ def plan(
         tf32=device.tf32,
         cudnn_benchmark=cuda,
         convolutions=convolutions,
-        graph=cuda and static and alone and graph,
+        graph=replays(device, static=static, alone=alone, asked=graph),
         fused=fused,
         update=update if alone and (bf16_units if bf16 else not cuda) else "torch",
     )
+
+
+def replays(device: Device, *, static: bool, alone: bool, asked: bool) -> bool:
+    """Say whether steps are replays of a CUDA graph (``plan``): where that can be and is ``asked``."""
+    return device.torch.type == "cuda" and static and alone and asked
 
 
 def plan_here(

@@ -37,7 +37,10 @@ class Graph(Protocol):
         """Run ``work`` where it would be recorded."""
 
     def record(self, work: Work) -> Outputs:
-        """Record ``work``, in place of an older recording; returns what ``replay`` will fill."""
+        """Record ``work``; returns what ``replay`` will fill."""
+
+    def forget(self) -> None:
+        """Drop the recording, if there is one, and let go of its memory."""
 
     def replay(self) -> None:
         """Do what was recorded."""
@@ -61,7 +64,6 @@ class CudaGraph:
 
     def record(self, work: Work) -> Outputs:
         """Capture ``work``: nothing of it is done yet."""
-        self._graph = None  # its memory is free before the next one's is taken
         graph = torch.cuda.CUDAGraph()
         try:
             # The thread that reads ahead allocates and copies meanwhile, and may.
@@ -73,6 +75,10 @@ class CudaGraph:
             ) from None
         self._graph = graph
         return found
+
+    def forget(self) -> None:
+        """Drop the graph: its memory, a step's, may be taken for others."""
+        self._graph = None
 
     def replay(self) -> None:
         """Launch the graph on the current stream."""
@@ -138,6 +144,7 @@ class Captured:
             return step(self.rounded(x), labels)
         if key != self._key:
             self._key, self._left, self._outputs = key, WARM_UP, None
+            self._graph.forget()  # before the steps of the warm-up take as much again
         inputs = self._filled(x, labels)
         self._set_rates(x.device)
         loss, right = self._taken(lambda: step(*inputs))

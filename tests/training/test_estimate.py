@@ -239,6 +239,20 @@ def test_it_stands_with_the_opening_lines_in_the_record_and_in_the_card(
     assert "expected" not in result_text(tmp_path, record)
 
 
+def test_the_peak_of_a_gpu_is_that_of_the_run_and_not_of_one_before_it(
+    tmp_path, data_root, monkeypatch
+):
+    told = []
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.cuda, "reset_peak_memory_stats", told.append)
+        patch.setattr(loop, "set_up", lambda recipe, device, *of, **how: told.append("set up"))
+        for kind in ("cuda", "cpu"):
+            device = Device(torch.device(kind), "float32")
+            with pytest.raises(AttributeError):  # there is no stage
+                loop.fit(plan(), tmp_path, device=device, root=data_root, console=HUSH)
+    assert told == [torch.device("cuda"), "set up", "set up"]
+
+
 def test_words():
     assert parts_text(KNOWN.to_json()) == (
         "program 300 MiB, weights 100 MiB, gradients 100 MiB, momentum and the like 200 MiB, "

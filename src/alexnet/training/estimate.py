@@ -235,8 +235,17 @@ def _ran_out(error: Exception, memory: Memory, device: Device) -> TrainingError:
     )
 
 
+def forget_peak(device: Device) -> None:
+    """Have a GPU's peak counted from here on: of this run, not of one before it in the process."""
+    if device.torch.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device.torch)
+
+
 def record(memory: Memory, device: Device) -> dict[str, Any]:
-    """Return what stands in a run's record: the parts, and what was held at most, of the device."""
+    """Return what stands in a run's record: the parts, and what was held at most, of the device.
+
+    On a GPU since ``forget_peak``; on a CPU by this process, whatever else it did before.
+    """
     cuda = device.torch.type == "cuda"
     peak = torch.cuda.max_memory_allocated(device.torch) if cuda else peak_memory()
     return {**memory.to_json(), "peak": peak}

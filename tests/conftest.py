@@ -6,7 +6,7 @@ import os
 
 # Before torch starts its threads, here and in every process that a test starts.
 os.environ["OMP_NUM_THREADS"] = "1"
-# Before triton is imported: kernels run in its interpreter. TRITON_INTERPRET=0 tests them on a GPU.
+# Before triton is imported: kernels run in its interpreter, also where there is a GPU (tools/check_gpu.py).
 os.environ.setdefault("TRITON_INTERPRET", "1")
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Triton's kernels without a GPU, in its interpreter: tests/conftest.py asks for it.
+"""Triton's kernels without a GPU, in its interpreter: tests/conftest.py asks for it; on one: tools/check_gpu.py.
 
 The interpreter of triton 3.6 cuts bits off where a GPU rounds float32 to the nearest bf16, and counts to no
 number that is an argument where NumPy is new; both are mended here.
@@ -14,10 +14,11 @@ import torch
 
 
 def needs_triton() -> None:
-    """Skip the module that calls this where triton is not installed or would need a GPU."""
+    """Skip the module that calls this where triton is not installed or would compile for a GPU."""
     pytest.importorskip("triton", reason="triton, of the extra kernels, is not installed")
     if os.environ["TRITON_INTERPRET"] != "1":
-        pytest.skip("TRITON_INTERPRET=0: kernels are compiled for a GPU", allow_module_level=True)
+        said = "TRITON_INTERPRET is not 1: these tests' tensors lie where no GPU reads them"
+        pytest.skip(said, allow_module_level=True)
     _mend_rounding()
     _mend_counting()
 

@@ -30,8 +30,12 @@ class Tape(TorchDispatchMode):
         self.ran += 1
         return work()
 
+    def forget(self):
+        self.calls = []
+
     def record(self, work):
-        self.calls, self._done = [], True
+        assert not self.calls, "an older recording still has its memory"
+        self._done = True
         self.recorded += 1
         with self:
             return work()

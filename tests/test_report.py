@@ -7,6 +7,7 @@ import io
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -25,6 +26,7 @@ from alexnet.exploration.embedding import Embedding
 from alexnet.reporting import embedding
 from alexnet.reporting.report import chapters, writing
 from alexnet.reporting.report.page import Page, words
+from alexnet.run import classifier, device
 from alexnet.run.log import Console
 
 pytestmark = pytest.mark.usefixtures("denormals")
@@ -114,6 +116,26 @@ def written(run: Path) -> Path:
 @pytest.fixture(scope="module")
 def page(written: Path) -> Read:
     return Read(written.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_a_model_computes_in_the_precision_of_its_run(run, tmp_path, monkeypatch, precision):
+    """And not in what a device multiplies fastest."""
+    card = classifier.load(run).provenance
+    monkeypatch.setattr(device, "fast_bf16", lambda of: True)
+    load, found = classifier.load, set()
+
+    def loaded(*of, **how):
+        return replace(load(*of, **how), provenance=replace(card, precision=precision))
+
+    def embed(model, part, device, **how):
+        found.add(device.precision)
+        raise UsageError("not now")
+
+    monkeypatch.setattr(classifier, "load", loaded)
+    monkeypatch.setattr(writing, "embed", embed)
+    alexnet.report(run, tmp_path / "a.html", device="cpu", pictures=30)
+    assert found == {precision}
 
 
 # --- arrays of one's own, all the way ----------------------------------------------------------
@@ -336,6 +358,8 @@ def test_wrong_calls(run, tmp_path):
         alexnet.report([], tmp_path / "r.html", device="cpu")
     with pytest.raises(CheckpointError, match="holds no run"):
         alexnet.report(tmp_path, tmp_path / "r.html", device="cpu")
+    with pytest.raises(UsageError, match="device 'tpu' is not on this machine"):
+        alexnet.report(run, tmp_path / "r.html", device="tpu")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -297,4 +297,4 @@ def report(
     each = [Path(runs)] if isinstance(runs, str | Path) else [Path(run) for run in runs]
     path = Path(out or ("report.html" if len(each) != 1 else each[0] / "report.html"))
     wanted = Wanted(language, pictures, command)
-    return write_report(each, path, Cover(**cover), wanted, _chosen(device), root=data_root)
+    return write_report(each, path, Cover(**cover), wanted, device, root=data_root)

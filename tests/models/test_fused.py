@@ -18,7 +18,7 @@ needs_triton()
 from alexnet.models import epilogues, fused, rows, zoo
 from alexnet.models.build import build
 from alexnet.models.epilogues import Epilogue
-from alexnet.models.fused import epilogue, response_norm
+from alexnet.models.fused import epilogue, folding, response_norm, trials
 from alexnet.models.fused.folding import convolve
 from alexnet.models.fused.units import plan
 from alexnet.models.global_norm import globalise
@@ -343,8 +343,62 @@ def test_kernels_that_compute_something_else_are_not_used(monkeypatch):
     fused.check.cache_clear()
     apply = epilogue.apply
     monkeypatch.setattr(epilogue, "apply", lambda *of: apply(*of) * 1.01)
-    with pytest.raises(fused.Unavailable, match="something else"):
+    with pytest.raises(fused.Unavailable, match="for epilogues compute something else"):
         fused.use(build(zoo.network("cifar-eight")), CPU, WIDE)
+    fused.check.cache_clear()
+
+
+SEEN = Network(
+    "seen",
+    (
+        rows.Conv("conv1", channels=8, kernel=7, stride=4),
+        rows.ReLU("relu1"),
+        rows.LRN("lrn1", size=5, alpha=1e-3, beta=0.75, k=1.0),
+        rows.Flatten("flatten"),
+        rows.Dense("fc2", units=3),
+    ),
+    size=17,
+    init="torch",
+    summary="",
+    source="",
+)
+
+
+@pytest.mark.parametrize(
+    ("module", "kernel"),
+    [
+        (response_norm.kernels, "forward"),
+        (response_norm.kernels, "backward"),
+        (folding.kernels, "fold"),
+    ],
+)
+def test_all_kernels_that_a_network_uses_are_tried(monkeypatch, module, kernel):
+    """And no others, which would be compiled for nothing."""
+    fused.check.cache_clear()
+    fused.use(build(SEEN), CPU, NARROW)
+    fused.use(build(SEEN), CPU, WIDE)
+    fused.check.cache_clear()
+    monkeypatch.setattr(module, kernel, object())
+    fused.use(build(zoo.network("cifar-eight")), CPU, WIDE)
+    with pytest.raises(fused.Unavailable, match=r"^triton: .* not subscriptable"):
+        fused.use(build(SEEN), CPU, WIDE)
+    fused.check.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "kind"),
+    [
+        (response_norm, "normalise", "response norms"),
+        (folding, "convolve", "folded convolutions"),
+    ],
+)
+@pytest.mark.parametrize("dtype", [WIDE, NARROW])
+def test_kernels_that_compute_something_else_are_named(monkeypatch, module, name, kind, dtype):
+    kernel = getattr(module, name)
+    fused.check.cache_clear()
+    monkeypatch.setattr(module, name, lambda *of, **how: kernel(*of, **how) * 1.2)
+    with pytest.raises(fused.Unavailable, match=f"for {kind} compute something else"):
+        fused.use(build(SEEN), CPU, dtype)
     fused.check.cache_clear()
 
 
@@ -373,4 +427,4 @@ def test_kernels_are_right_whatever_numbers_a_device_draws(monkeypatch, seed):
     generator = torch.Generator().manual_seed(seed)
     generator_of = SimpleNamespace(manual_seed=lambda _: generator)
     monkeypatch.setattr(torch, "Generator", lambda device: generator_of)
-    assert fused._agrees(CPU, NARROW)
+    assert all(agree(CPU, NARROW) for agree in trials.TRIALS.values())

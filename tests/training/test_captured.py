@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -18,7 +19,7 @@ from alexnet.models.table import Network
 from alexnet.recipe import Duration, Group, Optim
 from alexnet.run import log
 from alexnet.run.device import Device
-from alexnet.training import captured, forward, groups, loop, optim
+from alexnet.training import captured, forward, groups, loop, optim, rehearsal
 from alexnet.training.captured import WARM_UP, Captured
 from alexnet.training.masters import Masters
 from alexnet.training.stage import set_up
@@ -119,6 +120,15 @@ def test_rates_in_tensors_mean_the_same(rule):
     assert [n for n, _ in other] == pytest.approx([n for n, _ in one], rel=1e-4)
 
 
+def test_a_graph_is_dropped_before_other_steps_warm_up(monkeypatch):
+    """Else its memory and that of steps outside of graphs are taken at once."""
+    tape, held = Tape(), []
+    aside = tape.aside
+    monkeypatch.setattr(tape, "aside", lambda work: held.append(len(tape.calls)) or aside(work))
+    curve(SGD | HALFWAY, tape)
+    assert held == [0] * 2 * WARM_UP
+
+
 @pytest.mark.parametrize("short", [(0, 5), (4,), (7, 9)])
 def test_an_epochs_last_batch_is_taken_in_between(short, monkeypatch):
     tape = Tape()
@@ -169,10 +179,12 @@ def test_which_pictures_a_graph_keeps_rounded(monkeypatch, rest, dtype):
     updates, how = optim.make(model, Optim(**SGD, lr=0.1)), SimpleNamespace(graph=True)
     network = replace(SMALL, rows=(rows.Conv("conv1", channels=3, kernel=1), *rest))
     take = forward.captured(how, updates, Device(CPU, "bf16"), 2, network)
-    groups.set_rate(updates, 1.0)
     found = []
-    take(lambda x, n: found.append(x.dtype) or (n, n), torch.zeros(2, 3, 9, 9), torch.zeros(2), 0)
-    assert found == [dtype or torch.float32]
+    for count in (2, 1):  # a whole batch, and an epoch's last
+        groups.set_rate(updates, 1.0)
+        x = torch.zeros(count, 3, 9, 9)
+        take(lambda x, n: found.append(x.dtype) or (n, n), x, torch.zeros(count), 0)
+    assert found == [dtype or torch.float32] * 2
 
 
 def test_what_asks_for_a_number_cannot_be_recorded():
@@ -232,6 +244,24 @@ def test_a_run_takes_its_steps_from_a_graph(data_root, monkeypatch):
     assert (tape.recorded, tape.replayed) == (1, 3)
 
 
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+def test_a_rehearsal_is_given_pictures_of_the_type_that_a_step_is(data_root, monkeypatch, dtype):
+    """Else kernels, and a compiled network, are compiled for the second type within the clock."""
+    plan, seen = recipes.override(recipes.load("cifar10-quick"), CHANGES), []
+    stage = set_up(plan, Device(CPU, "bf16"), data_root, log.Console(quiet=True))
+    stage.captured = Captured(stage.optimizer, Tape(), plan.train.batch, dtype)
+    copied = rehearsal._copied
+
+    @contextmanager
+    def noted(stage):
+        with copied(stage) as called:
+            yield lambda x: seen.append(x.dtype) or called(x)
+
+    monkeypatch.setattr(rehearsal, "_copied", noted)
+    loop.rehearse(stage)
+    assert set(seen) == {dtype or torch.float32}
+
+
 def test_a_graph_is_made_where_that_was_decided(monkeypatch, data_root):
     monkeypatch.setattr(forward, "CudaGraph", lambda device: Tape())
     plan = recipes.override(recipes.load("cifar10-quick"), CHANGES)
@@ -254,13 +284,45 @@ def test_a_step_that_cuda_cannot_capture_says_what_to_do(monkeypatch):
         graph.record(lambda: None)
 
 
-def test_memory_that_runs_out_in_a_capture_is_not_the_capture_s_fault(monkeypatch):
-    def exhausted(*args, **kwargs):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+def recorded(monkeypatch, entering, leaving=None):
+    """Record, where torch raises one error while work is captured, and another where the capture ends."""
+
+    class Capture:
+        def __init__(self, *args, **kwargs):
+            pass
+
+        def __enter__(self):
+            pass
+
+        def __exit__(self, *error):
+            if leaving:
+                raise leaving
+
+    def work():
+        raise entering
 
     monkeypatch.setattr(torch.cuda, "Stream", lambda device: None)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", object)
-    monkeypatch.setattr(torch.cuda, "graph", exhausted)
-    graph = captured.CudaGraph(torch.device("cuda"))
-    with pytest.raises(torch.OutOfMemoryError):
-        graph.record(lambda: None)
+    monkeypatch.setattr(torch.cuda, "graph", Capture)
+    captured.CudaGraph(torch.device("cuda")).record(work)
+
+
+TORCHS = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+DRIVERS = RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported later")
+BROKEN = RuntimeError("CUDA error: operation failed due to a previous error during capture")
+
+
+@pytest.mark.parametrize(
+    ("errors", "said"),
+    [((TORCHS,), TORCHS), ((DRIVERS,), DRIVERS), ((TORCHS, BROKEN), TORCHS)],
+    ids=["torch's", "the driver's", "behind a broken capture"],
+)
+def test_memory_that_runs_out_in_a_capture_is_not_the_capture_s_fault(monkeypatch, errors, said):
+    with pytest.raises(RuntimeError) as caught:
+        recorded(monkeypatch, *errors)
+    assert caught.value is said
+
+
+def test_a_capture_that_breaks_for_another_reason_is_the_capture_s_fault(monkeypatch):
+    with pytest.raises(captured.UsageError, match="previous error during capture"):
+        recorded(monkeypatch, RuntimeError("not permitted"), BROKEN)

@@ -144,6 +144,37 @@ def test_what_is_advised_fits():
     assert lower.needed <= 700 * MIB < memory.needed
 
 
+def test_a_graph_holds_a_steps_memory_while_pictures_are_scored():
+    memory = replace(KNOWN, replayed=True, scoring=360 * MIB)
+    assert memory.needed == (200 + 100 + 640 + 360) * MIB
+    assert parts_text(memory.to_json()).endswith(
+        "and scoring 360 MiB beside (mapped: given back where memory is short)"
+    )
+    with pytest.raises(RecipeError, match=r"set train\.batch=256 and evaluation\.batch=256$"):
+        estimate.refuse_too_large(memory, CPU, ALONE)  # 700 of 1000 for both
+    half = replace(memory, activations=320 * MIB, scoring=360 * 256 // 500 * MIB)
+    estimate.refuse_too_large(half, CPU, ALONE)
+
+
+@pytest.mark.parametrize(
+    ("keys", "replayed"),
+    [({}, True), ({"train.graph": False}, False), ({"augment.mixup": 0.2}, False)],
+    ids=["graph", "asked without", "steps that differ"],
+)
+def test_what_a_graph_will_hold_is_known_where_there_will_be_one(
+    data_root, monkeypatch, keys, replayed
+):
+    recipe = plan(**keys)
+    stage = set_up(recipe, CPU, data_root, HUSH)
+    parts = {"train": stage.train, "validation": stage.validation, "test": stage.test}
+    for of in (estimate, estimate.computing):
+        monkeypatch.setattr(of, "free_memory" if of is estimate else "free_own_memory", lambda _: 0)
+    run = estimate.Planned(recipe, stage.model, 0, parts, CPU, ALONE)
+    assert not estimate.memory_of(run).replayed
+    run = replace(run, device=Device(torch.device("cuda"), "bf16"))
+    assert estimate.memory_of(run).replayed is replayed
+
+
 def test_processes_of_one_machine_share_its_memory():
     two = Ranks(world=2, place=Place(world=2))
     with pytest.raises(RecipeError, match=r"in each of 2 processes.*set train\.batch=128"):
@@ -206,6 +237,20 @@ def test_it_stands_with_the_opening_lines_in_the_record_and_in_the_card(
     assert f"memory: at most {size(found['peak'])}; expected: program" in said
     del record["memory"]  # a record of before
     assert "expected" not in result_text(tmp_path, record)
+
+
+def test_the_peak_of_a_gpu_is_that_of_the_run_and_not_of_one_before_it(
+    tmp_path, data_root, monkeypatch
+):
+    told = []
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.cuda, "reset_peak_memory_stats", told.append)
+        patch.setattr(loop, "set_up", lambda recipe, device, *of, **how: told.append("set up"))
+        for kind in ("cuda", "cpu"):
+            device = Device(torch.device(kind), "float32")
+            with pytest.raises(AttributeError):  # there is no stage
+                loop.fit(plan(), tmp_path, device=device, root=data_root, console=HUSH)
+    assert told == [torch.device("cuda"), "set up", "set up"]
 
 
 def test_words():

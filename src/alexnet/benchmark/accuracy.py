@@ -120,8 +120,6 @@ def _stopped(seeds: Sequence[int], number: int) -> str:
 
 def _run(recipe: Recipe, seed: int, device: Device, root: Path | None, console: Console) -> Run:
     plan = recipes.override(recipe, {"train.seed": seed})
-    if device.torch.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device.torch)
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         result = fit(plan, Path(folder) / "run", device=device, root=root, console=console)

@@ -17,6 +17,7 @@ from torch import nn
 from alexnet.errors import UnknownName, UsageError
 from alexnet.models import fused, kernels
 from alexnet.run.device import Device, bf16_by_vectors, fast_bf16, multiply
+from alexnet.run.machine import free_on_cuda
 
 CONVOLUTIONS = ("auto", "winograd", "direct")
 ROOM = 4  # the pictures may take one part in so many of the free memory; the network needs the rest
@@ -102,10 +103,15 @@ def plan(
         tf32=device.tf32,
         cudnn_benchmark=cuda,
         convolutions=convolutions,
-        graph=cuda and static and alone and graph,
+        graph=replays(device, static=static, alone=alone, asked=graph),
         fused=fused,
         update=update if alone and (bf16_units if bf16 else not cuda) else "torch",
     )
+
+
+def replays(device: Device, *, static: bool, alone: bool, asked: bool) -> bool:
+    """Say whether steps are replays of a CUDA graph (``plan``): where that can be and is ``asked``."""
+    return device.torch.type == "cuda" and static and alone and asked
 
 
 def plan_here(
@@ -223,7 +229,7 @@ def _unfit(device: Device, compiled: bool) -> str:
 def free_own_memory(device: torch.device) -> int | None:
     """Return the free bytes of a device's own memory; None for a CPU, which reads from its map."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        return free_on_cuda(device)
     if device.type == "mps":
         return int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
     return None

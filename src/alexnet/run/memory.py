@@ -47,6 +47,7 @@ class Memory:
     batch: int
     scored: int
     products: int = 0  # of a kernel machine: of every two training pictures (training/ridge.py)
+    replayed: bool = False
 
     @property
     def fixed(self) -> int:
@@ -58,7 +59,8 @@ class Memory:
     def needed(self) -> int:
         """Return the bytes that the run still has to find, roughly."""
         step = self.gradients + self.activations + self.pictures + self.products
-        return self.fixed + max(step, self.scoring)
+        both = step + self.scoring if self.replayed else max(step, self.scoring)
+        return self.fixed + both
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -80,7 +82,9 @@ def record_text(found: Mapping[str, Any]) -> str:
 def parts_text(found: Mapping[str, Any]) -> str:
     """Write the parts that there are: ``weights 233 MiB, gradients 233 MiB, ...``."""
     said = [f"{words} {size(found[part])}" for part, words in PARTS.items() if found.get(part)]
-    if found["scoring"] > found["activations"] + found["gradients"]:
+    if found.get("replayed"):  # older records do not say
+        said.append(f"and scoring {size(found['scoring'])} beside")
+    elif found["scoring"] > found["activations"] + found["gradients"]:
         said.append(f"but scoring needs {size(found['scoring'])} in place of activations")
     mapped = " (mapped: given back where memory is short)" if found["mapped"] else ""
     return ", ".join(said) + mapped

@@ -23,6 +23,7 @@ from alexnet.training import optim
 WARM_UP = (
     3  # steps that run as ever before a recording: kernels are chosen, the rule makes its memory
 )
+EXHAUSTED = "out of memory"  # torch's word and the driver's
 
 Outputs = tuple[Tensor, Tensor]
 Work = Callable[[], Outputs]
@@ -36,7 +37,10 @@ class Graph(Protocol):
         """Run ``work`` where it would be recorded."""
 
     def record(self, work: Work) -> Outputs:
-        """Record ``work``, in place of an older recording; returns what ``replay`` will fill."""
+        """Record ``work``; returns what ``replay`` will fill."""
+
+    def forget(self) -> None:
+        """Drop the recording, if there is one, and let go of its memory."""
 
     def replay(self) -> None:
         """Do what was recorded."""
@@ -60,20 +64,21 @@ class CudaGraph:
 
     def record(self, work: Work) -> Outputs:
         """Capture ``work``: nothing of it is done yet."""
-        self._graph = None  # its memory is free before the next one's is taken
         graph = torch.cuda.CUDAGraph()
         try:
             # The thread that reads ahead allocates and copies meanwhile, and may.
             with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
                 found = work()
-        except torch.OutOfMemoryError:
-            raise
         except RuntimeError as error:
-            raise UsageError(
+            raise _of_memory(error) or UsageError(
                 f"the step cannot be captured as a CUDA graph ({_first(error)}); set train.graph=false"
             ) from None
         self._graph = graph
         return found
+
+    def forget(self) -> None:
+        """Drop the graph: its memory, a step's, may be taken for others."""
+        self._graph = None
 
     def replay(self) -> None:
         """Launch the graph on the current stream."""
@@ -90,6 +95,17 @@ def _stream(device: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
+def _of_memory(error: BaseException | None) -> BaseException | None:
+    """Return what says, of an error or of those it came in place of, that memory ran out.
+
+    torch's own may be followed by the driver's, where the capture that it broke off is ended; and the
+    driver's is no ``OutOfMemoryError``.
+    """
+    while error is not None and EXHAUSTED not in str(error):
+        error = error.__context__
+    return error
+
+
 def _first(error: Exception) -> str:
     return str(error).strip().partition("\n")[0]
 
@@ -97,8 +113,8 @@ def _first(error: Exception) -> str:
 class Captured:
     """Takes steps by way of a ``Graph``: the first ``WARM_UP`` as they are, all others as replays.
 
-    A batch of other than ``batch`` pictures, an epoch's last, is taken as it is, in between. ``dtype``:
-    what pictures are rounded to beforehand, where the first row would; None: they stay as they come.
+    A batch of other than ``batch`` pictures, an epoch's last, is taken without, in between. ``dtype``:
+    what all pictures are rounded to beforehand, where the first row would; None: they stay as they come.
     """
 
     def __init__(
@@ -125,13 +141,18 @@ class Captured:
         """
         if len(labels) != self._batch:
             self._set_rates(x.device)
-            return step(x, labels)
+            return step(self.rounded(x), labels)
         if key != self._key:
             self._key, self._left, self._outputs = key, WARM_UP, None
+            self._graph.forget()  # before the steps of the warm-up take as much again
         inputs = self._filled(x, labels)
         self._set_rates(x.device)
         loss, right = self._taken(lambda: step(*inputs))
         return loss.clone(), right.clone()
+
+    def rounded(self, x: Tensor) -> Tensor:
+        """Return pictures as a step is given them: rounded to ``dtype`` where there is one."""
+        return x if self._dtype is None else x.to(self._dtype)
 
     def _taken(self, work: Work) -> Outputs:
         if self._left:

@@ -22,7 +22,7 @@ from alexnet.run.device import Device, peak_memory, resident_memory
 from alexnet.run.machine import free_memory
 from alexnet.run.memory import Memory, parts_text, size
 from alexnet.run.ranks import Ranks
-from alexnet.training import features, groups, ridge
+from alexnet.training import features, forward, groups, ridge
 
 # What torch says where a CPU's allocator, or MPS, has no more: they have no exception of their own.
 EXHAUSTED = ("DefaultCPUAllocator", "out of memory")
@@ -79,7 +79,15 @@ def memory_of(run: Planned) -> Memory:
         batch=whole,
         scored=scored,
         products=ridge.memory(len(run.parts["train"])) if solves else 0,
+        replayed=not solves and _replayed(run),
     )
+
+
+def _replayed(run: Planned) -> bool:
+    """Say whether a CUDA graph will hold a step's memory (``forward.decide``)."""
+    alone = run.ranks.world == 1 and not isinstance(run.model, Tower)
+    how = {"static": forward.static(run.recipe), "asked": run.recipe.train.graph}
+    return computing.replays(run.device, alone=alone, **how)
 
 
 def _batches(recipe: Recipe, parts: Mapping[str, Source]) -> tuple[int, int]:
@@ -180,10 +188,14 @@ def refuse_too_large(memory: Memory, device: Device, ranks: Ranks) -> None:
 def _advice(memory: Memory, sharing: int) -> str:
     assert memory.free is not None
     room = memory.free // sharing - memory.fixed
-    step = memory.activations + memory.pictures
+    step, scoring = memory.activations + memory.pictures, memory.scoring
+    left = room - memory.gradients
+    if memory.replayed:  # both at once: one factor for both
+        step = scoring = step + scoring
+        room = left
     batches = {
-        "train.batch": _fitting(memory.batch, step, room - memory.gradients),
-        "evaluation.batch": _fitting(memory.scored, memory.scoring, room),
+        "train.batch": _fitting(memory.batch, step, left),
+        "evaluation.batch": _fitting(memory.scored, scoring, room),
     }
     if min(batches.values()) < 1:
         return "no batch would fit; choose a smaller network or input.size, or another device"
@@ -223,8 +235,17 @@ def _ran_out(error: Exception, memory: Memory, device: Device) -> TrainingError:
     )
 
 
+def forget_peak(device: Device) -> None:
+    """Have a GPU's peak counted from here on: of this run, not of one before it in the process."""
+    if device.torch.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device.torch)
+
+
 def record(memory: Memory, device: Device) -> dict[str, Any]:
-    """Return what stands in a run's record: the parts, and what was held at most, of the device."""
+    """Return what stands in a run's record: the parts, and what was held at most, of the device.
+
+    On a GPU since ``forget_peak``; on a CPU by this process, whatever else it did before.
+    """
     cuda = device.torch.type == "cuda"
     peak = torch.cuda.max_memory_allocated(device.torch) if cuda else peak_memory()
     return {**memory.to_json(), "peak": peak}

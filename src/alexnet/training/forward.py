@@ -57,7 +57,7 @@ def decide(
         device,
         data_bytes=sum(len(part) * part.images[0].nbytes for part in data),
         compiled=plan.compile,
-        static=not (plan.sides or recipe.augment.mixup),  # pictures of one size, mixed by no share
+        static=static(recipe),
         alone=shared.ranks.world == 1 and not shared.two_towers,
         convolutions=convolutions,
         graph=plan.graph,
@@ -66,6 +66,11 @@ def decide(
     )
     found.settle()
     return found
+
+
+def static(recipe: Recipe) -> bool:
+    """Say whether every step does the same: pictures of one size, mixed by no share."""
+    return not (recipe.train.sides or recipe.augment.mixup)
 
 
 def way(device: Device, plan: Optim, model: AlexNet | Tower, convolutions: str) -> str:

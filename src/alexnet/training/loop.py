@@ -67,6 +67,7 @@ def fit(
     """
     console = console if console and ranks.main else log.Console(quiet=not ranks.main)
     resumed = record.is_begun(folder)
+    estimate.forget_peak(device)
     stage = set_up(recipe, device, root, console, ranks, folder=folder, resumed=resumed)
     alone = guard.owned(folder) if ranks.main else nullcontext()
     told = estimate.running_out_told(stage.memory, device)

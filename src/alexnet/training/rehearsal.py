@@ -24,9 +24,11 @@ def seconds(stage: Stage, x: Tensor, labels: Tensor) -> float:
     """Time forward and backward of one batch. Nothing of the run is touched.
 
     On a copy of the network, with bf16 weights where a step has them; where it is compiled, on itself, so
-    that it is compiled once.
+    that it is compiled once. Of pictures as a step is given them: other kernels are compiled for another type.
     """
     found = []
+    if stage.captured is not None:
+        x = stage.captured.rounded(x)
     if stage.masters is not None:
         stage.masters.rehearse(stage.optimizer, replayed=stage.captured is not None)
     with _compiled(stage) if stage.computing.compile != "no" else _copied(stage) as called:

@@ -22,7 +22,7 @@ from alexnet.recipe import Recipe
 from alexnet.reporting.samples import Sample, pick, samples
 from alexnet.run import classifier
 from alexnet.run.classifier import Classifier
-from alexnet.run.device import Device
+from alexnet.run.device import Device, choose
 from alexnet.run.files import read_json
 from alexnet.run.log import INTAKE, SPLITS
 from alexnet.training import record
@@ -33,13 +33,21 @@ STRIP = (2, 12, 64)  # rows and columns of the pictures on the cover, pixels a s
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """A finished run with all that a report shows of it; ``missing`` says why there is no data."""
+    """A finished run with all that a report shows of it; ``missing`` says why there is no data.
+
+    ``where``: the name of the device that the model computes on.
+    """
 
     result: Result
     model: Classifier
     dataset: Dataset | None
     missing: str
-    device: Device
+    where: str
+
+    @property
+    def device(self) -> Device:
+        """Choose the device, in the run's own precision: each time, since torch is told of one at a time."""
+        return choose(self.where, like=[self.model.provenance.precision])
 
     @property
     def recipe(self) -> Recipe:
@@ -87,7 +95,7 @@ class Material:
 
 
 def gather(
-    folder: Path, device: Device, root: str | Path | None, say: Callable[[str], None]
+    folder: Path, where: str, root: str | Path | None, say: Callable[[str], None]
 ) -> Material:
     """Read a finished run and open its data, which may be missing.
 
@@ -101,7 +109,7 @@ def gather(
     except AlexNetError as error:
         missing = str(error)
         say(f"{folder}: the report has no pictures: {missing}")
-    return Material(result, model, dataset, missing, device)
+    return Material(result, model, dataset, missing, where)
 
 
 def _opened(result: Result, root: str | Path | None, say: Callable[[str], None]) -> Dataset:

@@ -17,7 +17,7 @@ from alexnet.reporting.report.comparison import compare
 from alexnet.reporting.report.material import STRIP, Material, gather, strip
 from alexnet.reporting.report.page import MARK, Page, data_uri, words
 from alexnet.reporting.verdict import told_word
-from alexnet.run.device import Device
+from alexnet.run.device import choose, prepare_process
 from alexnet.run.files import write_text
 from alexnet.run.machine import versions
 
@@ -49,15 +49,16 @@ def write_report(
     out: Path,
     cover: Cover,
     wanted: Wanted,
-    device: Device,
+    device: str,
     *,
     root: str | Path | None = None,
     say: Callable[[str], None] = print,
 ) -> Path:
     """Write one HTML file about finished runs, and return its path.
 
-    ``say`` is told of a data set that cannot be opened: its pictures are left out, and the report
-    says so. Raises ``UsageError`` for no run, an unknown language or a file that is not a report,
+    ``device``: the name of one; each run's model computes there in its own precision. ``say`` is told
+    of a data set that cannot be opened: its pictures are left out, and the report says so. Raises
+    ``UsageError`` for no run, an unknown language or device or a file that is not a report,
     ``CheckpointError`` for a run that is not finished, ``DataError`` where it cannot be written.
     """
     if not runs or wanted.pictures < 0:
@@ -65,6 +66,8 @@ def write_report(
             f"{len(runs)} runs, {wanted.pictures} pictures; expected 1 or more, 0 or more"
         )
     refuse_other_file(out)
+    prepare_process()
+    choose(device)  # one that is not there is refused before runs are read
     page = Page(words(wanted.language))
     found = [gather(Path(run), device, root, say) for run in runs]
     if len(found) > 1:

@@ -27,7 +27,7 @@ PACKAGE = ROOT / "src" / "alexnet"
 
 # From the ground up; rooms on one floor are strangers to each other.
 FLOORS = (
-    {"errors", "values", "intervals"},
+    {"errors", "values", "intervals", "limits"},
     {"published", "plain", "sections"},
     {"schema", "built_in"},
     {"recipe"},
@@ -56,6 +56,7 @@ WITHOUT_TORCH = {
         "values",
         "built_in",
         "intervals",
+        "limits",
         "plain",
         "published",
         "sections",

@@ -258,8 +258,7 @@ def _hardware(device: torch.device) -> str:
 
 
 def _cpu_capabilities() -> dict[str, Any]:
-    ask = getattr(torch.cpu, "get_capabilities", None)  # newer than the oldest torch we allow
-    return dict(ask()) if ask else {}
+    return dict(torch.cpu.get_capabilities())
 
 
 def _version(package: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from own_folder import UNREADABLE, build, jpeg
+from own_folder import UNREADABLE, build, jpeg, link
 from PIL import Image
 
 from alexnet.data.cache import Dataset
@@ -365,7 +365,7 @@ def test_a_source_that_cannot_be_read_is_named_and_not_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = small(tmp_path / "own")
-    os.symlink("round.jpg", folder / "round.jpg")
+    link("round.jpg", folder / "round.jpg")
     with pytest.raises(DataError, match=r"own/round\.jpg cannot be read: .*symbolic link"):
         opened(folder, tmp_path / "root")
     (folder / "round.jpg").unlink()

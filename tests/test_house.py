@@ -27,7 +27,7 @@ PACKAGE = ROOT / "src" / "alexnet"
 
 # From the ground up; rooms on one floor are strangers to each other.
 FLOORS = (
-    {"errors", "values", "intervals", "limits"},
+    {"errors", "values", "intervals", "limits", "renaming"},
     {"published", "plain", "sections"},
     {"schema", "built_in"},
     {"recipe"},
@@ -59,6 +59,7 @@ WITHOUT_TORCH = {
         "limits",
         "plain",
         "published",
+        "renaming",
         "sections",
         "schema",
         "recipe",

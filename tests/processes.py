@@ -92,7 +92,8 @@ def together(target: Callable[..., None], *args: Any, world: int = 2) -> list[in
 def _as_rank(rank: int, world: int, port: int, target: Callable[..., None], args: Any) -> None:
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(world), "LOCAL_RANK": str(rank)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    if loopback := {"linux": "lo", "darwin": "lo0"}.get(sys.platform):
+        os.environ["GLOO_SOCKET_IFNAME"] = loopback
     target(*args)
 
 

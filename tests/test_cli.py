@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import re
@@ -815,6 +816,17 @@ def test_a_terminal_that_cannot_write_hangul(picture, finished):
     assert done.stdout.count("%") == 5
     assert done.stderr.startswith("alexnet: ")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("encoding", "escaped"), [("utf-8", False), ("cp1252", True)])
+def test_json_keeps_names_in_any_encoding(monkeypatch, encoding, escaped):
+    written = io.BytesIO()
+    stream = io.TextIOWrapper(written, encoding=encoding, errors="replace")
+    monkeypatch.setattr(sys, "stdout", stream)
+    terminal.write({"class": "고양이"})
+    text = written.getvalue().decode(encoding)
+    assert json.loads(text) == {"class": "고양이"}
+    assert text.isascii() is escaped
 
 
 def test_a_wrong_call_in_a_process_of_its_own(tmp_path):

@@ -27,7 +27,7 @@ PACKAGE = ROOT / "src" / "alexnet"
 
 # From the ground up; rooms on one floor are strangers to each other.
 FLOORS = (
-    {"errors", "values", "intervals"},
+    {"errors", "values", "intervals", "limits", "renaming"},
     {"published", "plain", "sections"},
     {"schema", "built_in"},
     {"recipe"},
@@ -57,8 +57,10 @@ WITHOUT_TORCH = {
         "values",
         "built_in",
         "intervals",
+        "limits",
         "plain",
         "published",
+        "renaming",
         "sections",
         "schema",
         "recipe",

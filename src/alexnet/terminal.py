@@ -68,8 +68,9 @@ def say(text: str) -> None:
 
 
 def write(value: str | Mapping[str, Any] | list[Any]) -> None:
-    """Write a result: text as it is, plain values as JSON."""
-    text = value if isinstance(value, str) else json.dumps(value, indent=1, ensure_ascii=False)
+    """Write a result: text as it is, plain values as JSON, which loses no name in any encoding."""
+    ascii_only = "utf" not in (getattr(sys.stdout, "encoding", None) or "utf-8").lower()
+    text = value if isinstance(value, str) else json.dumps(value, indent=1, ensure_ascii=ascii_only)
     try:
         print(text, flush=True)
     except BrokenPipeError:

@@ -9,6 +9,7 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from alexnet.data import shapes
@@ -25,6 +26,14 @@ UNREADABLE = {
     "train/church/nothing.jpg": "is empty (0 bytes)",
     "train/golf ball/letter.jpg": "is a text file",
 }
+
+
+def link(to: str | Path, at: Path) -> None:
+    """Make a symbolic link; skip the test where the system refuses, as Windows does to most."""
+    try:
+        os.symlink(to, at)
+    except OSError as error:
+        pytest.skip(f"no symbolic link can be made: {error}")
 
 
 def shared_tar() -> Path | None:

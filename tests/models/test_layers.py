@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from alexnet.models import zoo
+from alexnet.models import pools, zoo
 from alexnet.models.build import AlexNet, build, unfilled
 from alexnet.models.layers import (
     LocallyConnected2d,
@@ -173,6 +173,22 @@ def test_a_mean_over_parts_is_torchs_and_a_map_of_its_size_passes_as_it_is(shape
     (found * weights).sum().backward()
     (expected * weights).sum().backward()
     assert torch.equal(ours.grad, theirs.grad)
+
+
+@pytest.mark.parametrize(("shape", "fetched"), [((7, 7), 1), ((6, 5), 1), ((6, 9), 0), ((2, 2), 1)])
+def test_a_mean_that_a_device_refuses_is_taken_on_the_cpu(monkeypatch, shape, fetched):
+    asked, cpu = [], torch.Tensor.cpu
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda x: asked.append(x.shape) or cpu(x))
+    x = torch.randn(2, 3, *shape, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    expected = F.adaptive_avg_pool2d(x, 3)
+    assert torch.equal(AdaptiveAvgPool2d(3)(x), expected)
+    assert asked == []  # this device takes any
+    monkeypatch.setattr(pools, "EVEN_PARTS_ONLY", {"cpu"})
+    found = AdaptiveAvgPool2d(3)(x)
+    assert len(asked) == fetched
+    assert torch.equal(found, expected)
+    ours, theirs = (torch.autograd.grad(y.square().sum(), x)[0] for y in (found, expected))
+    assert torch.equal(ours, theirs)
 
 
 @pytest.mark.parametrize("size", [2, 3, 4, 5])

@@ -7,6 +7,7 @@ import platform
 import pytest
 import torch
 
+from alexnet import limits
 from alexnet.errors import UsageError
 from alexnet.run import device
 
@@ -155,6 +156,23 @@ def test_prepare_process_flushes_denormals():
     assert float(tiny * 0.5) > 0
     device.prepare_process()
     assert float(tiny * 0.5) == 0
+
+
+@pytest.mark.parametrize(
+    ("cores", "variable", "told"), [(2, None, [2]), (4, None, []), (9, None, []), (2, "4", [])]
+)
+def test_a_quota_of_cores_lowers_the_threads_unless_they_are_set(
+    monkeypatch, cores, variable, told
+):
+    asked = []
+    monkeypatch.setattr(limits, "cores", lambda: cores)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if variable:
+        monkeypatch.setenv("OMP_NUM_THREADS", variable)
+    device.prepare_process()
+    assert asked == told
 
 
 def test_environment_says_where_a_figure_was_measured():

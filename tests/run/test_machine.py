@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import io
 import json
 from types import SimpleNamespace
 
@@ -11,6 +10,7 @@ import psutil
 import pytest
 import torch
 
+from alexnet import limits
 from alexnet.reporting import environment
 from alexnet.run import computing, machine
 from alexnet.run.device import Device
@@ -25,14 +25,11 @@ def test_memory_and_cores_are_what_psutil_finds():
     assert 0 < found["memory_bytes"] <= psutil.virtual_memory().total
 
 
-@pytest.mark.parametrize(
-    ("text", "limit"), [("max\n", None), ("1073741824\n", 1 << 30), (f"{2**63 - 4096}", None)]
-)
-def test_a_containers_limit_counts(monkeypatch, text, limit):
-    monkeypatch.setattr("builtins.open", lambda *_, **__: io.StringIO(text))
-    assert machine._container_limit() == limit
+def test_a_containers_limit_counts(monkeypatch):
     monkeypatch.setattr(machine, "_physical_memory", lambda: 1 << 34)
-    assert machine.memory() == (limit or 1 << 34)
+    for limit, found in ((1 << 30, 1 << 30), (None, 1 << 34), (1 << 40, 1 << 34)):
+        monkeypatch.setattr(limits, "memory", lambda limit=limit: limit)
+        assert machine.memory() == found
 
 
 def test_packages_are_those_that_are_needed_with_their_versions():
@@ -87,11 +84,9 @@ def test_free_memory_is_what_the_system_would_give():
 
 def test_a_container_keeps_less_free_than_the_machine(monkeypatch):
     monkeypatch.setattr(machine, "_available_memory", lambda: 8 * 2**30)
-    monkeypatch.setattr(machine, "_container_limit", lambda: 3 * 2**30)
-    monkeypatch.setattr(machine, "_container_held", lambda: 2**30)
-    assert machine.free_memory(torch.device("cpu")) == 2 * 2**30
-    monkeypatch.setattr(machine, "_container_held", lambda: 4 * 2**30)
-    assert machine.free_memory(torch.device("cpu")) == 0
+    for left, found in ((2 * 2**30, 2 * 2**30), (0, 0), (None, 8 * 2**30), (2**40, 8 * 2**30)):
+        monkeypatch.setattr(limits, "memory_left", lambda left=left: left)
+        assert machine.free_memory(torch.device("cpu")) == found
     assert machine.free_memory(torch.device("mps")) is None
 
 

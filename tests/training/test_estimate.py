@@ -91,12 +91,9 @@ def test_half_precision_halves_activations_and_copies_the_weights(data_root):
     assert half.weights == whole.weights
 
 
-def test_features_in_place_of_pictures_need_less(data_root, tmp_path):
+def test_features_in_place_of_pictures_need_less(root, tmp_path):
     from safetensors.torch import save_file
 
-    root = tmp_path / "data"
-    root.mkdir()
-    (root / "shapes").symlink_to(data_root / "shapes")
     path = tmp_path / "w.safetensors"
     save_file(build(zoo.network("alexnet-cifar")).state_dict(), path)
     keys = {"model.weights": str(path), "model.head": [16], "augment.crop": 0}

@@ -120,10 +120,9 @@ def test_a_step_trains_on_mixtures(data_root):
     assert counted == right, "against each picture's own label, the heavier one"
 
 
-def test_a_head_trains_on_mixed_features(tmp_path, data_root):
-    (tmp_path / "shapes").symlink_to(data_root / "shapes")
+def test_a_head_trains_on_mixed_features(root):
     frozen = {"model__frozen": ["conv*", "norm*"], "model__head": [12], "augment__crop": 0}
-    stage = set_up(plan(**frozen, augment__flip="random"), CPU, tmp_path, HUSH)
+    stage = set_up(plan(**frozen, augment__flip="random"), CPU, root, HUSH)
     assert features.hold(stage.train)
     assert stage.first > 0
     batch = read_portion(stage.train, np.arange(9), 0, 1, CPU.torch)

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from alexnet.errors import DataError
+from alexnet.renaming import replace, sync_folder
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -145,9 +146,9 @@ def publish(work: Path, folder: Path) -> None:
     """Give a finished cache its final name, in the place of an earlier one."""
     with scratch(folder.parent) as aside:
         if folder.exists():  # moved whole or, where a file of it is in use, not at all
-            os.rename(folder, aside / folder.name)
-        os.rename(work, folder)
-    _flush_folder(folder.parent)
+            replace(folder, aside / folder.name)
+        replace(work, folder)
+    sync_folder(folder.parent)
 
 
 @contextmanager
@@ -288,13 +289,3 @@ def _sha256_of_file(path: Path) -> str:
 def _flush(file: io.IOBase | Any) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make the rename itself durable; Windows has no such call and needs none."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

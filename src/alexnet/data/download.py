@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import os
 import shutil
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from alexnet.data.archives import check_gzip
 from alexnet.errors import DataError, DownloadError
+from alexnet.renaming import replace
 
 TIMEOUT = 8.0  # seconds to connect, and of silence in the middle
 MAX_BYTES = 400 << 20
@@ -54,7 +54,7 @@ def download(
         try:
             _transfer(url, part, say, timeout, most or MAX_BYTES)
             _check(part, md5) if md5 else _check_sha256(part, sha256)
-            os.replace(part, path)
+            replace(part, path)
             return
         except _Dropped as error:
             # A connection that brought something new is worth another try: it may be a long way.

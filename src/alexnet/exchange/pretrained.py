@@ -7,7 +7,6 @@ Its publisher has all eight layers; a source package of the PyPI has the five co
 from __future__ import annotations
 
 import hashlib
-import os
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,8 +24,9 @@ from alexnet.data.sources import default_root, locked
 from alexnet.errors import DataError, DownloadError, UnknownName
 from alexnet.exchange import files, pip_client, torchvision
 from alexnet.exchange.torchvision import WEIGHTS
+from alexnet.renaming import replace, sync_folder
 from alexnet.run import checkpoint
-from alexnet.run.files import sync_file, sync_folder
+from alexnet.run.files import sync_file
 
 Say = Callable[[str], None]
 
@@ -183,7 +183,7 @@ def _keep(path: Path, weights: Weights) -> None:
     try:
         save_file(plain, beside, {"origin": weights.origin, "sha256": weights.sha256})
         sync_file(beside)
-        os.replace(beside, path)
+        replace(beside, path)
         sync_folder(path.parent)
     except SafetensorError as error:
         raise DataError(f"the weights cannot be kept in {path.parent}: {error}") from None

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+# Devices on which torch refuses a side that is no multiple of the number of parts (its issue 96056).
+EVEN_PARTS_ONLY = {"mps"}
+
 
 class AdaptiveAvgPool2d(nn.AdaptiveAvgPool2d):
     """torch's mean over ``side x side`` parts of a map; a map of just that size is its own mean."""
+
+    output_size: int
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``(N, C, side, side)`` for ``(N, C, H, W)``."""
         if x.shape[-2:] == (self.output_size, self.output_size):
             return x  # torch would read and write it, forward and backward
+        if x.device.type in EVEN_PARTS_ONLY and any(n % self.output_size for n in x.shape[-2:]):
+            return super().forward(x.cpu()).to(x.device)
         return super().forward(x)
 
 

@@ -20,6 +20,7 @@ from alexnet.exploration.projection import (
     project,
     separation,
 )
+from alexnet.renaming import replace
 from alexnet.reporting.report.page import words
 from alexnet.reporting.scatter import plot_scatter
 from alexnet.reporting.scatter3d import write_scatter3d
@@ -187,7 +188,7 @@ def _write_arrays(seen: View, path: Path) -> Path:
                 shares=np.array(found.shares),
                 precision=np.array(space.precision),
             )
-        os.replace(beside, path)
+        replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
     return path

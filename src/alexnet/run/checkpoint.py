@@ -35,7 +35,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from alexnet.errors import CheckpointError
-from alexnet.run.files import sync_file, sync_folder, write_text
+from alexnet.renaming import replace, sync_folder
+from alexnet.run.files import sync_file, write_text
 from alexnet.run.log import RECIPE, resume_command
 
 FORMAT = 1
@@ -89,8 +90,8 @@ def _put(beside: Path, final: Path) -> None:
     """Rename a folder into its place; what a resumed run had saved there is whole until then."""
     old = final.with_name(f".{final.name}.old")
     if final.exists():
-        os.replace(final, old)
-    os.replace(beside, final)
+        replace(final, old)
+    replace(beside, final)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -220,7 +221,7 @@ def sweep(run: Path) -> None:
         if final.exists():
             shutil.rmtree(old, ignore_errors=True)
         else:
-            os.replace(old, final)
+            replace(old, final)
     for stale in (run / "checkpoints").glob(".step-*.tmp"):
         shutil.rmtree(stale, ignore_errors=True)
     for stale in run.glob(".*.tmp"):
@@ -236,7 +237,7 @@ def set_aside_after(used: Path, say: Callable[[str], None]) -> None:
         if path.name > used.name:
             aside = path.with_name(f"damaged-{path.name}")
             shutil.rmtree(aside, ignore_errors=True)
-            os.replace(path, aside)
+            replace(path, aside)
             say(f"set aside as {aside}; remove it when it is of no use")
 
 

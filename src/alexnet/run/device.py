@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from alexnet import limits
 from alexnet.errors import UnknownName, UsageError
 
 PACKAGES = ("alexnet", "torch", "numpy", "pillow", "safetensors", "pydantic", "matplotlib")
@@ -186,9 +187,20 @@ def prepare_process() -> None:
     """Set what must be set before the first large tensor. Changes no result beyond denormals.
 
     Denormal numbers are flushed to zero: they multiply many times slower and carry nothing here.
+    A container's quota of cores counts (``keep_to_quota``); sums by fewer threads round otherwise.
     """
     torch.set_flush_denormal(True)
     keep_pages()
+    keep_to_quota()
+
+
+def keep_to_quota() -> None:
+    """Take no more threads than this process has cores, unless ``OMP_NUM_THREADS`` says how many.
+
+    torch counts the machine's; of those beyond a container's quota all are halted by turns.
+    """
+    if "OMP_NUM_THREADS" not in os.environ and limits.cores() < torch.get_num_threads():
+        torch.set_num_threads(limits.cores())
 
 
 def keep_pages() -> bool:
@@ -247,8 +259,7 @@ def _hardware(device: torch.device) -> str:
 
 
 def _cpu_capabilities() -> dict[str, Any]:
-    ask = getattr(torch.cpu, "get_capabilities", None)  # newer than the oldest torch we allow
-    return dict(ask()) if ask else {}
+    return dict(torch.cpu.get_capabilities())
 
 
 def _version(package: str) -> str:

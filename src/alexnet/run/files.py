@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet.errors import CheckpointError
+from alexnet.renaming import replace, sync_folder
 
 
 def write_text(path: Path, text: str) -> None:
@@ -25,7 +26,7 @@ def write_bytes(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(beside, path)
+        replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
     sync_folder(path.parent)
@@ -44,7 +45,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield beside
         beside.chmod(mode)  # safetensors gives its files to nobody else
         sync_file(beside)
-        os.replace(beside, path)
+        replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
     sync_folder(path.parent)
@@ -65,13 +66,3 @@ def sync_file(path: Path) -> None:
     """Wait until a file's bytes are on the disk."""
     with open(path, "r+b") as file:
         os.fsync(file.fileno())
-
-
-def sync_folder(path: Path) -> None:
-    """Wait until a folder's names are on the disk."""
-    if os.name == "posix":  # Windows cannot open a folder, and its rename is already durable enough
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from alexnet import limits
 from alexnet.run.device import PACKAGES, Device, environment
 
 PACKAGE = "alexnet"
@@ -29,7 +30,7 @@ def machine(device: Device) -> dict[str, Any]:
         "python": known["python"],
         "processor": known["hardware"] if device.torch.type == "cpu" else platform.processor(),
         "cores": os.cpu_count(),
-        "cores_usable": _cores_usable(),
+        "cores_usable": limits.cores(),
         "memory_bytes": memory(),
         "accelerator_count": len(accelerators),
         "accelerators": accelerators,
@@ -62,8 +63,8 @@ def _cuda(number: int) -> dict[str, Any]:
 
 def memory() -> int | None:
     """Return the bytes of memory that this process may use, a container's limit included."""
-    limits = [limit for limit in (_physical_memory(), _container_limit()) if limit]
-    return min(limits) if limits else None
+    found = [size for size in (_physical_memory(), limits.memory()) if size]
+    return min(found) if found else None
 
 
 def free_memory(device: torch.device) -> int | None:
@@ -78,10 +79,8 @@ def free_memory(device: torch.device) -> int | None:
         return None
     if sys.platform == "win32":
         return _windows_memory(2)
-    limit, held = _container_limit(), _container_held()
-    left = [limit - held] if limit and held is not None else []
-    found = [free for free in (_available_memory(), *left) if free is not None]
-    return max(0, min(found)) if found else None
+    found = [free for free in (_available_memory(), limits.memory_left()) if free is not None]
+    return min(found) if found else None
 
 
 def free_on_cuda(device: torch.device) -> int:
@@ -104,18 +103,6 @@ def _available_memory() -> int | None:
     return int(found[1]) * 1024 if found else None
 
 
-def _container_held() -> int | None:
-    """Return what a Linux control group, version 2, holds beside the cache of files."""
-    try:
-        with open("/sys/fs/cgroup/memory.current", encoding="ascii") as file:
-            current = int(file.read())
-        with open("/sys/fs/cgroup/memory.stat", encoding="ascii") as file:
-            counts = dict(line.split() for line in file)
-    except (OSError, ValueError):
-        return None
-    return current - int(counts.get("inactive_file", 0)) - int(counts.get("active_file", 0))
-
-
 def _physical_memory() -> int | None:
     if sys.platform == "win32":
         return _windows_memory()
@@ -133,24 +120,6 @@ def _windows_memory(eight: int = 1) -> int | None:
     status[0] = ctypes.sizeof(status)  # dwLength, a 32-bit number, little-endian
     ask = getattr(ctypes, "windll").kernel32.GlobalMemoryStatusEx  # noqa: B009 (Windows alone)
     return int(status[eight]) if ask(ctypes.byref(status)) else None
-
-
-def _container_limit() -> int | None:
-    """Read the limit of a Linux control group, version 2 or 1; a group without one says none."""
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            with open(path, encoding="ascii") as file:
-                text = file.read().strip()
-        except OSError:
-            continue
-        return int(text) if text.isdigit() and int(text) < 2**60 else None
-    return None
-
-
-def _cores_usable() -> int | None:
-    """Count the cores that this process may run on, where the system tells."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count()
 
 
 def versions() -> dict[str, str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet import evaluation
-from alexnet.data.cache import scratch, sweep
+from alexnet.data.cache import publish, scratch, sweep
 from alexnet.data.loader import Batch, Resident, Source, in_order, moved
 from alexnet.data.preprocess import Preprocessing
 from alexnet.data.sources import locked
@@ -34,7 +33,7 @@ from alexnet.models import kernels, packing, table, wiring
 from alexnet.models.build import AlexNet, keep_dropping
 from alexnet.run.computing import evaluating
 from alexnet.run.device import Device
-from alexnet.run.files import sync_file, sync_folder, write_text
+from alexnet.run.files import sync_file, write_text
 from alexnet.run.log import Console, minutes
 from alexnet.run.views import log_mean, seen, sides
 from alexnet.training.copies import Copies
@@ -205,13 +204,10 @@ def _compute(
     names = plan.rows
     console.say(f"{names[0]} to {names[-1]} run once: {len(source):,} pictures, {folder.name}")
     began = time.perf_counter()
-    with scratch(folder.parent) as work, scratch(folder.parent) as aside:
+    with scratch(folder.parent) as work:
         sha256 = _write(plan, source, facts["views"], work / VALUES, console)
         write_text(work / MANIFEST, json.dumps({"facts": facts, "sha256": sha256}, indent=1))
-        if folder.exists():
-            os.rename(folder, aside / folder.name)
-        os.rename(work, folder)
-        sync_folder(folder.parent)
+        publish(work, folder)
     size = (folder / VALUES).stat().st_size
     console.say(f"  {minutes(time.perf_counter() - began)}, {size / 1e6:,.0f} MB")
 

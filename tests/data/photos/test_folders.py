@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from own_folder import link
 
 from alexnet.data.photos import trees
 from alexnet.data.photos.folders import arrange, is_place, supply
@@ -159,8 +160,8 @@ def test_members_are_found_by_their_offset(tmp_path: Path) -> None:
 def test_a_link_to_a_folder_is_followed_at_the_top_only(tmp_path: Path) -> None:
     fill(tmp_path / "elsewhere", ["a.jpg"])
     fill(tmp_path / "own", TWO)
-    os.symlink(tmp_path / "elsewhere", tmp_path / "own" / "bird")
-    os.symlink(tmp_path / "own", tmp_path / "own" / "dog" / "round")
+    link(tmp_path / "elsewhere", tmp_path / "own" / "bird")
+    link(tmp_path / "own", tmp_path / "own" / "dog" / "round")
     assert supply(tmp_path / "own").listing().classes == ("bird", "cat", "dog")
 
 

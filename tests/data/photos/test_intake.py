@@ -12,11 +12,12 @@ import tarfile
 from collections import Counter
 from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from own_folder import UNREADABLE, build, jpeg
+from own_folder import UNREADABLE, build, jpeg, link
 from PIL import Image
 
 from alexnet.data.cache import Dataset
@@ -365,7 +366,7 @@ def test_a_source_that_cannot_be_read_is_named_and_not_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = small(tmp_path / "own")
-    os.symlink("round.jpg", folder / "round.jpg")
+    link("round.jpg", folder / "round.jpg")
     with pytest.raises(DataError, match=r"own/round\.jpg cannot be read: .*symbolic link"):
         opened(folder, tmp_path / "root")
     (folder / "round.jpg").unlink()
@@ -536,6 +537,14 @@ def test_a_full_disk_is_told_before_and_while(
     monkeypatch.setattr(growing.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 9))  # type: ignore[attr-defined]
     with pytest.raises(DataError, match=r"GB free, but 6 pictures of 64x64 need .* ALEXNET_DATA"):
         opened(folder, tmp_path / "root")
+
+
+def test_what_a_file_takes_of_the_disk_is_known_without_blocks() -> None:
+    """Windows tells of none, and fills the holes of a file that grows."""
+    told = SimpleNamespace(st_size=5000, st_blocks=16)
+    assert growing._taken(told) == 8192  # type: ignore[arg-type]
+    del told.st_blocks
+    assert growing._taken(told) == 5000  # type: ignore[arg-type]
 
 
 def test_a_rotten_disk_is_noticed_when_the_cache_is_closed(

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from alexnet.models import kernels, zoo
 from alexnet.models.build import build
-from alexnet.models.kernels import native, winograd, worth
+from alexnet.models.kernels import winograd, worth
 from alexnet.models.layers import Conv2d, PaperConv2d
 
 TALL = 2e-3  # of the spread: the transforms of tiles of 7, beside the rounding to bf16 itself
@@ -369,51 +369,6 @@ def test_a_kernel_that_computes_something_else_is_refused(monkeypatch):
     with pytest.raises(kernels.Unavailable, match="something else"):
         winograd.check()
     winograd.check.cache_clear()
-
-
-def test_without_a_compiler_the_reason_is_given(monkeypatch, tmp_path):
-    monkeypatch.delenv("CXX", raising=False)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(kernels.Unavailable, match=r"no C\+\+ compiler"):
-        native.compiler()
-
-
-def test_what_a_compiler_says_is_passed_on(monkeypatch, tmp_path):
-    broken = tmp_path / "c++"
-    broken.write_text("#!/bin/sh\necho 'no such option' >&2\nexit 3\n")
-    broken.chmod(0o755)
-    monkeypatch.setenv("CXX", str(broken))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    native._found.cache_clear()
-    with pytest.raises(kernels.Unavailable, match="no such option"):
-        native.ready()
-    native._found.cache_clear()
-
-
-def test_a_file_that_does_not_load_is_compiled_again(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    file = native.folder() / f"kernels-{native._key()}.so"
-    file.parent.mkdir(parents=True)
-    file.write_bytes(b"cut off")
-    native._found.cache_clear()
-    try:
-        assert native.ready().line() > 0
-    finally:
-        native._found.cache_clear()
-
-
-def test_without_a_home_there_is_a_reason(monkeypatch):
-    def homeless():
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setattr(native.Path, "home", homeless)
-    native._found.cache_clear()
-    try:
-        with pytest.raises(kernels.Unavailable, match="home directory"):
-            native.ready()
-    finally:
-        native._found.cache_clear()
 
 
 def odd(kind, **how):

@@ -84,7 +84,7 @@ class Growing:
     def _make_room(self, part: str) -> None:
         shape, path = self.shape(part), self.path(part)
         wanted = self.start + int(np.prod(shape))
-        have = getattr(path.stat(), "st_blocks", 0) * 512 if path.exists() else 0
+        have = _taken(path.stat()) if path.exists() else 0
         free = shutil.disk_usage(self.work).free
         if free < wanted - have:
             raise DataError(
@@ -118,3 +118,8 @@ class Growing:
             os.fsync(file.fileno())
         shape = [len(kept), *self.shape(part)[1:]]
         return {"shape": shape, "dtype": "uint8", "bytes": size, "sha256": digest.hexdigest()}
+
+
+def _taken(file: os.stat_result) -> int:
+    """Return the bytes that a file takes on the disk; Windows, which tells none, fills its holes."""
+    return file.st_blocks * 512 if hasattr(file, "st_blocks") else file.st_size

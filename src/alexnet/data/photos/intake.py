@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from alexnet import limits
 from alexnet.data.cache import (
     REPORT,
     Dataset,
@@ -114,7 +115,7 @@ def _decode(cache: Growing, notes: Journal, plan: Plan, say: Say) -> None:
         return
     files = {part: str(cache.path(part)) for part in cache.listing.parts}
     settings = {"size": cache.size, "fit": plan.fit, "start": cache.start, "files": files}
-    workers = max(1, min(plan.workers or pool.cores(), len(there) // _PER_TASK))
+    workers = max(1, min(plan.workers or limits.cores(), len(there) // _PER_TASK))
     total, done = len(entries), len(entries) - len(there)
     tasks = tasks_of(cache.listing, there, cache.rows)
     with counting(plan.name, total, done, say, quiet=plan.quiet) as advance:

@@ -45,13 +45,6 @@ class Answer:
     faults: Mapping[int, str]  # place in the task -> reason
 
 
-def cores() -> int:
-    """Count the cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def run(tasks: Iterable[Task], settings: Mapping[str, Any], workers: int) -> Iterator[Answer]:
     """Yield the answers as they come; at most two tasks a worker are waiting at any time.
 

@@ -8,6 +8,8 @@
 #include <immintrin.h>
 #elif defined(__SSE__)
 #include <xmmintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 #if !defined(_WIN32)
 #include <dlfcn.h>
@@ -65,6 +67,8 @@ inline V fused(V a, V b, V c) {
     return V(_mm512_fmadd_ps(__m512(a), __m512(b), __m512(c)));
 #elif defined(__FMA__) && defined(__AVX__)
     return V(_mm256_fmadd_ps(__m256(a), __m256(b), __m256(c)));
+#elif defined(__aarch64__)
+    return V(vfmaq_f32(float32x4_t(c), float32x4_t(a), float32x4_t(b)));
 #else
     return a * b + c;
 #endif

@@ -12,6 +12,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -24,7 +25,7 @@ SOURCES = tuple(
 )
 HEADER = Path(__file__).with_name("lanes.h")
 COMPILERS = ("c++", "g++", "clang++")
-FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno")
+FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno")
 FLAGS_OF_A_LIBRARY = ("-shared", "-fPIC", "-pthread")
 PATIENCE = 300  # seconds; seven on two cores
 
@@ -132,6 +133,8 @@ def ready() -> Kernel:
 @cache
 def _found() -> Kernel | str:
     """Return the kernels or why there are none: a compiler that fails is asked once a process."""
+    if sys.platform == "win32":  # whose compilers have other flags, its files another ending
+        return "the kernels are not compiled on Windows"
     try:
         file = folder() / f"kernels-{_key()}.so"
         if not file.exists():
@@ -144,12 +147,22 @@ def _found() -> Kernel | str:
 
 
 def _loaded(file: Path) -> Kernel:
-    """Load what is compiled; what will not load, cut off or of a system with other libraries, is made anew."""
+    """Load what is compiled; what will not load, cut off or of a system with other libraries, is made anew.
+
+    Once: a file marked ``.refused`` was made here and did not load either, as on a disk mounted noexec.
+    """
+    mark = file.with_suffix(".refused")
     try:
         return Kernel(file)
     except OSError:
-        _compile(file)
+        if mark.exists() and mark.stat().st_mtime_ns >= file.stat().st_mtime_ns:
+            raise
+    _compile(file, anew=True)
+    try:
         return Kernel(file)
+    except OSError:
+        mark.touch()
+        raise
 
 
 def drawn(*size: int) -> torch.Tensor:
@@ -159,9 +172,28 @@ def drawn(*size: int) -> torch.Tensor:
 
 
 def folder() -> Path:
-    """Return where compiled kernels are kept: ``alexnet/kernels`` in the user's cache folder."""
+    """Return where compiled kernels are kept: ``alexnet/kernels`` in the user's cache folder.
+
+    Where that may not be written, ``kernels`` in ``$ALEXNET_DATA``, if that is set.
+    """
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "alexnet" / "kernels"
+    own, data = Path(base) / "alexnet" / "kernels", os.environ.get("ALEXNET_DATA")
+    return Path(data).expanduser() / "kernels" if data and not _writable(own) else own
+
+
+def _writable(folder: Path) -> bool:
+    """Say whether a folder may be written, or made within the first around it that is there."""
+    there = next((each for each in (folder, *folder.parents) if os.path.isdir(each)), folder)
+    return os.access(there, os.W_OK)
+
+
+def tuned(processor: str) -> str:
+    """Return the flag that compiles for this very processor, of a kind: ``platform.machine()``."""
+    arm = processor in (
+        "arm64",
+        "aarch64",
+    )  # where Apple's compiler, before its 15th, refuses -march
+    return "-mcpu=native" if arm else "-march=native"
 
 
 def compiler() -> str:
@@ -172,28 +204,33 @@ def compiler() -> str:
     raise Unavailable(f"no C++ compiler ({', '.join(COMPILERS)}) on this machine")
 
 
-def _compile(file: Path) -> None:
+def _compile(file: Path, *, anew: bool = False) -> None:
+    """Compile the kernels into ``file``; where another process was faster, its file stays, unless ``anew``."""
     program = compiler()
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=file.parent) as room:
         made = Path(room) / file.name  # moved when it is whole: other processes may be waiting
-        command = [program, *FLAGS, *FLAGS_OF_A_LIBRARY, *map(str, SOURCES), "-o", str(made)]
+        flags = (*FLAGS, tuned(platform.machine()), *FLAGS_OF_A_LIBRARY)
+        command = [program, *flags, *map(str, SOURCES), "-o", str(made)]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+            done = subprocess.run(
+                command, capture_output=True, text=True, errors="replace", timeout=PATIENCE
+            )
         except subprocess.TimeoutExpired:
             raise Unavailable(f"{program} took longer than {PATIENCE} s") from None
         if done.returncode:
             lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
             raise Unavailable(f"{program} cannot compile the kernels: {lines[-1]}")
-        os.replace(made, file)
+        if (
+            anew or not file.exists()
+        ):  # another machine may run from it: a network disk would lose it
+            os.replace(made, file)
 
 
 def _key() -> str:
     """Return what the compiled kernels depend on: sources, flags, and the processor."""
-    ask = getattr(torch.cpu, "get_capabilities", None)  # newer than the oldest torch we allow
-    # Without it a home folder that unlike machines share has a library for each of them.
-    processor = sorted(ask().items()) if ask else platform.node()
+    processor = sorted(torch.cpu.get_capabilities().items())
     machine = f"{platform.system()} {platform.machine()} {processor}"
     sources = [source.read_text(encoding="utf-8") for source in (HEADER, *SOURCES)]
-    text = "\n".join((*sources, *FLAGS, machine))
+    text = "\n".join((*sources, *FLAGS, tuned(platform.machine()), machine))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -65,8 +65,7 @@ def step(
     as_json: Json = False,
 ) -> None:
     """Time a training step and set it beside the matrix rate of the same minute."""
-    from alexnet.benchmark.step import step_speed, step_text
-    from alexnet.benchmark.step_record import step_rows
+    from alexnet.benchmark.step import step_rows, step_speed, step_text
 
     chosen = _ready(record, device, precision)
     what: dict[str, Any] = {"batch": batch, "size": size, "optimizer": optimizer}

@@ -206,7 +206,7 @@ def _and_largest(network: Network, smallest: int) -> str:
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums over a table; ``megabytes`` counts float32 in units of 2**20 bytes, as Keras does."""
+    """Sums over a table."""
 
     trainable: int
     buffers: int

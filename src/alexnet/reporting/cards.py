@@ -244,7 +244,7 @@ def result_text(folder: Path, record: dict[str, Any]) -> str:
         f"  on {record['environment']['hardware']}, torch {record['environment']['packages']['torch']}",
     ]
     lines += [f"  trained on {machine(each)}" for each in record.get("machines", ())]
-    if "memory" in record:  # records of 0.1.0 have it not
+    if "memory" in record:  # runs of before 26 November 2026 have it not
         lines.append(record_text(record["memory"]))
     lines += scored_text(record.get("scored", {}))
     lines += _balance_text(test) + _views_text(record.get("test_views", {}), test["views"])
@@ -259,7 +259,7 @@ def result_text(folder: Path, record: dict[str, Any]) -> str:
 
 
 def _balance_text(test: dict[str, Any]) -> list[str]:
-    """Write what rare classes count in as much as frequent ones; records of 0.1.0 have it not."""
+    """Write what rare classes count in as much as frequent ones; runs of before 26 November 2026 lack it."""
     if "balanced_accuracy" not in test:
         return []
     return [

@@ -43,7 +43,7 @@ def verdict_text(
     shares = (f"{share:.2%}" for share in (theirs, ours, *verdict["interval"]))
     text = say["measured"].format(*shares, f"{verdict['difference'] * 100:+.2f}")
     text += _top3(verdict, say)
-    if tolerance:  # records of 0.1.0 have none
+    if tolerance:  # 0: none is given; runs of before 26 November 2026 do not say
         text += say["tolerance"].format(f"{tolerance * 100:.2f}")
     text += f": {told_word(verdict, say)}"
     if verdict["published_loss"] is not None:

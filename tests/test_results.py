@@ -178,6 +178,13 @@ def test_the_published_number_stands_beside(tmp_path):
     assert collect(tmp_path)[0]["published"] == "70.81 %"
 
 
+def test_a_bar_in_a_cell_ends_no_column():
+    rows = [{"made by": "`a --photographs DIR|TAR`", "n": "1"}, {"n": "2"}]
+    lines = markdown_table(rows).splitlines()
+    assert lines[2:] == [r"| `a --photographs DIR\|TAR` | 1 |", "|  | 2 |"]
+    assert markdown_table([], ["a", "b"]) == "| a | b |\n| --- | --- |"
+
+
 def test_markdown_has_a_line_for_each_row(tmp_path):
     write(tmp_path, record(), record(recipe="b"))
     lines = markdown_table(collect(tmp_path)).splitlines()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from alexnet.reporting.text import markdown_table
+
 
 def text(found: Mapping[str, Any]) -> str:
     """Write the page for a terminal."""
@@ -24,8 +26,7 @@ def markdown(found: Mapping[str, Any]) -> str:
 
 
 def _table(heads: tuple[str, str], rows: list[tuple[str, str]]) -> str:
-    lines = [heads, ("---", "---"), *rows]
-    return "\n".join(f"| {a} | {b.replace('|', chr(92) + '|')} |" for a, b in lines)
+    return markdown_table([dict(zip(heads, row, strict=True)) for row in rows], heads)
 
 
 def _packages(found: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -6,12 +6,11 @@ what the row names beside it: a limit or a peer that was measured in the same ru
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from alexnet.errors import DataError
+from alexnet.reporting.recorded import read_checked
 from alexnet.reporting.text import sentence, summary_table
 
 ABSENT = "–"
@@ -68,13 +67,4 @@ def figure(value: float) -> str:
 
 def read(path: Path) -> dict[str, Any]:
     """Read one record. Raises ``DataError`` for a file that is none."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        missing = sorted(_NEEDED - found.keys())
-    except (OSError, ValueError, AttributeError) as error:
-        raise DataError(f"{path} is not a record of `alexnet bench`: {error}") from None
-    if missing:
-        raise DataError(
-            f"{path} is not a record of `alexnet bench`: it has no {', '.join(missing)}"
-        )
-    return dict(found)
+    return read_checked(path, _NEEDED, "`alexnet bench`")

@@ -361,6 +361,21 @@ def test_an_effect_is_the_difference_of_two_recorded_runs():
     )
 
 
+def test_what_is_said_and_scored_besides_is_no_fault(monkeypatch):
+    """A sibling that logs oftener and scores more views still stands for its one fault."""
+    kept, tree = "torch-lrn-as-published", built_in.tree
+
+    def other(name: str) -> dict:
+        found = tree(name)
+        if name == kept:
+            found["train"]["log_every"], found["evaluation"]["also"] = "3 steps", ["ten"]
+        return found
+
+    monkeypatch.setattr(built_in, "tree", other)
+    known = record("torch-lrn", accuracy=0.50), record(kept, accuracy=0.48)
+    assert effect("torch-lrn", "evaluation.dropout", *known).startswith("effect: -2.00 points")
+
+
 def test_an_effect_across_machines_says_so():
     with_it = record("torch-lrn-as-published", accuracy=0.48, hardware="y")
     said = effect("torch-lrn", "evaluation.dropout", record("torch-lrn", accuracy=0.50), with_it)

@@ -91,7 +91,7 @@ def export(model: Classifier, path: Path, *, views: str | None = None) -> Export
     model = seen_by(model, views or model.views)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as beside:
+        with replacing(path, path.suffix) as beside:
             tried = write(model, beside)
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from alexnet.data.photos.report import writable
-from alexnet.errors import DataError, UsageError
+from alexnet.errors import UsageError
 from alexnet.evaluation import Answers
-from alexnet.run.files import write_bytes
+from alexnet.run.files import write_whole
 from alexnet.run.named import Named
 
 COLUMNS = ("index", "name", "true", "predicted", "probability")
@@ -45,8 +45,4 @@ def write_answers(said: Answers, classes: Sequence[str], of: Named, path: Path) 
     table = csv.writer(text, lineterminator="\n")
     table.writerow(COLUMNS)
     table.writerows(rows)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, writable(text.getvalue()).encode())
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
+    write_whole(path, writable(text.getvalue()).encode())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from alexnet.reporting.scatter import plot_scatter
 from alexnet.reporting.scatter3d import write_scatter3d
 from alexnet.reporting.style import percent
 from alexnet.reporting.text import in_brackets
-from alexnet.run.files import write_text
+from alexnet.run.files import replacing, write_text
 
 SUMMARY = "embedding.json"  # written last: it marks a folder as one of ours
 
@@ -169,24 +168,19 @@ def _write_arrays(seen: View, path: Path) -> Path:
     ``files`` has no entries where the pictures came from none.
     """
     space, found = seen.space, seen.projection
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with beside.open("wb") as file:
-            np.savez(
-                file,
-                vectors=space.vectors,
-                labels=space.labels,
-                indices=space.indices,
-                files=np.array(space.files or (), dtype=str),
-                classes=np.array(space.classes),
-                points=found.points,
-                axes=found.axes,
-                centre=found.centre,
-                shares=np.array(found.shares),
-            )
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replacing(path) as beside, beside.open("wb") as file:
+        np.savez(
+            file,
+            vectors=space.vectors,
+            labels=space.labels,
+            indices=space.indices,
+            files=np.array(space.files or (), dtype=str),
+            classes=np.array(space.classes),
+            points=found.points,
+            axes=found.axes,
+            centre=found.centre,
+            shares=np.array(found.shares),
+        )
     return path
 
 

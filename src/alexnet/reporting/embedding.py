@@ -19,11 +19,11 @@ from alexnet.exploration.projection import (
     project,
     separation,
 )
-from alexnet.reporting.report.page import words
 from alexnet.reporting.scatter import plot_scatter
 from alexnet.reporting.scatter3d import write_scatter3d
 from alexnet.reporting.style import percent
 from alexnet.reporting.text import in_brackets
+from alexnet.reporting.words import words
 from alexnet.run.files import replacing, write_text
 
 SUMMARY = "embedding.json"  # written last: it marks a folder as one of ours
@@ -78,7 +78,7 @@ def view(space: Embedding, components: int, model: str) -> View:
 def text(seen: View, say: Mapping[str, str] | None = None) -> str:
     """Say what the components carry, how far the classes lie apart, and what would spread them.
 
-    ``say``: the words of a language (``report.page.words``), by default English.
+    ``say``: the words of a language (``reporting.words``), by default English.
     """
     say = words("en") if say is None else say
     shares, space = seen.projection.shares, seen.space

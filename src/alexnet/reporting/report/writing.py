@@ -15,8 +15,9 @@ from alexnet.reporting import embedding
 from alexnet.reporting.report import chapters
 from alexnet.reporting.report.comparison import compare
 from alexnet.reporting.report.material import STRIP, Material, gather, strip
-from alexnet.reporting.report.page import MARK, Page, data_uri, words
+from alexnet.reporting.report.page import MARK, Page, data_uri
 from alexnet.reporting.verdict import told_word
+from alexnet.reporting.words import words
 from alexnet.run.device import Device
 from alexnet.run.files import write_whole
 from alexnet.run.machine import versions

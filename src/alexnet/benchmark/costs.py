@@ -19,7 +19,7 @@ Passes = tuple[float, float, float]
 NORM = 8.0  # forward: two to read, one to write; backward: the gradient and the input twice, one to write
 RELU = 5.0  # in place forward: one to read, one to write; backward: two to read, one to write
 MASK = 2 + 2 + 1 + 1  # bytes of a dropout mask: 16 random bits out and in, a byte out and in
-ONE_PASS = (
+NORM_ONE_PASS = (
     5.0  # of response norm by its kernel: one to read, one to write; two to read, one to write
 )
 # What channels must be multiples of, by the bytes of a value, on a processor that fewer multiplications are predicted for:
@@ -92,7 +92,7 @@ def fewer(step: Traced, batch: int, width: int) -> Cost:
     """
     row, found, narrow = step.row, cost(step, batch, width), width == 2
     if isinstance(row, rows.LRN) and row.beta == BETA:
-        return replace(found, bytes=float(width) * batch * ONE_PASS * math.prod(step.outputs))
+        return replace(found, bytes=float(width) * batch * NORM_ONE_PASS * math.prod(step.outputs))
     if not isinstance(row, rows.Conv):
         return found
     parts = (step.inputs[0] // row.groups, row.channels // row.groups)

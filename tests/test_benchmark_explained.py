@@ -12,10 +12,10 @@ from tape import Tape
 
 from alexnet.benchmark import subject as subject_module
 from alexnet.benchmark.costs import BF16, UPDATES, Cost, cost, fewer, kind_of
+from alexnet.benchmark.explain import explain
 from alexnet.benchmark.parts import LOSS, UPDATE, parts_text, take_apart
 from alexnet.benchmark.predict import predict, prediction_text
 from alexnet.benchmark.subject import Subject
-from alexnet.benchmark.whole import explain
 from alexnet.errors import AlexNetError, UnknownName, UsageError
 from alexnet.models import rows, table, zoo
 from alexnet.run.device import Device

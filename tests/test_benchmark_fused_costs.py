@@ -10,8 +10,8 @@ import torch
 from alexnet.benchmark import fused_costs
 from alexnet.benchmark import subject as subject_module
 from alexnet.benchmark.costs import Cost, cost
+from alexnet.benchmark.explain import explain
 from alexnet.benchmark.predict import update_of
-from alexnet.benchmark.whole import explain
 from alexnet.errors import UsageError
 from alexnet.models import rows, table, zoo
 from alexnet.models.table import Network

@@ -72,7 +72,7 @@ def step(
     what |= {"convolutions": convolutions, "compiled": compiled}
     details: dict[str, Any] = {}
     if parts or predict or fused:
-        from alexnet.benchmark.whole import explain
+        from alexnet.benchmark.explain import explain
 
         asked: dict[str, Any] = {"parts": parts, "predicts": predict, "fused": fused}
         rates = (matrix_rate, memory_rate)

@@ -11,7 +11,7 @@ import torch
 from tape import Tape
 
 from alexnet.benchmark import subject as subject_module
-from alexnet.benchmark.costs import BF16, UPDATES, Cost, cost, fewer, kind_of
+from alexnet.benchmark.costs import BF16, UPDATES, Cost, cost, fewer, kind_of_work
 from alexnet.benchmark.explain import explain
 from alexnet.benchmark.parts import LOSS, UPDATE, parts_text, take_apart
 from alexnet.benchmark.predict import predict, prediction_text
@@ -315,4 +315,4 @@ def test_a_step_is_timed_as_a_run_takes_it(monkeypatch):
 
 def test_every_row_that_learns_is_some_kind_of_work():
     steps = [step for name in zoo.NETWORKS for step in table.trace(zoo.network(name))]
-    assert {s.row.kind for s in steps if s.parameters and kind_of(s.row) == "other"} == set()
+    assert {s.row.kind for s in steps if s.parameters and kind_of_work(s.row) == "other"} == set()

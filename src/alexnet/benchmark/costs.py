@@ -54,7 +54,7 @@ UPDATES = {  # bytes of memory for each weight: how often weight, gradient and m
 CASTS = 12  # bytes of a weight that is rounded to bf16, and of its gradient that is widened
 
 
-def kind_of(row: rows.Row) -> str:
+def kind_of_work(row: rows.Row) -> str:
     """Return the kind of work that a row is: one of ``KINDS``, or ``other``."""
     return KINDS.get(row.kind, "other")
 
@@ -81,7 +81,7 @@ def cost(step: Traced, batch: int, width: int) -> Cost:
     moved = batch * (values * width + other * math.prod(step.outputs))
     if step.multiply_adds:  # its weights: read forward, read backward, their gradient written
         moved += 3.0 * width * step.parameters
-    return Cost(step.row.name, kind_of(step.row), flops, moved)
+    return Cost(step.row.name, kind_of_work(step.row), flops, moved)
 
 
 def fewer(step: Traced, batch: int, width: int) -> Cost:

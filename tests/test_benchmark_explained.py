@@ -19,7 +19,7 @@ from alexnet.benchmark.subject import Subject
 from alexnet.errors import AlexNetError, UnknownName, UsageError
 from alexnet.models import rows, table, zoo
 from alexnet.run.device import Device
-from alexnet.training import forward, optim
+from alexnet.training import execution, optim
 
 CPU = Device(torch.device("cpu"), "float32")
 RATES = {"matrix_rate": 1e12, "memory_rate": 1e10}
@@ -297,7 +297,7 @@ def test_a_compiled_step_has_no_parts():
 def test_a_step_is_timed_as_a_run_takes_it(monkeypatch):
     """On a CUDA device with --compile: a graph, replayed from the fourth step on."""
     tape = Tape()
-    monkeypatch.setattr(forward, "CudaGraph", lambda device: tape)
+    monkeypatch.setattr(execution, "CudaGraph", lambda device: tape)
     monkeypatch.setattr(torch, "compile", lambda model: model)
     decide = subject_module.plan_here
     monkeypatch.setattr(

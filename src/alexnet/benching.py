@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from alexnet.calling import Argument, BadParameter, Exit, Option, Program
 from alexnet.options import DeviceName, Json, Root, seeds_of
-from alexnet.terminal import say, write
+from alexnet.terminal import say, typed, write
 
 if TYPE_CHECKING:
     from alexnet.benchmark.record import Row
@@ -278,8 +276,7 @@ def _keep(
 ) -> dict[str, Any]:
     from alexnet.benchmark.record import keep, record
 
-    command = shlex.join(["alexnet", *sys.argv[1:]])
-    found = record(suite, rows, device, command=command, settings=settings, **more)
+    found = record(suite, rows, device, command=typed(), settings=settings, **more)
     if path is not None:
         say(f"wrote {keep(found, path)}")
     return found.to_json()

@@ -229,6 +229,11 @@ def totals(steps: list[Traced]) -> Totals:
     )
 
 
+def towers_of(row: Row) -> int:
+    """Return of how many towers a row is, each of which sees its own share of the maps."""
+    return row.groups if isinstance(row, Conv) else getattr(row, "towers", 1)
+
+
 def last_features(network: Network) -> str:
     """Return the row whose outputs the last dense row takes; dropout does nothing in a test."""
     last = max(i for i, row in enumerate(network.rows) if isinstance(row, Dense))

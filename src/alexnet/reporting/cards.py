@@ -54,7 +54,7 @@ def _layer(step: Traced) -> dict[str, Any]:
 
 def kind_of(row: rows.Row) -> str:
     """Return what a Keras user would call a row, and of how many towers it is if of several."""
-    towers = row.groups if isinstance(row, rows.Conv) else getattr(row, "towers", 1)
+    towers = table.towers_of(row)
     return f"{row.kind}, {towers} towers" if towers > 1 else row.kind
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from alexnet.reporting.text import markdown_table
+from alexnet.run.memory import size
 
 
 def text(found: Mapping[str, Any]) -> str:
@@ -56,4 +57,4 @@ def _accelerator(each: Mapping[str, Any]) -> str:
 
 
 def _size(count: int | None) -> str:
-    return "unknown" if count is None else f"{count / 2**30:.1f} GiB"
+    return "unknown" if count is None else size(count)

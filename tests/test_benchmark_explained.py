@@ -11,15 +11,15 @@ import torch
 from tape import Tape
 
 from alexnet.benchmark import subject as subject_module
-from alexnet.benchmark.costs import BF16, UPDATES, Cost, cost, fewer, kind_of
+from alexnet.benchmark.costs import BF16, UPDATES, Cost, cost, fewer, kind_of_work
+from alexnet.benchmark.explain import explain
 from alexnet.benchmark.parts import LOSS, UPDATE, parts_text, take_apart
 from alexnet.benchmark.predict import predict, prediction_text
 from alexnet.benchmark.subject import Subject
-from alexnet.benchmark.whole import explain
 from alexnet.errors import AlexNetError, UnknownName, UsageError
 from alexnet.models import rows, table, zoo
 from alexnet.run.device import Device
-from alexnet.training import forward, optim
+from alexnet.training import execution, optim
 
 CPU = Device(torch.device("cpu"), "float32")
 RATES = {"matrix_rate": 1e12, "memory_rate": 1e10}
@@ -297,7 +297,7 @@ def test_a_compiled_step_has_no_parts():
 def test_a_step_is_timed_as_a_run_takes_it(monkeypatch):
     """On a CUDA device with --compile: a graph, replayed from the fourth step on."""
     tape = Tape()
-    monkeypatch.setattr(forward, "CudaGraph", lambda device: tape)
+    monkeypatch.setattr(execution, "CudaGraph", lambda device: tape)
     monkeypatch.setattr(torch, "compile", lambda model: model)
     decide = subject_module.plan_here
     monkeypatch.setattr(
@@ -315,4 +315,4 @@ def test_a_step_is_timed_as_a_run_takes_it(monkeypatch):
 
 def test_every_row_that_learns_is_some_kind_of_work():
     steps = [step for name in zoo.NETWORKS for step in table.trace(zoo.network(name))]
-    assert {s.row.kind for s in steps if s.parameters and kind_of(s.row) == "other"} == set()
+    assert {s.row.kind for s in steps if s.parameters and kind_of_work(s.row) == "other"} == set()

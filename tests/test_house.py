@@ -71,6 +71,7 @@ WITHOUT_TORCH = {
         "reporting.results_page",
         "reporting.keeping",
         "reporting.verdict",
+        "reporting.words",
         "reporting.published",
         "calling",
         "data.catalogue",

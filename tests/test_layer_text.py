@@ -42,11 +42,12 @@ def test_the_paper_s_alpha_is_what_the_words_say():
 @pytest.mark.parametrize("name", zoo.NETWORKS)
 def test_a_row_is_built_again_from_its_card_and_the_text_stays_narrow(name):
     network = zoo.network(name)
-    card = json.loads(json.dumps(cards.network_card(network)))
+    values = cards.network_card(network)
+    card = json.loads(json.dumps(values))
     for row, layer in zip(network.rows, card["layers"], strict=True):
         assert replace(row, **layer["settings"]) == row
         assert set(layer["settings"]) == set(settings(row))
-    text = cards.network_text(network)
+    text = cards.network_text(network, values)
     assert f"\nInitialised: {network.init}\nSource: {network.source}" in text
     said = settings_text(network)
     assert said in text

@@ -21,6 +21,7 @@ from alexnet.data.sources import open_dataset
 from alexnet.evaluation import Answers
 from alexnet.exchange import foreign
 from alexnet.reporting.answers import write_answers
+from alexnet.run import files
 from alexnet.run.named import Named
 
 ACTIVATIONS = (Path(__file__).parents[1] / "docs/activations.md").read_text(encoding="utf-8")
@@ -55,7 +56,9 @@ def result(found: tuple[int, str, str]) -> Any:
     return json.loads(found[1], parse_constant=pytest.fail)
 
 
-def test_embed_writes_pictures_numbers_and_words(run):
+def test_embed_writes_pictures_numbers_and_words(run, monkeypatch):
+    synced, sync = [], files.sync_file
+    monkeypatch.setattr(files, "sync_file", lambda path: (synced.append(path.name), sync(path)))
     status, out, err = run(
         "embed", "alexnet-cifar", "shapes/test[:300]", *FEW, "--count", 300, "--near", 3
     )
@@ -63,6 +66,8 @@ def test_embed_writes_pictures_numbers_and_words(run):
     assert {path.name for path in Path("embedding").iterdir()} == {
         *("scatter.png", "scatter.html", "embedding.npz", "embedding.json")
     }
+    written = ("scatter.png", "scatter.html", "embedding.npz", "embedding.json")
+    assert [re.fullmatch(r"\.(.*)\.\d+\.tmp", name)[1] for name in synced] == list(written)
     assert (
         "300 pictures of shapes/test[:300], 512 values each at fc7 of alexnet-cifar, in float32"
         in out

@@ -20,6 +20,11 @@ def test_every_default_is_the_schemas():
     assert plain.complete(little) == recipes.to_tree(recipes.check(little))
 
 
+def test_two_trees_differ_in_keys_that_one_lacks_too():
+    assert plain.differing({"b": 1, "a": 1, "c": 2}, {"a": 2, "b": 1}) == ["a", "c"]
+    assert plain.differing({"a": None}, {}) == []
+
+
 def test_sections_within_sections_are_completed():
     keys = {
         "optim": {"group": [{"match": "*.bias", "drops": ["2 epochs"]}, {"match": "conv*"}]},

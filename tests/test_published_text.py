@@ -8,8 +8,8 @@ from alexnet import built_in
 from alexnet import recipe as recipes
 from alexnet.reporting.cards import show
 from alexnet.reporting.published import faults_text, scored_text
-from alexnet.reporting.report.page import words
 from alexnet.reporting.verdict import verdict_text, word
+from alexnet.reporting.words import words
 
 VERDICT = {
     "published": 0.7081,

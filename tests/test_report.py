@@ -25,7 +25,8 @@ from alexnet.errors import CheckpointError, UnknownName, UsageError
 from alexnet.exploration.embedding import Embedding
 from alexnet.reporting import embedding
 from alexnet.reporting.report import chapters, writing
-from alexnet.reporting.report.page import Page, words
+from alexnet.reporting.report.page import Page
+from alexnet.reporting.words import words
 from alexnet.run import classifier, device
 from alexnet.run.log import Console
 

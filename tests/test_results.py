@@ -14,7 +14,7 @@ from alexnet.errors import DataError
 from alexnet.reporting.claims import Claim, claims
 from alexnet.reporting.effects import all_together, effect_of
 from alexnet.reporting.recorded import Recorded, packaged, read_records, summaries
-from alexnet.reporting.results import collect, full_rows, verdict, view_rows
+from alexnet.reporting.results import full_rows, short_rows, verdict, view_rows
 from alexnet.reporting.results_page import page
 from alexnet.reporting.text import markdown_table
 from alexnet.reporting.unfinished import packaged_unfinished, read_unfinished
@@ -42,6 +42,10 @@ def record(recipe="a", seed=0, accuracy=0.9, seconds=60.0, hardware="x", changed
         "history": [{"epoch": n + 1, "val_accuracy": 0.5} for n in range(10)],
         **more,
     }
+
+
+def collect(folder):
+    return short_rows(read_records(folder))
 
 
 def write(folder, *records):
@@ -172,6 +176,13 @@ def test_two_recipes_of_somebodys_own_are_not_taken_together_for_their_name(tmp_
 def test_the_published_number_stands_beside(tmp_path):
     write(tmp_path, record(verdict={"published": 0.7081}))
     assert collect(tmp_path)[0]["published"] == "70.81 %"
+
+
+def test_a_bar_in_a_cell_ends_no_column():
+    rows = [{"made by": "`a --photographs DIR|TAR`", "n": "1"}, {"n": "2"}]
+    lines = markdown_table(rows).splitlines()
+    assert lines[2:] == [r"| `a --photographs DIR\|TAR` | 1 |", "|  | 2 |"]
+    assert markdown_table([], ["a", "b"]) == "| a | b |\n| --- | --- |"
 
 
 def test_markdown_has_a_line_for_each_row(tmp_path):
@@ -348,6 +359,21 @@ def test_an_effect_is_the_difference_of_two_recorded_runs():
         "effect: -2.00 points of top-1, with it 48.00% (n = 1), without 50.00% (n = 1); "
         "95 % interval -3.38 to -0.61"
     )
+
+
+def test_what_is_said_and_scored_besides_is_no_fault(monkeypatch):
+    """A sibling that logs oftener and scores more views still stands for its one fault."""
+    kept, tree = "torch-lrn-as-published", built_in.tree
+
+    def other(name: str) -> dict:
+        found = tree(name)
+        if name == kept:
+            found["train"]["log_every"], found["evaluation"]["also"] = "3 steps", ["ten"]
+        return found
+
+    monkeypatch.setattr(built_in, "tree", other)
+    known = record("torch-lrn", accuracy=0.50), record(kept, accuracy=0.48)
+    assert effect("torch-lrn", "evaluation.dropout", *known).startswith("effect: -2.00 points")
 
 
 def test_an_effect_across_machines_says_so():

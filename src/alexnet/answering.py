@@ -142,9 +142,9 @@ def export(
 ) -> None:
     """Write a model as one file for programs without this package, and how to use it."""
     import alexnet
-    from alexnet.exchange.export import kind_of
+    from alexnet.exchange.export import writer_for
     from alexnet.reporting import usage
 
-    kind_of(file)  # before a model is read
+    writer_for(file)  # before a model is read
     found = alexnet.export(_loaded(model), file, views=views)
     write(usage.values(found) if as_json else usage.text(found))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from alexnet.calling import Argument, BadParameter, Exit, Option, Program
 from alexnet.options import DeviceName, Json, Root, seeds_of
-from alexnet.terminal import say, write
+from alexnet.terminal import say, typed, write
 
 if TYPE_CHECKING:
     from alexnet.benchmark.record import Row
@@ -65,15 +63,14 @@ def step(
     as_json: Json = False,
 ) -> None:
     """Time a training step and set it beside the matrix rate of the same minute."""
-    from alexnet.benchmark.step import step_speed, step_text
-    from alexnet.benchmark.step_record import step_rows
+    from alexnet.benchmark.step import step_rows, step_speed, step_text
 
     chosen = _ready(record, device, precision)
     what: dict[str, Any] = {"batch": batch, "size": size, "optimizer": optimizer}
     what |= {"convolutions": convolutions, "compiled": compiled}
     details: dict[str, Any] = {}
     if parts or predict or fused:
-        from alexnet.benchmark.whole import explain
+        from alexnet.benchmark.explain import explain
 
         asked: dict[str, Any] = {"parts": parts, "predicts": predict, "fused": fused}
         rates = (matrix_rate, memory_rate)
@@ -279,8 +276,7 @@ def _keep(
 ) -> dict[str, Any]:
     from alexnet.benchmark.record import keep, record
 
-    command = shlex.join(["alexnet", *sys.argv[1:]])
-    found = record(suite, rows, device, command=command, settings=settings, **more)
+    found = record(suite, rows, device, command=typed(), settings=settings, **more)
     if path is not None:
         say(f"wrote {keep(found, path)}")
     return found.to_json()

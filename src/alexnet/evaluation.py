@@ -232,17 +232,6 @@ def score(logs: Tensor, labels: Tensor, views: str, top: tuple[int, ...]) -> Sco
     )
 
 
-def cross_entropy(p: Tensor, labels: Tensor, smallest: float = 1e-7) -> Tensor:
-    """Return each picture's cross-entropy ``(N,)``, float64, from probabilities ``(N, classes)``.
-
-    They are divided by their sum, and the true class's is kept from ``smallest`` to 1 - ``smallest``, as
-    Keras does where it is given probabilities alone. Of a network that ends in a softmax its fit and
-    evaluate take the logits instead (``keras-losses.json``), as ours do: for figures of another program.
-    """
-    share = p.double() / p.double().sum(1, keepdim=True)
-    return -share.gather(1, labels[:, None])[:, 0].clamp(smallest, 1 - smallest).log()
-
-
 def confusion(
     truth: NDArray[np.int64], guess: NDArray[np.int64], classes: int
 ) -> NDArray[np.int64]:

@@ -17,6 +17,11 @@ from typing import Any, NamedTuple
 
 from alexnet.errors import RecipeError
 
+PROSE = ("summary", "source", "published.", "fault")  # how keys begin that change no figure
+# What is saved, said and scored besides: no number of a run, nor of its own views, changes.
+BESIDES = {"checkpoint.every", "checkpoint.keep", "train.log_every"}
+BESIDES |= {"evaluation.also", "evaluation.precise_bn"}
+ROUNDED = {"train.precision"}  # "auto" is another on every machine; a record says which it was
 SCHEMA = ("published.py", "sections.py", "schema.py")  # the files that have a recipe's sections
 
 
@@ -76,6 +81,20 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
             yield from flat(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
+
+
+def settled(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what decides the figures of a recipe's runs, by dotted key; runs alike in it differ by seed.
+
+    Neither what is told of it, nor the precision, which a record names beside its machine.
+    """
+    apart = {"train.seed", *BESIDES, *ROUNDED}
+    return {k: v for k, v in flat(tree) if not k.startswith(PROSE) and k not in apart}
+
+
+def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Return the keys in which two flat trees differ, sorted; a key that one lacks is None there."""
+    return sorted(k for k in one.keys() | other.keys() if one.get(k) != other.get(k))
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:

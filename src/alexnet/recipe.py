@@ -17,10 +17,10 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin
 import tomli_w
 from pydantic import BaseModel, ValidationError
 
-from alexnet import built_in
+from alexnet import built_in, plain
 from alexnet.built_in import names
 from alexnet.errors import RecipeError, UnknownName, did_you_mean
-from alexnet.plain import flat, parse_assignment
+from alexnet.plain import BESIDES, ROUNDED, differing, flat, parse_assignment
 from alexnet.published import Fault
 from alexnet.schema import Recipe
 from alexnet.sections import Augment, Group, Input, Model, Optim, Schedule
@@ -56,11 +56,6 @@ __all__ = [
 ]
 
 
-PROSE = ("summary", "source", "published.", "fault")  # how keys begin that change no figure
-# What is saved, said and scored besides: no number of a run, nor of its own views, changes.
-BESIDES = {"checkpoint.every", "checkpoint.keep", "train.log_every"}
-BESIDES |= {"evaluation.also", "evaluation.precise_bn"}
-ROUNDED = {"train.precision"}  # "auto" is another on every machine; a record says which it was
 # Of a published run: what neither changes ours nor is compared with its score.
 TOLD = {
     f"published.{key}"
@@ -152,16 +147,12 @@ def changes(recipe: Recipe) -> dict[str, Any]:
         return {}
     own, built_in = (dict(flat(to_tree(r))) for r in (recipe, load(recipe.name)))
     apart = {"train.seed", "fault", *BESIDES, *ROUNDED, *TOLD}
-    return {key: own.get(key) for key in sorted(_differing(own, built_in) - apart)}
+    return {key: own.get(key) for key in differing(own, built_in) if key not in apart}
 
 
 def settled(recipe: Recipe) -> dict[str, Any]:
-    """Return what decides the figures of a recipe's runs, by dotted key; runs alike in it differ by seed.
-
-    Neither what is told of it, nor the precision, which a record names beside its machine.
-    """
-    apart = {"train.seed", *BESIDES, *ROUNDED}
-    return {k: v for k, v in flat(to_tree(recipe)) if not k.startswith(PROSE) and k not in apart}
+    """Return what decides the figures of a recipe's runs, by dotted key (``plain.settled``)."""
+    return plain.settled(to_tree(recipe))
 
 
 def changes_since(was: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -171,11 +162,7 @@ def changes_since(was: Mapping[str, Any], name: str) -> dict[str, Any]:
     """
     if name not in names():
         return {}
-    return {key: was.get(key) for key in sorted(_differing(was, settled(load(name))))}
-
-
-def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> set[str]:
-    return {key for key in one.keys() | other.keys() if one.get(key) != other.get(key)}
+    return {key: was.get(key) for key in differing(was, settled(load(name)))}
 
 
 def to_toml(recipe: Recipe) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +11,7 @@ from alexnet.calling import Argument, Option
 from alexnet.errors import TrainingError, UsageError
 from alexnet.options import DeviceName, Json, Root, seeds_of
 from alexnet.run.launch import place
-from alexnet.terminal import write
+from alexnet.terminal import typed, write
 
 if TYPE_CHECKING:  # a study needs recipes, which the other commands can do without
     from alexnet.run.log import Console
@@ -79,7 +77,7 @@ def study(
     if dry_run:
         _foretell(loaded, wanted, as_json)
         return
-    made = _Made(loaded, every, folder, settings, shlex.join(["alexnet", *sys.argv[1:]]))
+    made = _Made(loaded, every, folder, settings, typed())
     failed = run_missing(wanted, _verbs(made, device, data, Console(quiet=quiet)), made.command)
     _print(made.write(), markdown, as_json)
     if failed:

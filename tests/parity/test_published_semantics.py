@@ -16,11 +16,10 @@ import numpy as np
 import pytest
 import torch
 from compare import GOLDEN, apart, golden
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from alexnet.data.preprocess import Preprocessing
-from alexnet.evaluation import cross_entropy
 from alexnet.recipe import Optim
 from alexnet.training import groups, loop, optim
 from alexnet.training.saving import Progress
@@ -32,6 +31,17 @@ RESTORED = golden("restored")
 
 
 # --- losses ----------------------------------------------------------------------------------
+
+
+def cross_entropy(p: Tensor, labels: Tensor, smallest: float) -> Tensor:
+    """Return each picture's cross-entropy ``(N,)``, float64, from probabilities ``(N, classes)``.
+
+    They are divided by their sum, and the true class's is kept from ``smallest`` to 1 - ``smallest``, as
+    Keras does where it is given probabilities alone. Of a network that ends in a softmax its fit and
+    evaluate take the logits instead (``keras-losses.json``), as ours do.
+    """
+    share = p.double() / p.double().sum(1, keepdim=True)
+    return -share.gather(1, labels[:, None])[:, 0].clamp(smallest, 1 - smallest).log()
 
 
 @pytest.mark.parametrize("kind", ["float32", "float64"])

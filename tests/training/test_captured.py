@@ -19,7 +19,7 @@ from alexnet.models.table import Network
 from alexnet.recipe import Duration, Group, Optim
 from alexnet.run import log
 from alexnet.run.device import Device
-from alexnet.training import captured, forward, groups, loop, optim, rehearsal
+from alexnet.training import captured, execution, groups, loop, optim, rehearsal
 from alexnet.training.captured import WARM_UP, Captured
 from alexnet.training.masters import Masters
 from alexnet.training.stage import set_up
@@ -66,7 +66,7 @@ def curve(rule, tape=None, *, masters=False, short=(), dtype=None):
             if apart:
                 apart.take_gradients(updates)
             groups.freeze(updates, step, **LENGTHS)
-            forward.update(updates, apart)
+            execution.update(updates, apart)
             return loss.detach(), (logits.detach().argmax(1) == labels).sum()
 
         draw, count = torch.Generator().manual_seed(step), 4 if step in short else 6
@@ -174,11 +174,11 @@ def test_pictures_that_a_convolution_would_round_are_rounded_before(monkeypatch)
     ids=["alone", "not alone"],
 )
 def test_which_pictures_a_graph_keeps_rounded(monkeypatch, rest, dtype):
-    monkeypatch.setattr(forward, "CudaGraph", lambda device: Tape())
+    monkeypatch.setattr(execution, "CudaGraph", lambda device: Tape())
     model = build(SMALL)
     updates, how = optim.make(model, Optim(**SGD, lr=0.1)), SimpleNamespace(graph=True)
     network = replace(SMALL, rows=(rows.Conv("conv1", channels=3, kernel=1), *rest))
-    take = forward.captured(how, updates, Device(CPU, "bf16"), 2, network)
+    take = execution.captured(how, updates, Device(CPU, "bf16"), 2, network)
     found = []
     for count in (2, 1):  # a whole batch, and an epoch's last
         groups.set_rate(updates, 1.0)
@@ -263,12 +263,12 @@ def test_a_rehearsal_is_given_pictures_of_the_type_that_a_step_is(data_root, mon
 
 
 def test_a_graph_is_made_where_that_was_decided(monkeypatch, data_root):
-    monkeypatch.setattr(forward, "CudaGraph", lambda device: Tape())
+    monkeypatch.setattr(execution, "CudaGraph", lambda device: Tape())
     plan = recipes.override(recipes.load("cifar10-quick"), CHANGES)
     stage = set_up(plan, Device(CPU, "float32"), data_root, log.Console(quiet=True))
     assert stage.captured is None
     how = replace(stage.computing, graph=True)
-    assert isinstance(forward.captured(how, stage.optimizer, stage.device, 3, SMALL), Captured)
+    assert isinstance(execution.captured(how, stage.optimizer, stage.device, 3, SMALL), Captured)
 
 
 def test_a_step_that_cuda_cannot_capture_says_what_to_do(monkeypatch):

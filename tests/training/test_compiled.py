@@ -12,7 +12,7 @@ from alexnet.models import zoo
 from alexnet.models.build import begin_step, build, draw_masks
 from alexnet.run import log
 from alexnet.run.device import Device
-from alexnet.training import forward, loop
+from alexnet.training import execution, loop
 from alexnet.training.stage import set_up
 
 CPU = Device(torch.device("cpu"), "float32")
@@ -32,7 +32,7 @@ def counter(monkeypatch):
 @pytest.mark.parametrize("name", PIECES)
 def test_a_network_is_compiled_whole_and_once(name, counter):
     model = build(zoo.network(name), PIECES[name]).train()
-    called = forward.forward(model, 0, "default", 2)
+    called = execution.forward(model, 0, "default", 2)
     x = torch.rand(2, 3, PIECES[name], PIECES[name])
     for step in range(3):
         begin_step(model, seed=0, step=step)
@@ -49,7 +49,7 @@ def test_a_network_is_compiled_whole_and_once(name, counter):
 def test_control_masks_that_are_drawn_within_break_it(counter):
     model = build(zoo.network("alexnet-cifar"), 32).train()
     begin_step(model, seed=0, step=0)
-    forward.forward(model, 0, "default", 2)(torch.rand(2, 3, 32, 32))
+    execution.forward(model, 0, "default", 2)(torch.rand(2, 3, 32, 32))
     assert counter.frame_count > 1
 
 

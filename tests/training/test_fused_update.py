@@ -22,7 +22,7 @@ from alexnet.models.table import Network
 from alexnet.recipe import Duration, Group, Optim
 from alexnet.run import computing, log
 from alexnet.run.device import Device
-from alexnet.training import captured, forward, fused_update, groups, loop, optim
+from alexnet.training import captured, execution, fused_update, groups, loop, optim
 from alexnet.training.captured import Captured
 from alexnet.training.masters import Masters
 from alexnet.training.stage import set_up
@@ -85,7 +85,7 @@ class Trained:
             p.grad = torch.empty_like(p).copy_(drawn) if step % 2 else drawn
         self.masters.take_gradients(self.rule)
         groups.freeze(self.rule, step, **LENGTHS)
-        forward.update(self.rule, self.masters)
+        execution.update(self.rule, self.masters)
 
     def steps(self, which: range) -> Trained:
         for step in which:
@@ -196,7 +196,7 @@ def test_no_gradient_is_no_gradient():
     before = trained.model.conv2.weight.clone()
     trained.masters.working.fc3.weight.grad = torch.ones_like(trained.masters.working.fc3.weight)
     trained.masters.take_gradients(trained.rule)
-    forward.update(trained.rule, trained.masters)
+    execution.update(trained.rule, trained.masters)
     assert torch.equal(trained.model.conv2.weight, before)
     assert {n.partition("/")[0] for n in trained.found if "/" in n} == {"fc3.weight"}
 
@@ -315,7 +315,7 @@ def test_what_was_decided_is_done_and_recorded(monkeypatch, optimizer):
     assert bool(subject.masters._alone) is one
     # Two processes, or float32, leave no masters to update.
     how = replace(subject.computing, weights="autocast")
-    assert forward.masters(how, subject.model) is None
+    assert execution.masters(how, subject.model) is None
 
 
 def test_every_rule_that_is_named_has_a_kernel_and_others_have_none():

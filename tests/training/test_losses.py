@@ -20,7 +20,7 @@ from alexnet.evaluation import _on_device
 from alexnet.run import checkpoint, log
 from alexnet.run.device import READ_EVERY, Device
 from alexnet.run.ranks import ALONE
-from alexnet.training import augmentation, forward, loop
+from alexnet.training import augmentation, execution, loop
 from alexnet.training.losses import Losses, Taken, wide
 from alexnet.training.parallel import Parallel
 from alexnet.training.saving import Progress
@@ -186,7 +186,7 @@ def test_control_a_number_that_is_read_is_noted():
 def test_a_step_waits_for_nothing(rule, data_root, monkeypatch):
     """On the path of an accelerator, where windows are gathered in one call and no rows are looked at."""
     monkeypatch.setattr(augment, "_inside", lambda *args: False)
-    monkeypatch.setattr(forward, "way", lambda *how: "torch")
+    monkeypatch.setattr(execution, "way", lambda *how: "torch")
     keys = {"optim__name": rule, "optim__nesterov": False, "evaluation__penalty": True}
     more = {"augment__cutout": 4, "augment__jitter": 0.1, "train__average": 0.9}
     stage = set_up(plan(**keys, **more), CPU, data_root, HUSH)

@@ -18,7 +18,7 @@ from alexnet.models.table import Network
 from alexnet.recipe import Duration, Group, Optim
 from alexnet.run import checkpoint, computing, log
 from alexnet.run.device import Device
-from alexnet.training import forward, groups, loop, optim, rehearsal
+from alexnet.training import execution, groups, loop, optim, rehearsal
 from alexnet.training import masters as masters_module
 from alexnet.training.masters import Masters
 
@@ -62,7 +62,7 @@ def curve(rule: dict[str, Any], *, masters: bool) -> tuple[list[float], dict[str
         if apart:
             apart.take_gradients(updates)
         groups.freeze(updates, step, steps_per_epoch=10, batch=6)
-        forward.update(updates, apart)
+        execution.update(updates, apart)
         losses.append(loss.item())
     return losses, model.state_dict()
 

@@ -18,7 +18,7 @@ from alexnet.models.table import Network
 from alexnet.recipe import Duration, Group, Optim
 from alexnet.run import log
 from alexnet.run.device import Device
-from alexnet.training import forward, groups, loop, optim, row_update, silence
+from alexnet.training import execution, groups, loop, optim, row_update, silence
 from alexnet.training.row_update import RowUpdate
 from alexnet.training.silence import Silence
 from alexnet.training.stage import set_up
@@ -86,7 +86,7 @@ class Trained:
             hidden = self.model.relu1(self.model.fc1(x.flatten(1))) * kept
             self.model.fc2(hidden).square().sum().backward()
             groups.freeze(self.rule, step, **LENGTHS)
-            forward.update(self.rule, None, self.rows)
+            execution.update(self.rule, None, self.rows)
         return self
 
     @property
@@ -142,7 +142,7 @@ def moved(rule: str, name: str, *, rests: bool) -> tuple[dict[str, Tensor], RowU
             if not rests:
                 run.rows._layers[layer.weight].rests.zero_()
             groups.over(run.rule, step, **LENGTHS)
-            forward.update(run.rule, None, run.rows)
+            execution.update(run.rule, None, run.rows)
     return run.found, run.rows._layers[layer.weight].rests
 
 
@@ -188,7 +188,7 @@ def silenced(watch: bool, epochs: int = 260) -> tuple[dict[str, Tensor], Trained
         groups.over(run.rule, step, **LENGTHS)
         logits = run.model(PICTURES[chosen].reshape(6, 3, 8, 8))
         torch.nn.functional.cross_entropy(logits, labels[chosen]).backward()
-        forward.update(run.rule, None, run.rows)
+        execution.update(run.rule, None, run.rows)
     return run.found, run
 
 

@@ -16,6 +16,7 @@ import torch
 from alexnet import recipe as recipes
 from alexnet.benchmark.record import Row, Spread
 from alexnet.errors import Interrupted, UsageError
+from alexnet.plain import differing
 from alexnet.recipe import Recipe
 from alexnet.run.device import Device, environment
 from alexnet.run.log import Console
@@ -55,12 +56,11 @@ def runs_in(path: Path, recipe: Recipe, device: Device) -> list[Run]:
     except (ValueError, KeyError, TypeError):
         raise UsageError(f"{path} holds no seeds to add to; choose another --record") from None
     ours = {**recipes.settled(recipe), **_machine(environment(device))}
-    for key in sorted(ours.keys() | theirs.keys()):
-        if ours.get(key) != theirs.get(key):
-            raise UsageError(
-                f"{path} was measured with {key} = {theirs.get(key)!r}, and here it is "
-                f"{ours.get(key)!r}: such seeds are not one mean; choose another --record"
-            )
+    for key in differing(ours, theirs):
+        raise UsageError(
+            f"{path} was measured with {key} = {theirs.get(key)!r}, and here it is "
+            f"{ours.get(key)!r}: such seeds are not one mean; choose another --record"
+        )
     return runs
 
 

@@ -19,7 +19,7 @@ Passes = tuple[float, float, float]
 NORM = 8.0  # forward: two to read, one to write; backward: the gradient and the input twice, one to write
 RELU = 5.0  # in place forward: one to read, one to write; backward: two to read, one to write
 MASK = 2 + 2 + 1 + 1  # bytes of a dropout mask: 16 random bits out and in, a byte out and in
-ONE_PASS = (
+NORM_ONE_PASS = (
     5.0  # of response norm by its kernel: one to read, one to write; two to read, one to write
 )
 # What channels must be multiples of, by the bytes of a value, on a processor that fewer multiplications are predicted for:
@@ -54,7 +54,7 @@ UPDATES = {  # bytes of memory for each weight: how often weight, gradient and m
 CASTS = 12  # bytes of a weight that is rounded to bf16, and of its gradient that is widened
 
 
-def kind_of(row: rows.Row) -> str:
+def kind_of_work(row: rows.Row) -> str:
     """Return the kind of work that a row is: one of ``KINDS``, or ``other``."""
     return KINDS.get(row.kind, "other")
 
@@ -81,7 +81,7 @@ def cost(step: Traced, batch: int, width: int) -> Cost:
     moved = batch * (values * width + other * math.prod(step.outputs))
     if step.multiply_adds:  # its weights: read forward, read backward, their gradient written
         moved += 3.0 * width * step.parameters
-    return Cost(step.row.name, kind_of(step.row), flops, moved)
+    return Cost(step.row.name, kind_of_work(step.row), flops, moved)
 
 
 def fewer(step: Traced, batch: int, width: int) -> Cost:
@@ -92,7 +92,7 @@ def fewer(step: Traced, batch: int, width: int) -> Cost:
     """
     row, found, narrow = step.row, cost(step, batch, width), width == 2
     if isinstance(row, rows.LRN) and row.beta == BETA:
-        return replace(found, bytes=float(width) * batch * ONE_PASS * math.prod(step.outputs))
+        return replace(found, bytes=float(width) * batch * NORM_ONE_PASS * math.prod(step.outputs))
     if not isinstance(row, rows.Conv):
         return found
     parts = (step.inputs[0] // row.groups, row.channels // row.groups)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from alexnet.benchmark.costs import kind_of
+from alexnet.benchmark.costs import kind_of_work
 from alexnet.benchmark.subject import Subject
 
 LOSS, UPDATE = "loss", "update"
@@ -108,7 +108,7 @@ def take_apart(subject: Subject, rounds: int) -> Parts:
     """Time a step's parts over ``rounds`` steps, after two that are not counted, and count its memory."""
     subject.warm_up()
     taken = [_once(subject) for _ in range(rounds)]
-    kinds = {row.name: kind_of(row) for row in subject.network.rows}
+    kinds = {row.name: kind_of_work(row) for row in subject.network.rows}
     names = [*kinds, LOSS, UPDATE]
     parts = [
         Part(name, kinds.get(name, name), *(_median(taken, name, side) for side in (0, 1)))

@@ -1,7 +1,7 @@
 """The time of a training step from two numbers: the matrix rate and the memory rate of the hardware.
 
 Products take their floating-point operations over the matrix rate; all else takes its bytes, counted
-pass by pass (``costs``, ``one_pass``), over the memory rate. docs/speed.md derives the counts. Nothing here runs.
+pass by pass (``costs``, ``fused_costs``), over the memory rate. docs/speed.md derives the counts. Nothing here runs.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections import defaultdict
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from alexnet.benchmark import one_pass
+from alexnet.benchmark import fused_costs
 from alexnet.benchmark.costs import CASTS, UPDATES, Cost, cost, fewer
 from alexnet.errors import UnknownName, UsageError
 from alexnet.models import table
@@ -105,7 +105,7 @@ def _rows(
     traced: list[Traced], batch: int, width: int, convolutions: str, fused: str
 ) -> list[Cost]:
     if fused == ONE_PASS:
-        return one_pass.costs(traced, batch, width)
+        return fused_costs.costs(traced, batch, width)
     if convolutions == "winograd":
         return [fewer(step, batch, width) for step in traced]
     return [cost(step, batch, width) for step in traced]
@@ -113,7 +113,7 @@ def _rows(
 
 def _update(traced: list[Traced], optimizer: str, width: int, how: str) -> float:
     if how == ONE_PASS:
-        return one_pass.update(traced, optimizer)
+        return fused_costs.update(traced, optimizer)
     each = UPDATES[optimizer] + (CASTS if width == 2 else 0)
     return float(each * table.totals(traced).trainable)
 

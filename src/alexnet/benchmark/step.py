@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from alexnet.benchmark.record import Row, Spread
 from alexnet.benchmark.subject import Subject
 from alexnet.errors import UsageError
 from alexnet.models import table
@@ -27,11 +28,8 @@ class StepSpeed:
     size: int
     batch: int
     precision: str
-    device: str
-    rounds: int
-    seconds: float  # a step, median
-    fastest: float
-    slowest: float
+    device: str  # the hardware's name
+    times: tuple[float, ...]  # of a step, one a round
     images_per_second: float
     step_flops: float
     matrix_rate: float  # mean of the medians before and after
@@ -43,9 +41,27 @@ class StepSpeed:
     commit: str
     date: str
 
+    @property
+    def seconds(self) -> float:
+        """Return the time of a step, the median of the rounds."""
+        return statistics.median(self.times)
+
+    @property
+    def fastest(self) -> float:
+        """Return the least of the rounds."""
+        return min(self.times)
+
+    @property
+    def slowest(self) -> float:
+        """Return the most of the rounds."""
+        return max(self.times)
+
     def to_json(self) -> dict[str, Any]:
-        """Return plain values, to be kept as a record under ``benchmarks/``."""
-        return asdict(self)
+        """Return what ``bench step --json`` prints: of the times, their number and three of them."""
+        found = asdict(self)
+        del found["times"]
+        told = {name: getattr(self, name) for name in ("seconds", "fastest", "slowest")}
+        return {**found, "rounds": len(self.times), **told}
 
 
 def step_speed(
@@ -71,9 +87,9 @@ def step_speed(
     plan, model, step = subject.network, subject.model, subject.step
     subject.warm_up()
     before = device.matrix_rate()
-    seconds = [timed(step, device) for _ in range(rounds)]
+    times = tuple(timed(step, device) for _ in range(rounds))
     rate = (before + device.matrix_rate()) / 2
-    median = statistics.median(seconds)
+    median = statistics.median(times)
     flops = 2.0 * table.totals(table.trace(plan, model.size)).training_multiply_adds * batch
     return StepSpeed(
         network=network,
@@ -81,10 +97,7 @@ def step_speed(
         batch=batch,
         precision=device.precision,
         device=environment(device)["hardware"],
-        rounds=rounds,
-        seconds=median,
-        fastest=min(seconds),
-        slowest=max(seconds),
+        times=times,
         images_per_second=batch / median,
         step_flops=flops / median,
         matrix_rate=rate,
@@ -121,7 +134,7 @@ def step_text(found: StepSpeed) -> str:
         f"{found.network} at {found.size}x{found.size}, batch {found.batch}, {found.precision}, on "
         f"{found.device}, convolutions {found.computing['convolutions']}, compiled: "
         f"{found.computing['compile']}\n"
-        f"  step           {found.seconds * 1e3:.0f} ms (median of {found.rounds}; "
+        f"  step           {found.seconds * 1e3:.0f} ms (median of {len(found.times)}; "
         f"{found.fastest * 1e3:.0f} to {found.slowest * 1e3:.0f})\n"
         f"  images/s       {found.images_per_second:.1f}\n"
         f"  training rate  {found.step_flops / 1e12:.3f} TFLOP/s\n"
@@ -129,3 +142,25 @@ def step_text(found: StepSpeed) -> str:
         f"  share          {found.share:.2f} of the matrix rate\n"
         f"  peak memory    {found.peak_memory / 2**20:.0f} MiB"
     )
+
+
+def step_rows(found: StepSpeed) -> list[Row]:
+    """Return pictures a second, beside what the matrix rate of the same minute would make of them."""
+    where = f"{found.network} at {found.size}, batch {found.batch}, {found.precision}"
+    convolutions, compiled = found.computing["convolutions"], found.computing["compile"]
+    how = convolutions if compiled == "no" else f"{convolutions}, compiled ({compiled})"
+    more = {
+        "step, ms": 1e3 * found.seconds,
+        "TFLOP/s": found.step_flops / 1e12,
+        "peak memory, MiB": found.peak_memory / 2**20,
+    }
+    row = Row(
+        f"{where}, {found.optimizer}, {how}",
+        "pictures/s",
+        Spread.of(found.batch / s for s in found.times),
+        "the matrix rate",
+        found.share,
+        more,
+        headline=True,
+    )
+    return [row]

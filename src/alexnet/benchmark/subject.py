@@ -12,7 +12,7 @@ from alexnet.models.build import build, draw_masks
 from alexnet.recipe import check
 from alexnet.run.computing import plan_here, settle_convolutions, settle_fused
 from alexnet.run.device import Device
-from alexnet.training import forward, groups, optim
+from alexnet.training import execution, groups, optim
 from alexnet.training.captured import WARM_UP
 
 
@@ -59,13 +59,17 @@ class Subject:
             convolutions=how,
             graph=not apart,
             fused=fused,
-            update=forward.way(device, self.rule, self.model, how),
+            update=execution.way(device, self.rule, self.model, how),
         )
         self.computing.settle()
-        self.masters = forward.masters(self.computing, self.model)
-        self._rows = None if apart else forward.by_rows(self.computing, self.model, lambda _: None)
-        self._forward = forward.forward(self.called, 0, self.computing.compile, batch)
-        self._captured = forward.captured(self.computing, self.updates, device, batch, self.network)
+        self.masters = execution.masters(self.computing, self.model)
+        self._rows = (
+            None if apart else execution.by_rows(self.computing, self.model, lambda _: None)
+        )
+        self._forward = execution.forward(self.called, 0, self.computing.compile, batch)
+        self._captured = execution.captured(
+            self.computing, self.updates, device, batch, self.network
+        )
         x = torch.rand(batch, 3, self.model.size, self.model.size, device=device.torch)
         self.pictures = x.contiguous(memory_format=torch.channels_last)
         self.labels = torch.arange(batch, device=device.torch) % self.network.classes
@@ -88,7 +92,7 @@ class Subject:
         """Move the weights by the gradients, and forget these."""
         if self.masters is not None:
             self.masters.take_gradients(self.updates)
-        forward.update(self.updates, self.masters, self._rows)
+        execution.update(self.updates, self.masters, self._rows)
 
     def step(self) -> None:
         """Take one step: forward, backward, update; as one CUDA graph where a run would."""

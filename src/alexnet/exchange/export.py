@@ -87,11 +87,11 @@ def export(model: Classifier, path: Path, *, views: str | None = None) -> Export
     ``UsageError`` for another ending, a missing library and views that do not fit, ``DataError`` where the file cannot
     be written or does not answer as the model does.
     """
-    write = kind_of(path)
+    write = writer_for(path)
     model = seen_by(model, views or model.views)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as beside:
+        with replacing(path, path.suffix) as beside:
             tried = write(model, beside)
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
@@ -113,7 +113,7 @@ def seen_by(model: Classifier, views: str) -> Classifier:
     return replace(model, views=views, described={**model.described, "views": views})
 
 
-def kind_of(path: Path) -> Callable[[Classifier, Path], Tried]:
+def writer_for(path: Path) -> Callable[[Classifier, Path], Tried]:
     """Return what writes such files. Raises ``UsageError`` for an unknown ending or a missing library."""
     suffix = path.suffix.lower()
     if suffix not in KINDS:

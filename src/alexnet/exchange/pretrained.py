@@ -7,7 +7,6 @@ Its publisher has all eight layers; a source package of the PyPI has the five co
 from __future__ import annotations
 
 import hashlib
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +23,8 @@ from alexnet.data.sources import default_root, locked
 from alexnet.errors import DataError, DownloadError, UnknownName
 from alexnet.exchange import files, pip_client, torchvision
 from alexnet.exchange.torchvision import WEIGHTS
-from alexnet.renaming import replace, sync_folder
 from alexnet.run import checkpoint
-from alexnet.run.files import sync_file
+from alexnet.run.files import replacing
 
 Say = Callable[[str], None]
 
@@ -178,17 +176,12 @@ def _checked(tensors: dict[str, Tensor], title: str, say: Say) -> dict[str, Tens
 
 
 def _keep(path: Path, weights: Weights) -> None:
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     plain = {name: value.contiguous() for name, value in weights.tensors.items()}
     try:
-        save_file(plain, beside, {"origin": weights.origin, "sha256": weights.sha256})
-        sync_file(beside)
-        replace(beside, path)
-        sync_folder(path.parent)
+        with replacing(path) as beside:
+            save_file(plain, beside, {"origin": weights.origin, "sha256": weights.sha256})
     except SafetensorError as error:
         raise DataError(f"the weights cannot be kept in {path.parent}: {error}") from None
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _way_by_hand(name: str, home: Path, reasons: list[str]) -> str:

@@ -206,7 +206,7 @@ def _and_largest(network: Network, smallest: int) -> str:
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums over a table; ``megabytes`` counts float32 in units of 2**20 bytes, as Keras does."""
+    """Sums over a table."""
 
     trainable: int
     buffers: int
@@ -227,6 +227,11 @@ def totals(steps: list[Traced]) -> Totals:
         sum(s.multiply_adds for s in steps),
         sum(s.multiply_adds * s.passes for s in steps),
     )
+
+
+def towers_of(row: Row) -> int:
+    """Return of how many towers a row is, each of which sees its own share of the maps."""
+    return row.groups if isinstance(row, Conv) else getattr(row, "towers", 1)
 
 
 def last_features(network: Network) -> str:

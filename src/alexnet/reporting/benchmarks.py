@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from alexnet.errors import DataError
 from alexnet.reporting import speed, style
 from alexnet.reporting.marked import Table
+from alexnet.reporting.text import markdown_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,7 +70,7 @@ def _section(record: Mapping[str, Any]) -> str:
         f"{record['date']}, {around['hardware']}, {around['threads']} threads, "
         f"torch {around['packages']['torch']}, commit {record['commit'] or 'unknown'}"
     )
-    table = markdown([speed.cells(row) for row in rows], speed.columns(rows))
+    table = markdown_table([speed.cells(row) for row in rows], speed.columns(rows))
     parts = [f"## {record['suite']}", f"`{record['command']}`", where, table, *notes]
     return "\n\n".join(parts) + "\n"
 
@@ -99,12 +100,6 @@ def shown(
         for row in record["rows"]
         if row["headline"] and row["ratio"] is not None
     ]
-
-
-def markdown(rows: Sequence[Mapping[str, str]], heads: Sequence[str]) -> str:
-    """Write rows as a Markdown table; a row without a column has an empty cell."""
-    lines = [heads, ["---"] * len(heads), *([row.get(h, "") for h in heads] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def draw(records: Sequence[Mapping[str, Any]], path: Path) -> Path:

@@ -37,7 +37,7 @@ class Block:
 
 def towers(network: Network) -> int:
     """Return the number of towers: the most groups that a row of the table has."""
-    return max(_groups(row) for row in network.rows)
+    return max(table.towers_of(row) for row in network.rows)
 
 
 def blocks(network: Network, size: int | None = None) -> list[Block]:
@@ -73,7 +73,7 @@ def _block(
         name=first.row.name,
         kernel=_kernel(first.row),
         columns=columns,
-        exchange=count > 1 and number > 0 and _groups(first.row) == 1,
+        exchange=count > 1 and number > 0 and table.towers_of(first.row) == 1,
         made=_share(first.outputs, columns),
         out=_share(pooled[-1], columns),
         parameters=sum(step.parameters + step.buffers for step in steps) // columns,
@@ -84,10 +84,6 @@ def _block(
 
 def _share(shape: Shape, columns: int) -> Shape:
     return shape[0] // columns, *shape[1:]
-
-
-def _groups(row: Row) -> int:
-    return row.groups if isinstance(row, rows.Conv) else getattr(row, "towers", 1)
 
 
 def _kernel(row: Row) -> str:

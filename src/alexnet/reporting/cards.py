@@ -54,21 +54,17 @@ def _layer(step: Traced) -> dict[str, Any]:
 
 def kind_of(row: rows.Row) -> str:
     """Return what a Keras user would call a row, and of how many towers it is if of several."""
-    towers = row.groups if isinstance(row, rows.Conv) else getattr(row, "towers", 1)
+    towers = table.towers_of(row)
     return f"{row.kind}, {towers} towers" if towers > 1 else row.kind
 
 
-def network_text(network: Network, size: int | None = None, *, sums: bool = False) -> str:
+def network_text(network: Network, card: dict[str, Any], *, sums: bool = False) -> str:
     """Write the table a Keras user knows, with multiply-adds and receptive field, and the settings.
 
     A ReLU is named with the layer that it follows, unless a later row reads one of the two: there each
-    has a line. Such a network has a column of what each layer is connected to. ``sums``: also the
-    arithmetic of each size.
+    has a line. Such a network has a column of what each layer is connected to. ``card``: that of
+    ``network_card``, whose size counts. ``sums``: also the arithmetic of each size.
     """
-    return _text(network, network_card(network, size), size, sums=sums)
-
-
-def _text(network: Network, card: dict[str, Any], size: int | None, *, sums: bool) -> str:
     again = wiring.held(network.rows)
     rows = [
         {
@@ -83,7 +79,7 @@ def _text(network: Network, card: dict[str, Any], size: int | None, *, sums: boo
     ]
     parts = [f"{card['name']}: {card['summary']}", summary_table(rows), settings_text(network)]
     parts.append(f"{totals_text(card)}\nInitialised: {card['init']}\nSource: {card['source']}")
-    return "\n\n".join([*parts, sums_text(network, size)] if sums else parts)
+    return "\n\n".join([*parts, sums_text(network, card["size"])] if sums else parts)
 
 
 def with_activations(
@@ -161,7 +157,7 @@ def show(
     if name in zoo.NETWORKS:
         network = zoo.network(name)
         values = network_card(network, size)
-        cards.append(Card(_text(network, values, size, sums=sums) + drawn, values))
+        cards.append(Card(network_text(network, values, sums=sums) + drawn, values))
     if name in built_in.names() or name.endswith(".toml"):
         cards.append(_recipe_card(name, size, drawn, sums=sums, table_too=not cards))
     if not cards:
@@ -179,7 +175,7 @@ def _recipe_card(name: str, size: int | None, drawn: str, *, sums: bool, table_t
         return Card(recipe_card.text(tree), {"recipe": tree})
     network, side = recipe_card.network_of(tree), tree["input"]["size"] if size is None else size
     values = recipe_card.trained(network_card(network, side), network, tree["model"]["frozen"])
-    text = _text(network, values, side, sums=sums)
+    text = network_text(network, values, sums=sums)
     if tree["model"]["kernel"]:
         text += "\nIts head keeps a vector of every training picture; the table is of one."
     return Card(f"{text}{drawn}\n\n{recipe_card.text(tree)}", {**values, "recipe": tree})
@@ -244,7 +240,7 @@ def result_text(folder: Path, record: dict[str, Any]) -> str:
         f"  on {record['environment']['hardware']}, torch {record['environment']['packages']['torch']}",
     ]
     lines += [f"  trained on {machine(each)}" for each in record.get("machines", ())]
-    if "memory" in record:  # records of 0.1.0 have it not
+    if "memory" in record:  # runs of before 26 November 2026 have it not
         lines.append(record_text(record["memory"]))
     lines += scored_text(record.get("scored", {}))
     lines += _balance_text(test) + _views_text(record.get("test_views", {}), test["views"])
@@ -259,7 +255,7 @@ def result_text(folder: Path, record: dict[str, Any]) -> str:
 
 
 def _balance_text(test: dict[str, Any]) -> list[str]:
-    """Write what rare classes count in as much as frequent ones; records of 0.1.0 have it not."""
+    """Write what rare classes count in as much as frequent ones; runs of before 26 November 2026 lack it."""
     if "balanced_accuracy" not in test:
         return []
     return [

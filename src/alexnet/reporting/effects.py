@@ -15,7 +15,6 @@ from alexnet.reporting.recorded import Recorded
 from alexnet.reporting.unfinished import Unfinished, furthest
 
 KEPT = "-as-published"
-_SETTINGS = ("data", "input", "augment", "model", "optim", "schedule", "train", "evaluation")
 
 
 def effect_of(
@@ -32,7 +31,7 @@ def effect_of(
     """
     if fault["effect"] or not fault["key"]:
         return f"effect: {fault['effect']}" if fault["effect"] else "effect not measured yet"
-    kept = _differing(corrected)
+    kept = _kept_settings(corrected)
     wanted = {key: kept[key] for key in (fault["key"], *fault["also"]) if key in kept}
     ways = [(corrected, wanted)]
     if wanted.keys() == kept.keys():
@@ -52,14 +51,12 @@ def all_together(
     return [f"all together: {_between(corrected, [(corrected + KEPT, {})], known, begun)}"]
 
 
-def _differing(corrected: str) -> dict[str, Any]:
+def _kept_settings(corrected: str) -> dict[str, Any]:
     """Return the settings by which the recipe that keeps the faults differs, with its values."""
     if not {corrected, corrected + KEPT} <= {*built_in.names()}:
         return {}
-    own, kept = (dict(plain.flat(built_in.tree(n))) for n in (corrected, corrected + KEPT))
-    differing = {key for key in own.keys() | kept.keys() if own.get(key) != kept.get(key)}
-    settings = {key for key in differing if key.partition(".")[0] in _SETTINGS}
-    return {key: kept.get(key) for key in sorted(settings - {"train.seed"})}
+    own, kept = (plain.settled(built_in.tree(n)) for n in (corrected, corrected + KEPT))
+    return {key: kept.get(key) for key in plain.differing(own, kept) if key != "name"}
 
 
 def _between(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +19,12 @@ from alexnet.exploration.projection import (
     project,
     separation,
 )
-from alexnet.renaming import replace
-from alexnet.reporting.report.page import words
 from alexnet.reporting.scatter import plot_scatter
 from alexnet.reporting.scatter3d import write_scatter3d
 from alexnet.reporting.style import percent
 from alexnet.reporting.text import in_brackets
-from alexnet.run.files import write_text
+from alexnet.reporting.words import words
+from alexnet.run.files import replacing, write_text
 
 SUMMARY = "embedding.json"  # written last: it marks a folder as one of ours
 
@@ -80,7 +78,7 @@ def view(space: Embedding, components: int, model: str) -> View:
 def text(seen: View, say: Mapping[str, str] | None = None) -> str:
     """Say what the components carry, how far the classes lie apart, and what would spread them.
 
-    ``say``: the words of a language (``report.page.words``), by default English.
+    ``say``: the words of a language (``reporting.words``), by default English.
     """
     say = words("en") if say is None else say
     shares, space = seen.projection.shares, seen.space
@@ -172,25 +170,20 @@ def _write_arrays(seen: View, path: Path) -> Path:
     ``files`` has no entries where the pictures came from none.
     """
     space, found = seen.space, seen.projection
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with beside.open("wb") as file:
-            np.savez(
-                file,
-                vectors=space.vectors,
-                labels=space.labels,
-                indices=space.indices,
-                files=np.array(space.files or (), dtype=str),
-                classes=np.array(space.classes),
-                points=found.points,
-                axes=found.axes,
-                centre=found.centre,
-                shares=np.array(found.shares),
-                precision=np.array(space.precision),
-            )
-        replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replacing(path) as beside, beside.open("wb") as file:
+        np.savez(
+            file,
+            vectors=space.vectors,
+            labels=space.labels,
+            indices=space.indices,
+            files=np.array(space.files or (), dtype=str),
+            classes=np.array(space.classes),
+            points=found.points,
+            axes=found.axes,
+            centre=found.centre,
+            shares=np.array(found.shares),
+            precision=np.array(space.precision),
+        )
     return path
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from alexnet.reporting.text import markdown_table
+from alexnet.run.memory import size
+
 
 def text(found: Mapping[str, Any]) -> str:
     """Write the page for a terminal."""
@@ -24,8 +27,7 @@ def markdown(found: Mapping[str, Any]) -> str:
 
 
 def _table(heads: tuple[str, str], rows: list[tuple[str, str]]) -> str:
-    lines = [heads, ("---", "---"), *rows]
-    return "\n".join(f"| {a} | {b.replace('|', chr(92) + '|')} |" for a, b in lines)
+    return markdown_table([dict(zip(heads, row, strict=True)) for row in rows], heads)
 
 
 def _packages(found: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -55,4 +57,4 @@ def _accelerator(each: Mapping[str, Any]) -> str:
 
 
 def _size(count: int | None) -> str:
-    return "unknown" if count is None else f"{count / 2**30:.1f} GiB"
+    return "unknown" if count is None else size(count)

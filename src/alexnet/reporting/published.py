@@ -44,7 +44,10 @@ def _line(
 
 
 def scored_text(scored: dict[str, Any]) -> list[str]:
-    """Say what a score leaves out or adds; nothing of a plain one, nor of records of 0.1.0."""
+    """Say what a score leaves out or adds; nothing of a plain one.
+
+    Runs of before 26 November 2026 have nothing of it.
+    """
     said = list(_peculiarities(scored)) if scored else []
     return [f"  scored with a difference: {'; '.join(said)}"] if said else []
 

@@ -111,18 +111,26 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
 
 
 def read_record(path: Path, needed: Set[str]) -> dict[str, Any]:
-    """Read one record, as it is told today (``as_now``).
+    """Read one record, as it is told today (``as_now``). Raises as ``read_checked`` does."""
+    return as_now(read_checked(path, needed, "a run"))
 
-    Raises ``DataError`` for a file that is none, or that lacks what is needed.
+
+def read_checked(
+    path: Path, needed: Set[str], what: str, of_a_row: Set[str] = frozenset()
+) -> dict[str, Any]:
+    """Read a JSON object that has the keys ``needed``, and in each of its ``rows`` those ``of_a_row``.
+
+    Raises ``DataError`` for a file that is none: it is not a record of ``what``.
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        missing = needed - record.keys()
-    except (OSError, ValueError, AttributeError) as error:
-        raise DataError(f"{path} is not a record of a run: {error}") from None
+        rows = record.get("rows", ()) if of_a_row else ()
+        missing = set(needed - record.keys()).union(*(of_a_row - row.keys() for row in rows))
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise DataError(f"{path} is not a record of {what}: {error}") from None
     if missing:
-        raise DataError(f"{path} is not a record of a run: it has no {', '.join(sorted(missing))}")
-    return as_now(record)
+        raise DataError(f"{path} is not a record of {what}: it has no {', '.join(sorted(missing))}")
+    return dict(record)
 
 
 def by_matrix(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,22 +8,13 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from alexnet import recipe as recipes
 from alexnet.published import Published, epoch_seconds
-from alexnet.reporting.recorded import Recorded, grouped, read_records, summaries
+from alexnet.reporting.recorded import Recorded, grouped, summaries
 from alexnet.reporting.verdict import word
 from alexnet.run.log import minutes
-
-
-def collect(folder: Path) -> list[dict[str, str]]:
-    """Read every record under ``folder`` and return the short table's rows.
-
-    Raises ``DataError`` for a folder without records or a file that is none.
-    """
-    return short_rows(read_records(folder))
 
 
 def short_rows(records: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:

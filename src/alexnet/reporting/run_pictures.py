@@ -19,9 +19,10 @@ from alexnet.recipe import Recipe
 from alexnet.reporting.confusion import plot_confusion
 from alexnet.reporting.curves import plot_curves
 from alexnet.reporting.pictures import plot_prediction, plot_samples
-from alexnet.reporting.style import RIGHT, WRONG, write_whole
+from alexnet.reporting.style import RIGHT, WRONG
 from alexnet.run.classifier import Classifier
 from alexnet.run.device import Device
+from alexnet.run.files import write_whole
 from alexnet.run.views import log_probabilities
 from alexnet.training.record import Result
 

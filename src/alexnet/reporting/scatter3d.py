@@ -19,9 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet.errors import DataError
 from alexnet.reporting.scatter import Floats, axis_name, check_points, colours, shape_of
-from alexnet.run.files import write_text
+from alexnet.run.files import write_whole
 
 
 def write_scatter3d(
@@ -43,12 +42,7 @@ def write_scatter3d(
     """
     check_points(points, labels, classes, shares, least=3)
     data = page_data(points, labels, indices, classes, shares=shares, title=title, files=files)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, page(data, title))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
-    return path
+    return write_whole(path, page(data, title))
 
 
 def page_data(

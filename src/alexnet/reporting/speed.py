@@ -6,16 +6,14 @@ what the row names beside it: a limit or a peer that was measured in the same ru
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from alexnet.errors import DataError
+from alexnet.reporting.recorded import read_checked
 from alexnet.reporting.text import sentence, summary_table
 
 ABSENT = "–"
-_STEP_OF_OLD = {"network", "images_per_second", "share", "fastest", "slowest", "rounds"}
 _NEEDED = {"suite", "command", "rows", "environment", "commit", "date"}
 
 
@@ -68,40 +66,5 @@ def figure(value: float) -> str:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read one record, one of a step from before 0.2 too. Raises ``DataError`` for a file that is none."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if found.keys() >= _STEP_OF_OLD and "rows" not in found:
-            found = _of_old(found)
-        missing = sorted(_NEEDED - found.keys())
-    except (OSError, ValueError, AttributeError) as error:
-        raise DataError(f"{path} is not a record of `alexnet bench`: {error}") from None
-    if missing:
-        raise DataError(
-            f"{path} is not a record of `alexnet bench`: it has no {', '.join(missing)}"
-        )
-    return dict(found)
-
-
-def _of_old(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn what ``alexnet bench step --json`` printed into a record, which had no command in it."""
-    network, batch, size = found["network"], found["batch"], found["size"]
-    slow, middle, fast = (batch / found[key] for key in ("slowest", "seconds", "fastest"))
-    row = {
-        "what": f"{network} at {size}, batch {batch}, {found['precision']}, {found['optimizer']}",
-        "unit": "pictures/s",
-        "measured": {"n": found["rounds"], "min": slow, "median": middle, "max": fast},
-        "beside": "the matrix rate",
-        "ratio": found["share"],
-        "more": {
-            "step, ms": 1e3 * found["seconds"],
-            "TFLOP/s": found["step_flops"] / 1e12,
-            "peak memory, MiB": found["peak_memory"] / 2**20,
-        },
-        "note": "",
-        "headline": True,
-    }
-    options = ("network", "batch", "size", "precision", "optimizer")
-    words = " ".join(f"--{name} {found[name]}" for name in options)
-    kept = {key: found[key] for key in ("environment", "commit", "date")}
-    return {"suite": "step", "command": f"alexnet bench step {words}", "rows": [row], **kept}
+    """Read one record. Raises ``DataError`` for a file that is none."""
+    return read_checked(path, _NEEDED, "`alexnet bench`")

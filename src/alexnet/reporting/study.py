@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from alexnet.errors import DataError
+from alexnet.reporting.recorded import read_checked
 from alexnet.reporting.text import markdown_table, summary_table
 from alexnet.run.log import minutes
 
@@ -19,17 +19,7 @@ Table = list[dict[str, str]]
 
 def read(path: Path) -> dict[str, Any]:
     """Read a study.json. Raises ``DataError`` for a file that is none."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        missing = NEEDED - record.keys()
-        missing |= set().union(*(OF_A_ROW - row.keys() for row in record.get("rows", ())))
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise DataError(f"{path} is not a record of a study: {error}") from None
-    if missing:
-        raise DataError(
-            f"{path} is not a record of a study: it has no {', '.join(sorted(missing))}"
-        )
-    return dict(record)
+    return read_checked(path, NEEDED, "a study", OF_A_ROW)
 
 
 def text(record: dict[str, Any]) -> str:

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alexnet.errors import DataError, UsageError
+from alexnet.errors import UsageError
 from alexnet.reporting.text import display_width
-from alexnet.run.files import write_bytes
+from alexnet.run.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -150,13 +150,3 @@ def save(figure: Figure, path: Path) -> Path:
         warnings.filterwarnings("ignore", message=r"Glyph \d+ .*missing from")
         figure.savefig(stream, format="png", metadata={"Software": None})
     return write_whole(path, stream.getvalue())
-
-
-def write_whole(path: Path, content: bytes) -> Path:
-    """Write a picture's file in one step; its folder is made. Raises ``DataError`` where it cannot be."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, content)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
-    return path

@@ -70,11 +70,16 @@ def check_confusion(matrix: np.ndarray, classes: Sequence[str]) -> None:
         )
 
 
-def markdown_table(rows: Sequence[Mapping[str, str]]) -> str:
-    """Write rows as a Markdown table."""
-    heads = list(rows[0])
-    lines = [heads, ["---"] * len(heads), *([row[h] for h in heads] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def markdown_table(rows: Sequence[Mapping[str, str]], heads: Sequence[str] | None = None) -> str:
+    """Write rows as a Markdown table; a ``|`` in a cell ends no column.
+
+    ``heads``: the keys to show, in order; otherwise those of the first row. A row without one has an
+    empty cell.
+    """
+    heads = list(rows[0]) if heads is None else heads
+    lines = [heads, ["---"] * len(heads), *([row.get(h, "") for h in heads] for row in rows)]
+    escaped = ([cell.replace("|", r"\|") for cell in line] for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
 
 
 def sentence(remark: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from alexnet.reporting.report.page import words
+from alexnet.reporting.words import words
 from alexnet.run.log import minutes
 
 
@@ -36,14 +36,14 @@ def verdict_text(
     """Write what was published, what was measured, and what became of the first.
 
     ``speed`` and ``epochs`` of the run: their time beside ours; None: theirs alone. ``say``: the
-    words of a language (``report.page.words``), by default English.
+    words of a language (``reporting.words``), by default English.
     """
     say = words("en") if say is None else say
     ours, theirs, tolerance = (verdict.get(k) for k in ("measured", "published", "tolerance"))
     shares = (f"{share:.2%}" for share in (theirs, ours, *verdict["interval"]))
     text = say["measured"].format(*shares, f"{verdict['difference'] * 100:+.2f}")
     text += _top3(verdict, say)
-    if tolerance:  # records of 0.1.0 have none
+    if tolerance:  # 0: none is given; runs of before 26 November 2026 do not say
         text += say["tolerance"].format(f"{tolerance * 100:.2f}")
     text += f": {told_word(verdict, say)}"
     if verdict["published_loss"] is not None:

@@ -89,7 +89,7 @@ def plan(
     batches of one shape, as CUDA graphs need. ``alone``: one process trains the whole network. ``bf16_units``: the
     hardware multiplies bf16 fast. ``convolutions``, ``fused``: what ``settle_convolutions`` and
     ``settle_fused`` found. ``graph``: the recipe allows it.
-    ``update``: what ``training.forward.way`` said, for one process that has the weights alone.
+    ``update``: what ``training.execution.way`` said, for one process that has the weights alone.
     """
     cuda, bf16 = device.torch.type == "cuda", device.precision == "bf16"
     resident = free_bytes is not None and data_bytes * ROOM <= free_bytes

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from alexnet.errors import CheckpointError
+from alexnet.errors import CheckpointError, DataError
 from alexnet.renaming import replace, sync_folder
 
 
@@ -20,30 +20,40 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace a small file in one step: readers see the old bytes or the new, never a part."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with replacing(path) as beside:
+        beside.write_bytes(content)
+
+
+def write_whole(path: Path, content: str | bytes) -> Path:
+    """Write what somebody asked for as ``write_text`` and ``write_bytes`` do, and return its path.
+
+    Its folder is made. Raises ``DataError`` where it cannot be written.
+    """
     try:
-        with open(beside, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-    sync_folder(path.parent)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, str):
+            write_text(path, content)
+        else:
+            write_bytes(path, content)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
+    return path
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give the name of a file beside ``path``, of the same ending; once written it takes its place.
+def replacing(path: Path, ending: str = "") -> Iterator[Path]:
+    """Give the name of a file beside ``path``, with an ``ending``; once written it takes its place.
 
-    Where the block raises, what stood there before still does, and nothing half-written stays.
+    Where the block raises, what stood there before still does, and nothing half-written stays. What
+    a kill leaves is called ``.NAME.PID.tmp``: by that a run's folder is swept.
     """
-    beside = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp{ending}")
     try:
         beside.touch()
         mode = beside.stat().st_mode
         yield beside
-        beside.chmod(mode)  # safetensors gives its files to nobody else
+        if beside.stat().st_mode != mode:  # safetensors gives its files to nobody else
+            beside.chmod(mode)
         sync_file(beside)
         replace(beside, path)
     finally:

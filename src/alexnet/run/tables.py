@@ -8,8 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from alexnet.data.photos.report import writable
-from alexnet.errors import DataError
-from alexnet.run.files import write_bytes
+from alexnet.run.files import write_whole
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -21,8 +20,4 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object
     table = csv.writer(text, lineterminator="\n")
     table.writerow(columns)
     table.writerows(rows)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, writable(text.getvalue()).encode())
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
+    write_whole(path, writable(text.getvalue()).encode())

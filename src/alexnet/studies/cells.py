@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from alexnet import plain
 from alexnet import recipe as recipes
 from alexnet.data.sources import full_name
 from alexnet.errors import CheckpointError, RecipeError, UsageError
@@ -152,7 +153,6 @@ def _differences(cell: Cell) -> Iterator[str]:
         tree["data.name"] = full_name(str(tree["data.name"]))
     cut_by_data = {key for key in SPLITS if here.get(key) == "auto"}
     settled = cut_by_data | ({"data.split"} if cut_by_data else set())
-    for key in sorted(there.keys() | here.keys()):
-        told_only = key.startswith(recipes.PROSE)
-        if not told_only and key not in settled and there.get(key) != here.get(key):
+    for key in plain.differing(there, here):
+        if not key.startswith(plain.PROSE) and key not in settled:
             yield f"{key} is {there.get(key)!r} there and {here.get(key)!r} in the study"

@@ -22,7 +22,7 @@ from alexnet.run.device import Device, peak_memory, resident_memory
 from alexnet.run.machine import free_memory
 from alexnet.run.memory import Memory, parts_text, size
 from alexnet.run.ranks import Ranks
-from alexnet.training import features, forward, groups, ridge
+from alexnet.training import execution, features, groups, ridge
 
 # What torch says where a CPU's allocator, or MPS, has no more: they have no exception of their own.
 EXHAUSTED = ("DefaultCPUAllocator", "out of memory")
@@ -84,9 +84,9 @@ def memory_of(run: Planned) -> Memory:
 
 
 def _replayed(run: Planned) -> bool:
-    """Say whether a CUDA graph will hold a step's memory (``forward.decide``)."""
+    """Say whether a CUDA graph will hold a step's memory (``execution.decide``)."""
     alone = run.ranks.world == 1 and not isinstance(run.model, Tower)
-    how = {"static": forward.static(run.recipe), "asked": run.recipe.train.graph}
+    how = {"static": execution.static(run.recipe), "asked": run.recipe.train.graph}
     return computing.replays(run.device, alone=alone, **how)
 
 

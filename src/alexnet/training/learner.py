@@ -16,7 +16,7 @@ from alexnet.models.towers import Tower
 from alexnet.recipe import Recipe
 from alexnet.run.device import Device
 from alexnet.run.log import Console
-from alexnet.training import features, forward
+from alexnet.training import execution, features
 from alexnet.training.material import Material
 from alexnet.training.parallel import Parallel
 from alexnet.training.transfer import network_of, rows_run_once, run_once, start_from
@@ -47,7 +47,7 @@ def made(
     start_from(whole, recipe.model, root, console)
     shared = shared.of_classes(data.classes)
     model = shared.model(whole).to(device.torch)
-    convolutions = forward.convolutions(recipe, device, model)
+    convolutions = execution.convolutions(recipe, device, model)
     return Learner(whole, model, shared, rows_run_once(recipe, whole), convolutions)
 
 

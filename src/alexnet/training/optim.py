@@ -18,7 +18,7 @@ from alexnet.errors import CheckpointError
 from alexnet.recipe import Optim
 from alexnet.training.groups import Groups, grouped
 from alexnet.training.muon import Muon
-from alexnet.training.rmsprop import rmsprop
+from alexnet.training.rmsprop import KerasRMSprop
 
 Optimizer = torch.optim.Optimizer
 
@@ -158,6 +158,10 @@ def _keras_adam(params: Groups, optim: Optim) -> Optimizer:
     return KerasAdam(own, lr=optim.lr, betas=betas, fused=True)
 
 
+def _rmsprop(params: Groups, optim: Optim) -> Optimizer:
+    return KerasRMSprop(params, optim.rho, optim.eps, centered=optim.centered)
+
+
 def _muon(params: Groups, optim: Optim) -> Optimizer:
     if optim.aux == "adam":
         return Muon(params, optim.momentum, lambda rest: _adam(rest, optim))
@@ -177,7 +181,7 @@ RULES: dict[str, Callable[[Groups, Optim], Optimizer]] = {
     "keras-adam": _keras_adam,
     "muon": _muon,
     "2012": lambda params, optim: KerasSGD(params, optim.momentum, nesterov=False),
-    "rmsprop": rmsprop,
+    "rmsprop": _rmsprop,
 }
 
 

@@ -7,8 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from alexnet.recipe import Optim
-
 
 class KerasRMSprop(torch.optim.Optimizer):
     """Divide each gradient by the root of its running mean square (Hinton 2012, lecture 6e).
@@ -57,8 +55,3 @@ class KerasRMSprop(torch.optim.Optimizer):
             if key not in self.state[p]:
                 self.state[p][key] = torch.zeros_like(p, memory_format=torch.preserve_format)
         return [self.state[p][key] for p in params]
-
-
-def rmsprop(params: list[dict[str, Any]], optim: Optim) -> torch.optim.Optimizer:
-    """Build the rule that a recipe asks for over groups of parameters."""
-    return KerasRMSprop(params, optim.rho, optim.eps, centered=optim.centered)

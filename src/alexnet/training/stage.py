@@ -31,7 +31,7 @@ from alexnet.run.ranks import ALONE, Ranks
 from alexnet.training import (
     checks,
     estimate,
-    forward,
+    execution,
     learner,
     material,
     optim,
@@ -185,11 +185,11 @@ def _cast(data: Material, learns: Learner, device: Device, memory: Memory) -> St
     """Put together what reads, what learns and what decides how, once all is known to fit."""
     recipe, model, parts = data.recipe, learns.model, data.parts
     length, total = _steps(data, learns)
-    how = forward.decide(recipe, device, learns.shared, parts, learns.convolutions, model)
-    masters = forward.masters(how, model)
+    how = execution.decide(recipe, device, learns.shared, parts, learns.convolutions, model)
+    masters = execution.masters(how, model)
     averaged = copy.deepcopy(model) if recipe.train.average else None
     called = learns.shared.forward(masters.working if masters else model)
-    placed = {name: forward.placed(parts[name], how, device) for name in parts if name != "test"}
+    placed = {name: execution.placed(parts[name], how, device) for name in parts if name != "test"}
     plateau, stopping = rules(recipe)
     optimizer = optim.make(model, recipe.optim)
     watch = partial(silence.watched, first=learns.first, recipe=recipe, steps_per_epoch=length)
@@ -207,10 +207,10 @@ def _cast(data: Material, learns: Learner, device: Device, memory: Memory) -> St
         class_weights=_on(device, data.class_weights),
         model=model,
         averaged=averaged,
-        forward=forward.forward(called, learns.first, how.compile, recipe.train.batch),
+        forward=execution.forward(called, learns.first, how.compile, recipe.train.batch),
         masters=masters,
-        rows=forward.by_rows(how, model, watch),
-        captured=forward.captured(how, optimizer, device, recipe.train.batch, model.network),
+        rows=execution.by_rows(how, model, watch),
+        captured=execution.captured(how, optimizer, device, recipe.train.batch, model.network),
         optimizer=optimizer,
         plateau=plateau,
         stopping=stopping,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from alexnet.models.build import AlexNet, draw_masks
-from alexnet.training import forward, groups
+from alexnet.training import execution, groups
 from alexnet.training.losses import batch_loss, wide
 
 if TYPE_CHECKING:
@@ -90,5 +90,5 @@ def _learn(
     if stage.recipe.evaluation.penalty:
         value = value + wide(groups.penalty(stage.model, stage.recipe.optim))
     freeze()
-    forward.update(stage.optimizer, stage.masters, stage.rows)
+    execution.update(stage.optimizer, stage.masters, stage.rows)
     return value, right

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from alexnet import recipe as recipes
+from alexnet.plain import differing
 from alexnet.reporting.report.material import Material
 from alexnet.reporting.report.page import Page
 from alexnet.run.log import minutes
@@ -43,14 +44,13 @@ def _reached(run: Material) -> dict[str, str]:
 def differences(runs: Sequence[Material]) -> list[dict[str, str]]:
     """Return a row for each recipe key that is not the same in all runs."""
     plans = [_settings(run) for run in runs]
-    keys = sorted({key for plan in plans for key in plan})
+    keys = sorted({key for plan in plans for key in differing(plans[0], plan)})
     return [
         {
             "key": key,
             **{_column(run, runs): _shown(p, key) for run, p in zip(runs, plans, strict=True)},
         }
         for key in keys
-        if any(plan.get(key) != plans[0].get(key) for plan in plans)
     ]
 
 

@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import base64
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from importlib import resources
 from typing import Any
 
-from alexnet.errors import UnknownName
-
 MARK = "<!-- written by alexnet report -->"  # a file that begins so may be written again
 _FOLDER = "alexnet.reporting.report"
-
-
-def words(language: str) -> dict[str, str]:
-    """Return what a report says of its own in ``en`` or ``ko``. Raises ``UnknownName``."""
-    known = tomllib.loads(_text("words.toml"))
-    if language not in known:
-        raise UnknownName("language", language, known)
-    return dict(known[language])
 
 
 def _text(name: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from alexnet.errors import AlexNetError, DataError, UsageError
+from alexnet.errors import AlexNetError, UsageError
 from alexnet.exploration.embedding import embed, some
 from alexnet.exploration.part import Part
 from alexnet.models import table
@@ -15,10 +15,11 @@ from alexnet.reporting import embedding
 from alexnet.reporting.report import chapters
 from alexnet.reporting.report.comparison import compare
 from alexnet.reporting.report.material import STRIP, Material, gather, strip
-from alexnet.reporting.report.page import MARK, Page, data_uri, words
+from alexnet.reporting.report.page import MARK, Page, data_uri
 from alexnet.reporting.verdict import told_word
+from alexnet.reporting.words import words
 from alexnet.run.device import choose, prepare_process
-from alexnet.run.files import write_text
+from alexnet.run.files import write_whole
 from alexnet.run.machine import versions
 
 PICTURES = 1000  # test pictures that the features are shown of
@@ -79,7 +80,7 @@ def write_report(
             page.depth = 3
         _write_run(page, run, wanted, say)
     title = cover.title or ", ".join(dict.fromkeys(run.recipe.name for run in found))
-    return _write(out, page.html(title, _cover(page.say, title, cover, found)))
+    return write_whole(out, page.html(title, _cover(page.say, title, cover, found)))
 
 
 def refuse_other_file(out: Path) -> None:
@@ -88,15 +89,6 @@ def refuse_other_file(out: Path) -> None:
         raise UsageError(f"{out}: a report is HTML; give a name that ends in .html")
     if out.is_dir() or (out.is_file() and MARK.encode() not in out.read_bytes()[:200]):
         raise UsageError(f"{out} is there and is no report; choose another --out")
-
-
-def _write(out: Path, text: str) -> Path:
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_text(out, text)
-    except OSError as error:
-        raise DataError(f"{out}: cannot be written: {error.strerror or error}") from error
-    return out
 
 
 def _write_run(page: Page, run: Material, wanted: Wanted, say: Callable[[str], None]) -> None:

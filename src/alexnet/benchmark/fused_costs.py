@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from alexnet.benchmark.costs import CASTS, ONE_PASS, UPDATES, Cost, cost
+from alexnet.benchmark.costs import CASTS, NORM_ONE_PASS, UPDATES, Cost, cost
 from alexnet.models import epilogues, rows, wiring
 from alexnet.models.epilogues import Epilogue, Together
 from alexnet.models.folding import blocks
@@ -57,7 +57,7 @@ def _alone(step: Traced, batch: int, width: int) -> Cost:
     found = cost(step, batch, width)
     if not isinstance(step.row, rows.LRN):
         return found
-    return replace(found, bytes=batch * (width * ONE_PASS + BASE) * math.prod(step.outputs))
+    return replace(found, bytes=batch * (width * NORM_ONE_PASS + BASE) * math.prod(step.outputs))
 
 
 def _together(of: Together, steps: Sequence[Traced], batch: int, width: int) -> list[Cost]:

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from alexnet.benchmark import one_pass
+from alexnet.benchmark import fused_costs
 from alexnet.benchmark import subject as subject_module
 from alexnet.benchmark.costs import Cost, cost
+from alexnet.benchmark.explain import explain
 from alexnet.benchmark.predict import update_of
-from alexnet.benchmark.whole import explain
 from alexnet.errors import UsageError
 from alexnet.models import rows, table, zoo
 from alexnet.models.table import Network
@@ -45,7 +45,7 @@ def as_one(behind, batch, width=2):
     """Costs by name of a convolution from 3x32x32 to 8x11x11 with rows behind it."""
     conv = rows.Conv("c", channels=8, kernel=2, stride=3)
     network = Network("small", (conv, *behind), 32, "torch", "", "")
-    return {c.name: c for c in one_pass.costs(table.trace(network), batch, width)}
+    return {c.name: c for c in fused_costs.costs(table.trace(network), batch, width)}
 
 
 @pytest.mark.parametrize("passes", BEHIND)
@@ -68,13 +68,13 @@ def test_a_map_too_large_to_index_is_left_to_torch():
 
 def test_pictures_are_folded_once():
     """227x227 to 55x55 windows of 11 by 4: 57x57 squares of 48 values in bf16, of float32 pictures."""
-    found = one_pass.costs(table.trace(zoo.network("keras-lab")), 2, 2)[1]
+    found = fused_costs.costs(table.trace(zoo.network("keras-lab")), 2, 2)[1]
     moved = 2 * (4 * 3 * 227 * 227 + 2 * 48 * 57 * 57)
     assert found == Cost("conv1 folded", "folding", 0.0, moved)
 
 
 def test_a_response_norm_of_a_gpu_is_as_wide_as_its_map_and_its_denominator():
-    found = {c.name: c for c in one_pass.costs(table.trace(zoo.network("torch-lrn")), 4, 2)}
+    found = {c.name: c for c in fused_costs.costs(table.trace(zoo.network("torch-lrn")), 4, 2)}
     assert found["norm1"] == Cost("norm1", "norm", 0.0, 4 * (2 * 5 + 8) * 96 * 27 * 27)
 
 
@@ -82,15 +82,15 @@ def test_large_layers_move_in_one_pass_and_small_ones_by_torch():
     """keras-lab: conv1 has 34,944 weights, fc8 40,970 and three norms 1,216, all below 2**18."""
     traced = table.trace(zoo.network("keras-lab"))
     every, small = table.totals(traced).trainable, 34_944 + 40_970 + 1_216
-    assert one_pass.update(traced, "sgd") == 20 * (every - small) + 32 * small
-    assert one_pass.update(traced, "keras-adam") == 28 * (every - small) + 40 * small
-    assert one_pass.MOVED.keys() == set(optim.WEIGHT_BY_WEIGHT)
+    assert fused_costs.update(traced, "sgd") == 20 * (every - small) + 32 * small
+    assert fused_costs.update(traced, "keras-adam") == 28 * (every - small) + 40 * small
+    assert fused_costs.MOVED.keys() == set(optim.WEIGHT_BY_WEIGHT)
 
 
 @pytest.mark.parametrize("name", sorted(zoo.NETWORKS))
 def test_every_row_is_counted_once_as_one_and_none_asks_for_more(name):
     traced = table.trace(zoo.network(name))
-    found = one_pass.costs(traced, 4, 2)
+    found = fused_costs.costs(traced, 4, 2)
     names = [n for c in found if c.kind != "folding" for n in c.name.split()]
     assert names == [step.row.name for step in traced]
     apart = [cost(step, 4, 2) for step in traced]

@@ -1,4 +1,4 @@
-"""What runs forward and where: the placing of the pictures, bf16 weights, the compiled network."""
+"""How a step is executed and where: placing of pictures, bf16 weights, compiled networks, the update."""
 
 from __future__ import annotations
 

@@ -768,3 +768,15 @@ def test_a_duration_is_rounded_to_whole_steps(amount, unit, steps_per_epoch, bat
     exact = {"epochs": amount * steps_per_epoch, "steps": amount, "examples": amount / batch}[unit]
     assert isinstance(steps, int)
     assert abs(steps - exact) <= 0.5 + 1e-9 * exact
+
+
+def test_what_was_published_of_one_data_set_says_nothing_of_another():
+    lab = recipe.load("keras-lab")
+    assert recipe.compared(lab) == lab.published
+    assert recipe.compared(recipe.override(lab, {"optim.lr": 0.1})) == lab.published
+    elsewhere = recipe.override(lab, {"data.name": "shapes"})
+    assert recipe.compared(elsewhere) is None
+    own = {"published": {"source": "me", "protocol": "mine", "test_accuracy": 0.5}}
+    told = recipe.compared(recipe.override(elsewhere, own))
+    assert told is not None
+    assert told.test_accuracy == 0.5

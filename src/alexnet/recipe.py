@@ -21,7 +21,7 @@ from alexnet import built_in, plain
 from alexnet.built_in import names
 from alexnet.errors import RecipeError, UnknownName, did_you_mean
 from alexnet.plain import BESIDES, ROUNDED, differing, flat, parse_assignment
-from alexnet.published import Fault
+from alexnet.published import Fault, Published
 from alexnet.schema import Recipe
 from alexnet.sections import Augment, Group, Input, Model, Optim, Schedule
 from alexnet.values import Duration, Section, expected
@@ -148,6 +148,12 @@ def changes(recipe: Recipe) -> dict[str, Any]:
     own, built_in = (dict(flat(to_tree(r))) for r in (recipe, load(recipe.name)))
     apart = {"train.seed", "fault", *BESIDES, *ROUNDED, *TOLD}
     return {key: own.get(key) for key in differing(own, built_in) if key not in apart}
+
+
+def compared(recipe: Recipe) -> Published | None:
+    """Return what was published of a recipe's data; None where other data was put in, of which it says nothing."""
+    other = "data.name" in changes(recipe) and recipe.published == load(recipe.name).published
+    return None if other else recipe.published
 
 
 def settled(recipe: Recipe) -> dict[str, Any]:

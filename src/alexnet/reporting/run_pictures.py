@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from alexnet import recipe as recipes
 from alexnet.data.cache import Dataset
 from alexnet.data.loader import source_of
 from alexnet.data.order import fold
@@ -66,12 +67,10 @@ def draw(
 
 def published(recipe: Recipe) -> dict[str, tuple[float, ...]]:
     """Return the published curves of a recipe, by the names of our own."""
-    if recipe.published is None:
+    told = recipes.compared(recipe)
+    if told is None:
         return {}
-    curves = {
-        "val_accuracy": recipe.published.val_accuracy,
-        "val_loss": recipe.published.val_loss,
-    }
+    curves = {"val_accuracy": told.val_accuracy, "val_loss": told.val_loss}
     return {name: values for name, values in curves.items() if values}
 
 

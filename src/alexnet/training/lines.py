@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from alexnet import recipe as recipes
 from alexnet.models import table
 from alexnet.run.log import minutes
 from alexnet.run.memory import opening_text
@@ -101,7 +102,7 @@ def epoch(stage: Stage, line: dict[str, Any]) -> str:
 
 def _published(stage: Stage, number: int) -> str:
     """Write what was published for an epoch, where it was."""
-    published = stage.recipe.published
+    published = recipes.compared(stage.recipe)
     if published is None or number > len(published.val_accuracy):
         return ""
     return f"  (published val_acc {published.val_accuracy[number - 1]:.4f})"

@@ -244,12 +244,12 @@ def speed(stage: Stage, seconds: float, rate: float, steps: int) -> dict[str, An
 
 
 def verdict(recipe: Recipe, scores: Scores) -> dict[str, Any] | None:
-    """Set our test accuracy beside the published one, where the recipe names one.
+    """Set our test accuracy beside the published one, where the recipe names one of the same data.
 
     ``met``: whether ours falls short of theirs, top-1 and top-3 where it was published, by no more
     than the tolerance; None for a run whose recipe was changed: that is not the published protocol.
     """
-    published = recipe.published
+    published = recipes.compared(recipe)
     if published is None or published.test_accuracy is None:
         return None
     least = [

@@ -492,15 +492,24 @@ def test_the_readme_has_commands():
     assert {"train", "eval", "predict", "show"} <= verbs
 
 
+def test_the_lab_is_the_same_in_both_languages():
+    here, there = (
+        [c for c in commands(f"docs/lab{of}.md") if c[0] != "report"] for of in ("", ".ko")
+    )
+    assert len(here) > 12
+    assert here == there
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(500)
 @pytest.mark.usefixtures("denormals")
-def test_the_commands_of_the_readme_run(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("document", ["README.md", "docs/lab.md"])
+def test_the_commands_of_a_document_run(tmp_path, monkeypatch, capsys, document):
     """In order, each as it is written; a data set that is not shapes becomes a little of shapes."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ALEXNET_DATA", str(tmp_path / "data"))
     monkeypatch.delenv("COLUMNS", raising=False)
-    for arguments in commands("README.md"):
+    for arguments in commands(document):
         monkeypatch.setattr(sys, "argv", ["alexnet", *light(arguments)])
         try:
             cli.main()
@@ -523,7 +532,7 @@ def light(arguments: list[str]) -> list[str]:
             photographs(Path(rest[0]))
             small = ("train.batch=4", "train.epochs=1", "train.precision=float32")
             return [verb, *rest, *(a for key in small for a in ("--set", key)), "--device", "cpu"]
-        rest = [a for a in rest if not a.endswith("/")]  # a recipe's photographs
+        rest = [a for a in rest if a != "shapes" and not a.endswith("/")]  # a recipe's data
         return [verb, *drop(rest, "--data", "--source"), *TINY, "--device", "cpu"]
     if verb == "bench" and rest and rest[0] not in ("step", *filter(is_option, rest)):
         return [verb, rest[0], "--help"]  # tests/test_benchmark_suites.py runs them

@@ -315,12 +315,9 @@ def section_of(value: ast.expr, holds: dict[str, type | None]) -> type | None:
         field = owner.model_fields.get(value.attr) if owner else None
         return section_in(field.annotation) if field else None
     if isinstance(value, ast.Call):
-        called = ast.unparse(value.func)
-        return (
-            schema.Recipe
-            if called in ("recipes.load", "recipes.override", "recipes.parse")
-            else None
-        )
+        given = dict.fromkeys(("load", "override", "parse"), schema.Recipe)
+        given["compared"] = section_in(schema.Recipe.model_fields["published"].annotation)
+        return given.get(ast.unparse(value.func).removeprefix("recipes."))
     if isinstance(value, ast.IfExp):
         return section_of(value.body, holds) or section_of(value.orelse, holds)
     return None

@@ -160,10 +160,19 @@ def _lines(sample: Sample, values: bool) -> list[str]:
 
 def draw(found: Sequence[Sample], path: Path) -> Path:
     """Draw the pictures in their own colours: one with its ranking, several as a grid."""
-    title = found[0].data
     if len(found) == 1 and found[0].ranked:
-        ranked = [(r.label, r.probability) for r in found[0].ranked]
-        return plot_prediction(found[0].picture, ranked, path, actual=found[0].actual, title=title)
+        return draw_ranking(found[0], path, title=found[0].data)
+    return draw_grid(found, path, title=found[0].data)
+
+
+def draw_ranking(sample: Sample, path: Path, *, title: str = "") -> Path:
+    """Draw a picture beside the classes that a model takes it for."""
+    ranked = [(r.label, r.probability) for r in sample.ranked]
+    return plot_prediction(sample.picture, ranked, path, actual=sample.actual, title=title)
+
+
+def draw_grid(found: Sequence[Sample], path: Path, *, title: str) -> Path:
+    """Draw pictures under their classes; where a model is wrong, under what it says and what they are."""
     paint = {None: INK, True: RIGHT, False: WRONG}
     return plot_samples(
         np.stack([sample.picture for sample in found]),

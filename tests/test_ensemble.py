@@ -19,7 +19,6 @@ from alexnet.data.preprocess import Preprocessing
 from alexnet.data.sources import open_dataset
 from alexnet.data.splits import select
 from alexnet.errors import DataError, UnknownName, UsageError
-from alexnet.exploration.part import open_part
 from alexnet.models import zoo
 from alexnet.models.build import build
 from alexnet.run import checkpoint, classifier
@@ -90,17 +89,14 @@ def test_no_split_is_what_the_run_tested_on(three, data_root):
         open_dataset("shapes", root=data_root), "test[:30]", method="stratified", seed=3
     )
     assert found.count == 30
-    part = open_part(None, known, data_root)
+    (part,) = pictures([known], [None], data_root)
     assert part.source.chosen.tolist() == indices.tolist()
     assert part.name == "shapes/test[:30]"
 
 
 def chosen(models, name, data_root) -> list[int]:
-    """The pictures that a name means to models; to one, the same as where it is looked at."""
+    """The pictures that a name means to models."""
     (found,) = pictures(models, [name], data_root)
-    if len(models) == 1:
-        part = open_part(name, models[0], data_root)
-        assert part.source.chosen.tolist() == found.source.chosen.tolist()
     return found.source.chosen.tolist()
 
 
@@ -176,8 +172,6 @@ def test_a_cut_of_what_it_was_trained_on_is_refused_where_the_data_changed(kept,
         said = r"after is not what .* model 0 was trained on: .* may hold pictures .*; name a part"
         with pytest.raises(DataError, match=said):
             pictures([changed], [name])
-        with pytest.raises(DataError, match=said):
-            open_part(name, changed)
     assert capsys.readouterr().err == ""
     assert len(chosen([changed], after, None)) == 6  # a part of its own
     assert "warning: " in capsys.readouterr().err
@@ -209,7 +203,7 @@ def test_data_of_some_of_the_classes_is_scored_by_their_names(tmp_path, capsys):
     table = tmp_path / "said.csv"
     scores = alexnet.evaluate(model, f"{name}/train", device="cpu", predictions=table)
     assert capsys.readouterr().err == (
-        f"{name} has 2 of the 4 classes that the model knows, none of a, c\n"
+        f"{name}/train has 2 of the 4 classes that the model knows, none of a, c\n"
     )
     assert [sum(row) for row in scores.confusion] == [0, 4, 0, 4]
     assert np.isnan(scores.per_class).tolist() == [True, False, True, False]
@@ -219,9 +213,13 @@ def test_data_of_some_of_the_classes_is_scored_by_their_names(tmp_path, capsys):
     found = alexnet.sample(model, f"{name}/train", index=0, count=8, device="cpu")
     assert [sample.actual for sample in found] == ["d", "b"] * 4
     assert [s.ranked[0].label for s in found] == [row["predicted"] for row in rows]
+    space = alexnet.embed(model, f"{name}/train", device="cpu")
+    assert (space.classes, space.labels.tolist()) == (("d", "b"), [0, 1] * 4)  # the data set's own
     other = replace(model, classes=("a", "b", "c", "b"))  # which of the two?
     for strange in (replace(model, classes=("a", "b", "c", "e")), other):
-        with pytest.raises(UsageError, match=r"new has the classes d.*, but .* knows a, b, c"):
+        with pytest.raises(
+            UsageError, match=r"new/train has the classes d.*, but .* knows a, b, c"
+        ):
             alexnet.evaluate(strange, f"{name}/train", device="cpu")
 
 

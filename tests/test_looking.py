@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,13 @@ import torch
 from PIL import Image
 
 from alexnet import cli
-from alexnet.data.loader import source_of
 from alexnet.data.sources import open_dataset
 from alexnet.evaluation import Answers
 from alexnet.exchange import foreign
 from alexnet.reporting.answers import write_answers
 from alexnet.run import files
-from alexnet.run.named import Named
+from alexnet.run.classifier import Split, fresh
+from alexnet.run.named import Named, pictures, selected
 
 ACTIVATIONS = (Path(__file__).parents[1] / "docs/activations.md").read_text(encoding="utf-8")
 GOLDEN = Path(__file__).parent / "golden"
@@ -196,6 +197,19 @@ def test_sample_names_the_file_of_a_photograph(run, photos):
     assert status == 0, err
     assert out.startswith(f"picture 3 ({found[0]['file']}) of photos/train: ")
     assert result(run("sample", "shapes/train", "--index", 3, "--json"))[0]["file"] is None
+    drawn = result(run("sample", "photos/train", "--count", 6, "--seed", 1, "--json"))
+    assert [each["index"] for each in drawn] != sorted(each["index"] for each in drawn)
+    assert all(each["file"].startswith(f"{each['actual']}/") for each in drawn)
+
+
+def test_photographs_are_stored_as_a_model_was_trained_else_in_their_own_size(photos, run):
+    untrained = fresh("alexnet-cifar")
+    models = {32: [replace(untrained, trained=True)], 256: [untrained]}
+    for side, each in (*models.items(), (256, [])):
+        (found,) = pictures(each, ["photos/train"], "root")
+        assert found.source.images.shape == (20, side, side, 3)
+        assert (found.name, found.classes) == ("photos/train", ("dog", "고양이"))
+        assert sorted(found.files() or ()) == sorted(photos)
 
 
 def test_embed_names_the_files_of_photographs(run, photos):
@@ -215,12 +229,12 @@ def test_embed_names_the_files_of_photographs(run, photos):
 
 def test_answers_name_the_files_of_photographs(run, photos):
     dataset = open_dataset("photos", root="root", size=32)
-    source = source_of(dataset, "train[5:9]")
-    files = Named(source, dataset, "train[5:9]").files()
-    assert files == list(dataset.names("train")[5:9])
+    few = selected(dataset, Split("train[5:9]"), "photos")
+    files, source = few.files(), few.source
+    assert files == dataset.names("train")[5:9]
     logs = torch.log_softmax(torch.arange(8.0).view(4, 2), 1)
     said = Answers(logs, torch.from_numpy(source.targets), "centre")
-    write_answers(said, dataset.classes, Named(source, dataset, "train[5:9]"), Path("a.csv"))
+    write_answers(said, few, Path("a.csv"))
     rows = Path("a.csv").read_text(encoding="utf-8").splitlines()
     assert rows[0] == "index,name,true,predicted,probability"
     truth = dataset.classes[int(source.targets[0])]
@@ -229,10 +243,10 @@ def test_answers_name_the_files_of_photographs(run, photos):
 
 def test_answers_of_files_whose_names_are_not_utf8_are_written(run, photos, monkeypatch):
     dataset = open_dataset("photos", root="root", size=32)
-    source = source_of(dataset, "train[:2]")
-    monkeypatch.setattr(Named, "files", lambda _: ["dog/\udcb0\udca1.jpg", "dog/1.jpg"])
-    said = Answers(torch.zeros(2, 2), torch.from_numpy(source.targets), "centre")
-    write_answers(said, dataset.classes, Named(source, dataset, "train[:2]"), Path("a.csv"))
+    few = selected(dataset, Split("train[:2]"), "photos")
+    monkeypatch.setattr(Named, "files", lambda _: ("dog/\udcb0\udca1.jpg", "dog/1.jpg"))
+    said = Answers(torch.zeros(2, 2), torch.from_numpy(few.source.targets), "centre")
+    write_answers(said, few, Path("a.csv"))
     rows = Path("a.csv").read_text(encoding="utf-8").splitlines()
     assert [row.split(",")[1] for row in rows[1:]] == ["dog/??.jpg", "dog/1.jpg"]
 

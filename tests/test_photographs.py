@@ -229,7 +229,9 @@ def test_a_folder_of_one_class_is_scored_and_not_trained_on(
     assert not list((own.parent / "root" / "photographs").glob("new-*/v1-*"))
     status, out, err = command("eval", run, some.parent, "--device", "cpu", "--json")
     assert status == 0, err
-    assert f"{some.parent} has 1 of the 4 classes that the model knows, none of golf ball" in err
+    assert (
+        f"{some.parent}/train has 1 of the 4 classes that the model knows, none of golf ball" in err
+    )
     assert [sum(row) for row in json.loads(out)["confusion"]] == [5, 0, 0, 0]
     space = alexnet.embed(run, str(some.parent), device="cpu", data_root=own.parent / "root")
     assert space.classes == ("church",)

@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 
 import alexnet
+from alexnet.data.order import fold
 from alexnet.data.preprocess import Preprocessing
 from alexnet.data.sources import open_dataset
 from alexnet.errors import CheckpointError, DataError, UsageError
@@ -26,8 +27,11 @@ from alexnet.evaluation import Scores
 from alexnet.models import zoo
 from alexnet.prediction import Ranked
 from alexnet.reporting.cards import network_card
+from alexnet.reporting.run_pictures import draw
+from alexnet.reporting.style import RIGHT, WRONG
 from alexnet.run import checkpoint
 from alexnet.run.classifier import Classifier, Provenance, fresh, restore
+from alexnet.run.device import choose
 from alexnet.run.log import Console
 from alexnet.training.record import Result
 
@@ -94,6 +98,29 @@ def test_train_draws_its_pictures(run):
             assert len(drawn.convert("RGB").getcolors(1 << 24) or []) > 10, f"{name} is blank"
     with Image.open(run.folder / "picture.png") as kept:
         assert kept.size == (32, 32)
+
+
+def test_the_pictures_of_a_run_are_test_pictures_by_its_seed(run, data_root, tmp_path, monkeypatch):
+    grid, said, result = {}, [], dataclasses.replace(run, folder=tmp_path)
+    monkeypatch.setattr(
+        "alexnet.reporting.samples.plot_samples",
+        lambda images, titles, path, **how: grid.update(images=images, titles=titles, **how),
+    )
+    model, dataset = alexnet.load(run.folder), open_dataset("shapes", root=data_root)
+    draw(result, model, dataset, choose("cpu", "float32"), said.append)
+    seed = fold(run.recipe.train.seed, "samples")
+    which = np.random.Generator(np.random.PCG64(seed)).choice(100, 32, replace=False)
+    part, names = dataset.parts["test"], dataset.classes
+    assert np.array_equal(grid["images"], part.images[which])
+    guesses = [alexnet.predict(model, image)[0] for image in grid["images"]]
+    pairs = [(g.label, names[t]) for g, t in zip(guesses, part.labels[which], strict=True)]
+    assert grid["titles"] == [t if g == t else f"{g}\nis {t}" for g, t in pairs]
+    assert grid["colours"] == [RIGHT if g == t else WRONG for g, t in pairs]
+    assert grid["title"] == "cifar10-quick: predicted"
+    first = f"predicted {pairs[0][0]} ({guesses[0].probability:.1%}), actual {pairs[0][1]}"
+    assert said == [f"one test picture (number {which[0]}): {first}"]
+    with Image.open(tmp_path / "picture.png") as kept:
+        assert np.array_equal(np.asarray(kept), grid["images"][0])
 
 
 def test_train_learns(run):

@@ -241,10 +241,10 @@ def embed(
     drawn by ``seed``; None: all. ``exploration`` goes on from here. Raises as ``exploration.embedding.embed`` does.
     """
     from alexnet.exploration import embedding
-    from alexnet.exploration.part import open_part
+    from alexnet.run.named import pictures
 
-    (loaded,) = _loaded(model)
-    chosen, part = _chosen(device, precision, [loaded]), open_part(data, loaded, data_root)
+    (loaded,) = models = _loaded(model)
+    chosen, (part,) = _chosen(device, precision, models), pictures(models, [data], data_root)
     few = replace(part, source=embedding.some(part.source, count, seed))
     return embedding.embed(loaded, few, chosen, layer=layer, pool=pool, batch=batch)
 
@@ -266,13 +266,13 @@ def sample(
     in the split, and ``count`` - 1 after it; None: ``count`` pictures drawn by ``seed``, or by the clock. Raises
     ``UsageError`` for numbers that the split does not have.
     """
-    from alexnet.exploration.part import open_part
     from alexnet.reporting import samples
+    from alexnet.run.named import pictures
 
     models = [] if model is None else _loaded(model)
-    chosen, loaded = _chosen(device, precision, models), models[0] if models else None
-    few = samples.pick(open_part(data, loaded, data_root), count, seed, index)
-    return samples.samples(few, loaded, chosen)
+    chosen, (part,) = _chosen(device, precision, models), pictures(models, [data], data_root)
+    few = samples.pick(part, count, seed, index)
+    return samples.samples(few, models[0] if models else None, chosen)
 
 
 def report(

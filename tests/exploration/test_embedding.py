@@ -11,9 +11,9 @@ from alexnet.data.loader import Source
 from alexnet.errors import DataError, UnknownName, UsageError
 from alexnet.exploration import embedding
 from alexnet.exploration.embedding import Embedding, embed, neighbours, some
-from alexnet.exploration.part import Part
 from alexnet.run.classifier import fresh
 from alexnet.run.device import Device
+from alexnet.run.named import Named
 
 CPU = Device(torch.device("cpu"), "float32")
 CLASSES = ("a", "b", "c")
@@ -32,7 +32,7 @@ def source():
 
 
 def look(model, source, **how):
-    return embed(model, Part("made/up", source, CLASSES), CPU, **how)
+    return embed(model, Named("made/up", source, CLASSES), CPU, **how)
 
 
 def test_vectors_are_the_outputs_of_the_layer_in_the_order_of_the_split(model, source):
@@ -51,6 +51,13 @@ def test_without_a_layer_it_is_fc7_or_what_the_last_dense_row_takes(name, layer,
     space = look(fresh(name), source)
     assert space.layer == layer
     assert np.array_equal(space.vectors, look(fresh(name), source, layer=layer).vectors)
+
+
+def test_files_are_named_in_the_order_of_the_split(model, source):
+    names = tuple(f"{n}.png" for n in range(23))
+    space = embed(model, Named("made/up", source, CLASSES, lambda: names), CPU)
+    assert space.files == names[::-1]
+    assert look(model, source).files is None
 
 
 def test_maps_are_flattened_or_averaged(model, source):

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from alexnet.data.loader import Source, in_order
 from alexnet.errors import DataError, UnknownName, UsageError
-from alexnet.exploration.part import Part
 from alexnet.models import table
 from alexnet.models.table import Network
 from alexnet.run.classifier import Classifier
 from alexnet.run.computing import evaluating, lent
 from alexnet.run.device import Device
+from alexnet.run.named import Named
 
 POOLS = ("flatten", "mean")
 MOST_BYTES = 4 * 2**30  # of vectors; more is refused before anything is computed
@@ -49,7 +49,7 @@ class Embedding:
 
 def embed(
     model: Classifier,
-    part: Part,
+    part: Named,
     device: Device,
     *,
     layer: str | None = None,
@@ -70,6 +70,7 @@ def embed(
     layer, source = layer or _usual(model.module.network), part.source
     if not len(source):
         raise DataError(f"{part.name} holds no pictures to embed")
+    files = part.files()
     batches = _outputs(model, source, device, layer, pool, batch)
     vectors, labels, indices = _empty(0), [], []
     for done, (values, truths, places) in enumerate(batches):
@@ -80,7 +81,6 @@ def embed(
         labels.append(truths)
         indices.append(places)
     truth, which = np.concatenate(labels), np.concatenate(indices)
-    files = tuple(part.files[index] for index in which) if part.files else None
     seen = part.classes, layer, pool, part.name, files, device.precision
     return Embedding(vectors, truth, which, *seen)
 

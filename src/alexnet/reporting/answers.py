@@ -22,19 +22,19 @@ def table_path(path: str | Path) -> Path:
     return Path(path)
 
 
-def write_answers(said: Answers, classes: Sequence[str], of: Named, path: Path) -> None:
+def write_answers(said: Answers, of: Named, path: Path) -> None:
     """Write a line for each picture: its number within the part of the data set, its file, its class,
     the class that is most probable, and how probable that is, 0..1.
 
-    ``name`` is empty where pictures came from no files. Written, and raises, as ``tables.write_csv``.
+    Answers are into the classes that labels are. ``name`` is empty where pictures came from no files. Written, and raises, as ``tables.write_csv``.
     """
     best, guesses = said.logs.max(1)
     files = of.files() or [""] * len(of.source)
     rows = zip(
         of.source.chosen.tolist(),
         files,
-        [classes[label] for label in said.labels.tolist()],
-        [classes[guess] for guess in guesses.tolist()],
+        [of.classes[label] for label in said.labels.tolist()],
+        [of.classes[guess] for guess in guesses.tolist()],
         [f"{p:.6f}" for p in best.exp().tolist()],
         strict=True,
     )

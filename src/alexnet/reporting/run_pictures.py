@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +13,15 @@ from PIL import Image
 
 from alexnet import recipe as recipes
 from alexnet.data.cache import Dataset
-from alexnet.data.loader import source_of
 from alexnet.data.order import fold
-from alexnet.data.splits import part_in
-from alexnet.prediction import rank
 from alexnet.recipe import Recipe
 from alexnet.reporting.confusion import plot_confusion
 from alexnet.reporting.curves import plot_curves
-from alexnet.reporting.pictures import plot_prediction, plot_samples
-from alexnet.reporting.style import RIGHT, WRONG
-from alexnet.run.classifier import Classifier
+from alexnet.reporting.samples import draw_grid, draw_ranking, samples
+from alexnet.run.classifier import Classifier, Split
 from alexnet.run.device import Device
 from alexnet.run.files import write_whole
-from alexnet.run.views import log_probabilities
+from alexnet.run.named import Named, selected
 from alexnet.training.record import Result
 
 SAMPLES = 32
@@ -61,7 +58,7 @@ def draw(
     return [
         *drawn,
         plot_confusion(matrix, model.classes, folder / CONFUSION, title=title),
-        *(_chancesamples(result, model, dataset, device, say) if dataset else []),
+        *(_test_pictures(result, model, dataset, device, say) if dataset else []),
     ]
 
 
@@ -74,47 +71,31 @@ def published(recipe: Recipe) -> dict[str, tuple[float, ...]]:
     return {name: values for name, values in curves.items() if values}
 
 
-def _chancesamples(
+def _test_pictures(
     result: Result, model: Classifier, dataset: Dataset, device: Device, say: Callable[[str], None]
 ) -> list[Path]:
-    recipe, folder = result.recipe, result.folder
-    plan = recipe.data
-    test = source_of(dataset, plan.test, method=plan.split, seed=plan.split_seed)
-    chance = np.random.Generator(np.random.PCG64(fold(recipe.train.seed, "samples")))
-    picked = chance.choice(len(test), min(SAMPLES, len(test)), replace=False)
-    batch = test.read(picked, device.torch)
-    logs = log_probabilities(
-        model.module.to(device.torch),
-        batch.pictures,
-        model.preprocessing,
-        device,
-        views=recipe.evaluation.views,
-    ).cpu()
-    guesses, truths = logs.argmax(1).tolist(), batch.labels.tolist()
-    images, names = batch.pictures.cpu().numpy(), model.classes
-    titles = [
-        names[g] if g == t else f"{names[g]}\nis {names[t]}"
-        for g, t in zip(guesses, truths, strict=True)
-    ]
-    colours = [RIGHT if g == t else WRONG for g, t in zip(guesses, truths, strict=True)]
-    ranked = [(r.label, r.probability) for r in rank(logs[0].exp(), names, top=5)]
-    actual = names[truths[0]]
-    files, number = dataset.names(part_in(dataset, plan.test)), int(batch.indices[0])
+    folder, recipe = result.folder, result.recipe
+    found = samples(_by_chance(recipe, dataset), model, device)
+    one, best = found[0], found[0].ranked[0]
     say(
-        f"one test picture ({files[number] if files else f'number {number}'}): predicted {ranked[0][0]} "
-        f"({ranked[0][1]:.1%}), actual {actual}"
+        f"one test picture ({one.file or f'number {one.index}'}): predicted {best.label} "
+        f"({best.probability:.1%}), actual {one.actual}"
     )
     return [
-        plot_samples(
-            images,
-            titles,
-            folder / GRID,
-            colours=colours,
-            title=f"{recipe.name}: predicted",
-        ),
-        plot_prediction(images[0], ranked, folder / PREDICTION, actual=actual),
-        _write_picture(images[0], folder / PICTURE),
+        draw_grid(found, folder / GRID, title=f"{recipe.name}: predicted"),
+        draw_ranking(one, folder / PREDICTION),
+        _write_picture(one.picture, folder / PICTURE),
     ]
+
+
+def _by_chance(recipe: Recipe, dataset: Dataset) -> Named:
+    """Return ``SAMPLES`` pictures of a run's test split, drawn by its seed; fewer where it has fewer."""
+    plan = recipe.data
+    split = Split(plan.test, plan.split, plan.split_seed)
+    test = selected(dataset, split, Path(plan.name).name)
+    chance = np.random.Generator(np.random.PCG64(fold(recipe.train.seed, "samples")))
+    places = chance.choice(len(test.source), min(SAMPLES, len(test.source)), replace=False)
+    return replace(test, source=replace(test.source, chosen=test.source.chosen[places]))
 
 
 def _write_picture(image: NDArray[np.uint8], path: Path) -> Path:

@@ -17,7 +17,6 @@ from alexnet.data.photos.folders import is_place
 from alexnet.data.sources import DATASETS, named_split
 from alexnet.errors import UnknownName, UsageError
 from alexnet.evaluation import predictions
-from alexnet.exploration.part import Part
 from alexnet.prediction import Ranked, rank
 from alexnet.reporting.pictures import plot_prediction, plot_samples
 from alexnet.reporting.style import INK, RIGHT, WRONG
@@ -26,7 +25,7 @@ from alexnet.run.checkpoint import is_model
 from alexnet.run.classifier import Classifier
 from alexnet.run.computing import lent
 from alexnet.run.device import Device
-from alexnet.run.named import refuse_unknown_classes
+from alexnet.run.named import Named, refuse_unknown_classes
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +78,7 @@ def split_names(what: str, part: str | None) -> tuple[str | None, str | None]:
     return what, part
 
 
-def pick(part: Part, count: int, seed: int | None, first: int | None = None) -> Part:
+def pick(part: Named, count: int, seed: int | None, first: int | None = None) -> Named:
     """Return ``count`` pictures of a split: drawn by ``seed``, or those from number ``first`` on.
 
     Without a seed the clock is taken. Raises ``UsageError`` for numbers that the split does not have.
@@ -100,23 +99,24 @@ def pick(part: Part, count: int, seed: int | None, first: int | None = None) -> 
     return replace(part, source=Source(whole.images, whole.labels, whole.chosen[places]))
 
 
-def samples(part: Part, model: Classifier | None, device: Device) -> list[Sample]:
+def samples(part: Named, model: Classifier | None, device: Device) -> list[Sample]:
     """Look at every picture of a part, in its order; a model ranks the classes of each.
 
     Fresh weights know their classes by number only, and take the names. Raises ``UsageError`` for
     classes that the model does not know.
     """
-    source, classes, files = part.source, part.classes, part.files
+    source, classes = part.source, part.classes
+    files = part.files() or [None] * len(source)
     batch = source.read(np.arange(len(source)), torch.device("cpu"))
     said = [()] * len(source) if model is None else _said(model, part, device)
     rows = zip(batch.pictures.numpy(), batch.indices.tolist(), batch.labels.tolist(), strict=True)
     return [
-        Sample(p, part.name, i, label, classes[label], tuple(r), files[i] if files else None)
-        for (p, i, label), r in zip(rows, said, strict=True)
+        Sample(p, part.name, i, label, classes[label], tuple(r), file)
+        for (p, i, label), r, file in zip(rows, said, files, strict=True)
     ]
 
 
-def _said(model: Classifier, part: Part, device: Device) -> Sequence[Sequence[Ranked]]:
+def _said(model: Classifier, part: Named, device: Device) -> Sequence[Sequence[Ranked]]:
     if not model.trained and len(model.classes) == len(part.classes):
         model = replace(model, classes=part.classes)
     refuse_unknown_classes(model, part.classes, part.name)
@@ -160,10 +160,19 @@ def _lines(sample: Sample, values: bool) -> list[str]:
 
 def draw(found: Sequence[Sample], path: Path) -> Path:
     """Draw the pictures in their own colours: one with its ranking, several as a grid."""
-    title = found[0].data
     if len(found) == 1 and found[0].ranked:
-        ranked = [(r.label, r.probability) for r in found[0].ranked]
-        return plot_prediction(found[0].picture, ranked, path, actual=found[0].actual, title=title)
+        return draw_ranking(found[0], path, title=found[0].data)
+    return draw_grid(found, path, title=found[0].data)
+
+
+def draw_ranking(sample: Sample, path: Path, *, title: str = "") -> Path:
+    """Draw a picture beside the classes that a model takes it for."""
+    ranked = [(r.label, r.probability) for r in sample.ranked]
+    return plot_prediction(sample.picture, ranked, path, actual=sample.actual, title=title)
+
+
+def draw_grid(found: Sequence[Sample], path: Path, *, title: str) -> Path:
+    """Draw pictures under their classes; where a model is wrong, under what it says and what they are."""
     paint = {None: INK, True: RIGHT, False: WRONG}
     return plot_samples(
         np.stack([sample.picture for sample in found]),

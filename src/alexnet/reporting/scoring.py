@@ -11,7 +11,7 @@ from alexnet.reporting.answers import table_path, write_answers
 from alexnet.run import precise_bn as precise
 from alexnet.run.classifier import Classifier, refuse_strangers
 from alexnet.run.device import Device
-from alexnet.run.named import pictures
+from alexnet.run.named import in_classes_of, pictures
 
 
 def score(
@@ -31,11 +31,11 @@ def score(
     refuse_strangers(models)
     ks = evaluation.tops(top, len(models[0].classes))
     named = [data] if precise_bn is None else [data, precise_bn]
-    meant, *seen = pictures(models, named, root)
+    meant, *seen = (in_classes_of(models[0], each) for each in pictures(models, named, root))
     new = [each.source for each in seen]
     with precise.renewed(models, *new, device=device, scored=meant.source, batch=batch):
         said = evaluation.answer_together(models, meant.source, device, views=views, batch=batch)
     found = said.score(ks)
     if table is not None:
-        write_answers(said, models[0].classes, meant, table)
+        write_answers(said, meant, table)
     return found

@@ -251,16 +251,19 @@ def _method(model: Classifier) -> Split:
     return Split() if model.test.method == Split.method else model.test
 
 
-def stored_data(models: Sequence[Classifier]) -> tuple[str, int, str]:
+def stored_data(models: Sequence[Classifier]) -> tuple[str, int | None, str]:
     """Return the data set that models were trained on, the side of its stored pictures and their fit.
 
-    Models of fresh weights were trained on none. Raises ``UsageError`` where models differ.
+    Fresh weights, like no models, say neither: the side is None, the data set's own. Raises ``UsageError``
+    where models differ.
     """
-    refuse_strangers(models)
-    named = [m for m in models if m.data] or list(models)
-    first = named[0]
+    data = next((m.data for m in models if m.data), "")
+    trained = [m for m in models if m.trained]
+    if not trained:
+        return data, None, "crop"
+    first = next((m for m in trained if m.data), trained[0])
     side, fit = first.preprocessing.picture_size, first.preprocessing.square_fit
-    for other in models:
+    for other in trained:
         its = other.preprocessing.picture_size
         if its != side or other.data not in ("", first.data):
             raise UsageError(
@@ -274,4 +277,4 @@ def stored_data(models: Sequence[Classifier]) -> tuple[str, int, str]:
                 f"{other.origin} with {other.preprocessing.square_fit!r}; models are scored "
                 "together on the same stored pictures"
             )
-    return first.data, side, fit
+    return data, side, fit

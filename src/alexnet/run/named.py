@@ -1,10 +1,11 @@
-"""Which pictures a name means to models: ``cifar10/train[:10%]``, ``photos/cats``."""
+"""Which pictures a name means, to models or by itself: ``cifar10/train[:10%]``, ``photos/cats``."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,44 +29,63 @@ NOTHING = "there is no data set to look at; name one, e.g. cifar10/test"
 
 @dataclass(frozen=True)
 class Named:
-    """The pictures that a name means, and where they are from."""
+    """The pictures that a name means: ``name`` is theirs in full, e.g. ``cifar10/test``.
 
+    Labels are into ``classes``. ``names``: gives the file of each picture of the part's whole array.
+    """
+
+    name: str
     source: Source
-    dataset: Dataset
-    expression: str
+    classes: tuple[str, ...]
+    names: Callable[[], Sequence[str] | None] = lambda: None
 
-    def files(self) -> list[str] | None:
+    def files(self) -> tuple[str, ...] | None:
         """Return the file of each picture, in the order of the source; None where they had none."""
-        every = self.dataset.names(part_in(self.dataset, self.expression))
-        return [every[index] for index in self.source.chosen] if every else None
+        every = self.names()
+        return tuple(every[index] for index in self.source.chosen) if every else None
+
+
+def selected(dataset: Dataset, split: Split, name: str) -> Named:
+    """Return the pictures that a split selects of a data set, which is called ``name``. Raises as ``select``."""
+    source = source_of(dataset, split.expression, method=split.method, seed=split.seed)
+    names = partial(dataset.names, part_in(dataset, split.expression))
+    return Named(f"{name}/{split.expression}", source, dataset.classes, names)
 
 
 def pictures(
     models: Sequence[Classifier], named: Sequence[str | None], root: str | Path | None = None
 ) -> list[Named]:
-    """Return the pictures that each name means, stored as those that the models were trained on.
+    """Return the pictures that each name means, with the classes of its data set.
 
-    None: what they were tested on; else see ``split_meant``. Of one part of a data set, all are read from
-    the same array. Labels are into the models' classes, of which a data set may have some; this is said.
-    Raises ``UsageError`` or ``UnknownName`` for what is not there, for classes that models do not know, and
-    for models that do not go together, ``DataError`` as ``split_meant``.
+    None: what the models were tested on; else see ``split_meant``. They are stored as those that the models
+    were trained on, in their own size for fresh weights and without models. Of one part of a data set, all are
+    read from the same array. Raises ``UsageError`` or ``UnknownName`` for what is not there, and for models
+    that do not go together, ``DataError`` as ``split_meant``.
     """
     trained_on, side, fit = stored_data(models)
     if None in named and not trained_on:
         raise UsageError(NOTHING)
     meant = [(trained_on, None) if name is None else named_split(name) for name in named]
     opened = {n: open_dataset(n, root=root, size=side, fit=fit) for n in dict(meant)}
-    for name, dataset in opened.items():
-        refuse_unknown_classes(models[0], dataset.classes, name)
-        _tell_missing(models[0], dataset.classes, name)
-    found = []
-    for name, text in meant:
-        dataset = opened[name]
-        split = split_meant(models, name, dataset, text)
-        source = source_of(dataset, split.expression, method=split.method, seed=split.seed)
-        source = _in_classes_of(models[0], source, dataset.classes)
-        found.append(Named(source, dataset, split.expression))
-    return found
+    return [
+        selected(opened[name], split_meant(models, name, opened[name], text), name)
+        for name, text in meant
+    ]
+
+
+def in_classes_of(model: Classifier, found: Named) -> Named:
+    """Return pictures with labels into a model's classes, of which they may have some; this is said.
+
+    Raises ``UsageError`` for classes that the model does not know.
+    """
+    if model.classes == found.classes:  # another program's may have one name twice
+        return found
+    refuse_unknown_classes(model, found.classes, found.name)
+    _tell_missing(model, found.classes, found.name)
+    place = {name: number for number, name in enumerate(model.classes)}
+    numbers = np.array([place[name] for name in found.classes], np.int64)
+    source = replace(found.source, labels=numbers[found.source.labels])
+    return replace(found, source=source, classes=model.classes)
 
 
 def refuse_unknown_classes(model: Classifier, classes: tuple[str, ...], whose: str) -> None:
@@ -87,15 +107,6 @@ def _tell_missing(model: Classifier, classes: tuple[str, ...], whose: str) -> No
             f"{whose} has {len(classes):,} of the {len(model.classes):,} classes that the model "
             f"knows, none of {some(missing)}"
         )
-
-
-def _in_classes_of(model: Classifier, source: Source, classes: tuple[str, ...]) -> Source:
-    """Return a source of ``classes`` with labels into those of a model, which knows them all."""
-    if model.classes == classes:
-        return source
-    place = {name: number for number, name in enumerate(model.classes)}
-    numbers = np.array([place[name] for name in classes], np.int64)
-    return replace(source, labels=numbers[source.labels])
 
 
 def split_meant(

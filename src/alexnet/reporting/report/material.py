@@ -17,7 +17,6 @@ from alexnet.data.cache import Dataset
 from alexnet.data.loader import source_of
 from alexnet.data.sources import open_dataset
 from alexnet.errors import AlexNetError
-from alexnet.exploration.part import Part
 from alexnet.recipe import Recipe
 from alexnet.reporting.samples import Sample, pick, samples
 from alexnet.run import classifier
@@ -25,6 +24,7 @@ from alexnet.run.classifier import Classifier
 from alexnet.run.device import Device, choose
 from alexnet.run.files import read_json
 from alexnet.run.log import INTAKE, SPLITS
+from alexnet.run.named import Named
 from alexnet.training import record
 from alexnet.training.record import Result
 
@@ -85,13 +85,13 @@ class Material:
         few = pick(part, min(count, len(part.source)), self.recipe.train.seed)
         return samples(few, self.model if said else None, self.device)
 
-    def part(self, role: str) -> Part:
-        """Return the pictures of the run's ``train`` or ``test`` split."""
+    def part(self, role: str) -> Named:
+        """Return the pictures of the run's ``train`` or ``test`` split; a report shows no names of files."""
         assert self.dataset is not None
         plan = self.recipe.data
         split = plan.train if role == "train" else plan.test
         source = source_of(self.dataset, split, method=plan.split, seed=plan.split_seed)
-        return Part(f"{Path(plan.name).name}/{split}", source, self.dataset.classes)
+        return Named(f"{Path(plan.name).name}/{split}", source, self.dataset.classes)
 
 
 def gather(

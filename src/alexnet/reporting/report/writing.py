@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 
 from alexnet.errors import AlexNetError, UsageError
 from alexnet.exploration.embedding import embed, some
-from alexnet.exploration.part import Part
 from alexnet.models import table
 from alexnet.reporting import embedding
 from alexnet.reporting.report import chapters
@@ -109,7 +108,7 @@ def _features(run: Material, count: int) -> embedding.View:
     part = run.part("test")
     source = some(part.source, min(count, len(part.source)), run.recipe.train.seed)
     layer = table.last_features(run.model.module.network)
-    space = embed(run.model, Part(part.name, source, part.classes), run.device, layer=layer)
+    space = embed(run.model, replace(part, source=source), run.device, layer=layer)
     return embedding.view(space, 2, run.recipe.name)
 
 

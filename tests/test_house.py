@@ -529,8 +529,9 @@ def light(arguments: list[str]) -> list[str]:
             photographs(Path(rest[0]))
             small = ("train.batch=4", "train.epochs=1", "train.precision=float32")
             return [verb, *rest, *(a for key in small for a in ("--set", key)), "--device", "cpu"]
-        rest = [a for a in rest if a != "shapes" and not a.endswith("/")]  # a recipe's data
-        return [verb, *drop(rest, "--data", "--source"), *TINY, "--device", "cpu"]
+        rest = ["shapes" if a.endswith("/") else a for a in rest]  # a recipe's photographs
+        tiny = TINY[2:] if "shapes" in rest else TINY
+        return [verb, *drop(rest, "--data", "--source"), *tiny, "--device", "cpu"]
     if verb == "bench" and rest and rest[0] not in ("step", *filter(is_option, rest)):
         return [verb, rest[0], "--help"]  # tests/test_benchmark_suites.py runs them
     if verb == "bench":

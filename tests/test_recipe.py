@@ -17,6 +17,7 @@ from alexnet.data.sources import DATASETS
 from alexnet.errors import RecipeError, UnknownName
 from alexnet.models import zoo
 from alexnet.recipe import Duration, Recipe
+from alexnet.reporting.run_pictures import published
 
 SMALL = {"name": "mine", "summary": "a test"}
 
@@ -776,6 +777,8 @@ def test_what_was_published_of_one_data_set_says_nothing_of_another():
     assert recipe.compared(recipe.override(lab, {"optim.lr": 0.1})) == lab.published
     elsewhere = recipe.override(lab, {"data.name": "shapes"})
     assert recipe.compared(elsewhere) is None
+    assert published(lab).keys() == {"val_accuracy", "val_loss"}
+    assert published(elsewhere) == {}
     own = {"published": {"source": "me", "protocol": "mine", "test_accuracy": 0.5}}
     told = recipe.compared(recipe.override(elsewhere, own))
     assert told is not None

@@ -233,6 +233,13 @@ def test_a_changed_recipe_and_one_without_a_number_get_no_verdict():
     assert verdict(runs("tf-sgd")) == verdict(runs("a")) == ""
 
 
+def test_of_other_data_nothing_was_published():
+    other = runs("keras-lab", changed={"data.name": "shapes"})
+    assert verdict(other) == ""
+    (row,) = full_rows([other])
+    assert {row[key] for key in ("published", "difference", "published training")} == {""}
+
+
 def test_the_full_table_has_their_time_of_as_many_epochs():
     (row,) = full_rows([runs("keras-lab", accuracy=0.7181, seconds=7200.0)])
     assert row["published"] == "70.81 %"

@@ -81,6 +81,13 @@ def test_fresh_weights_take_the_names_of_the_data(data_root, shapes):
     assert {r.label for r in found.ranked} <= set(shapes.classes)
 
 
+def test_classes_that_another_program_only_numbered_take_the_names_of_the_data(data_root, shapes):
+    numbered = tuple(f"class {n}" for n in range(10))
+    model = replace(fresh("alexnet-cifar"), classes=numbered, trained=True)
+    (found,) = look(data_root, model, "shapes/test", index=0)
+    assert {r.label for r in found.ranked} <= set(shapes.classes)
+
+
 @pytest.mark.parametrize("data", ["shapes", ""])  # empty: an exported file's, another program's
 def test_a_model_of_other_classes_is_refused(data_root, data):
     model = replace(fresh("alexnet-cifar"), data=data, trained=True)

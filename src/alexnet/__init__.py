@@ -18,10 +18,7 @@ from typing import TYPE_CHECKING, Any
 from alexnet.errors import AlexNetError
 
 if TYPE_CHECKING:
-    import os
-
-    from numpy.typing import NDArray
-
+    from alexnet.data.pictures import Given
     from alexnet.evaluation import Scores
     from alexnet.exchange.export import Exported
     from alexnet.exploration.embedding import Embedding
@@ -143,7 +140,7 @@ def load(name: str | Path, *, say: Callable[[str], None] = print) -> Classifier:
 
 def predict(
     model: Model | Sequence[Model],
-    picture: str | os.PathLike[str] | bytes | NDArray[Any],
+    picture: Given,
     *,
     top: int = 5,
     views: str | None = None,
@@ -151,7 +148,7 @@ def predict(
     """Return the ``top`` most probable classes of a picture, most probable first.
 
     ``model``: one, or several of the same classes, whose probabilities are averaged. ``picture``: a path, the bytes
-    of a picture file, or a uint8 array ``(H, W)``, ``(H, W, 3)`` or ``(H, W, 4)``. Raises ``BadPicture``.
+    of a picture file, a picture of Pillow's or a uint8 array ``(H, W)``, ``(H, W, 3)`` or ``(H, W, 4)``. Raises ``BadPicture``.
     """
     from alexnet import prediction
 
@@ -218,7 +215,7 @@ def export(model: Model, path: str | Path, *, views: str | None = None) -> Expor
     from alexnet.exchange import export as exporting
 
     (loaded,) = _loaded(model)
-    return exporting.export(loaded, Path(path), views=views)
+    return exporting.export(loaded, Path(path).expanduser(), views=views)
 
 
 def embed(
@@ -294,7 +291,8 @@ def report(
     """
     from alexnet.reporting.report.writing import Cover, Wanted, write_report
 
-    each = [Path(runs)] if isinstance(runs, str | Path) else [Path(run) for run in runs]
-    path = Path(out or ("report.html" if len(each) != 1 else each[0] / "report.html"))
+    named = [runs] if isinstance(runs, str | Path) else runs
+    each = [Path(run).expanduser() for run in named]
+    path = Path(out or ("report.html" if len(each) != 1 else each[0] / "report.html")).expanduser()
     wanted = Wanted(language, pictures, command)
     return write_report(each, path, Cover(**cover), wanted, device, root=data_root)

@@ -98,8 +98,9 @@ def predict(
     from alexnet.errors import BadPicture
     from alexnet.prediction import find_pictures, predict_each
     from alexnet.reporting import answers, scores
-    from alexnet.run.device import choose
+    from alexnet.run.device import choose, keep_to_quota
 
+    keep_to_quota()
     table = answers.table_path(predictions) if predictions else None
     files = find_pictures(pictures)
     models = [_loaded(name) for name in (model, *(others or []))]

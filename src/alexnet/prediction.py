@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from alexnet import limits
 from alexnet.data.photos.folders import pictures_below
 from alexnet.data.pictures import Given, read_square
 from alexnet.errors import BadPicture, UsageError
@@ -71,7 +72,9 @@ def predict_each(
     with ExitStack() as held:
         for each in models:
             held.enter_context(lent(each.module, device))
-        pool = held.enter_context(ThreadPoolExecutor())  # Pillow decodes beside others
+        pool = held.enter_context(
+            ThreadPoolExecutor(limits.cores())
+        )  # Pillow decodes beside others
         for some in (pictures[at : at + BATCH] for at in starts):
             read = list(pool.map(lambda picture: _squares_or_fault(models, picture), some))
             whole = [squares for squares in read if not isinstance(squares, BadPicture)]

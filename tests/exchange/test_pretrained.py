@@ -64,6 +64,20 @@ def test_a_root_for_reading_only_gives_what_it_has(tmp_path, published, no_netwo
         pretrained.load("imagenet", root=tmp_path / "other", say=pytest.fail)
 
 
+def test_a_root_that_may_only_be_read_is_read_and_the_rest_kept_in_ones_own(
+    tmp_path, published, no_network, monkeypatch
+):
+    shared, own = tmp_path / "data", tmp_path / "own"
+    monkeypatch.setattr(pretrained, "roots", lambda root: (shared, own))
+    before = set((shared / "weights").iterdir())
+    found = pretrained.load("imagenet", say=lambda _: None)
+    assert set((shared / "weights").iterdir()) == before, "the publisher's file, read there"
+    kept = own / "weights" / "imagenet.safetensors"
+    kept.rename(shared / "weights" / kept.name)
+    assert pretrained.load("imagenet", say=pytest.fail).sha256 == found.sha256
+    assert not kept.exists()
+
+
 def test_a_damaged_file_is_refused_by_its_checksum(tmp_path, published, no_network):
     raw = bytearray(published.read_bytes())
     raw[len(raw) // 2] ^= 1

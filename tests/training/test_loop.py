@@ -376,6 +376,26 @@ def test_a_signal_between_the_pictures_of_a_scoring_stops_there_and_nothing_is_o
     assert processes.trace(broken.folder) == processes.trace(whole.folder)
 
 
+def test_an_epoch_that_was_left_unscored_has_one_line_however_often_the_run_dies(
+    tmp_path, fit, signalled, monkeypatch
+):
+    whole = fit(tmp_path / "whole")
+    signalled(signal.SIGINT, step=3)
+    with pytest.raises(Interrupted, match="SIGINT: saved at step 4"):
+        fit(tmp_path / "run")
+
+    def dies(*_):
+        raise KeyboardInterrupt
+
+    signalled(signal.SIGINT, step=-1)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "save", dies)
+        with pytest.raises(KeyboardInterrupt):
+            fit(tmp_path / "run")
+    assert len(log.read_metrics(tmp_path / "run" / log.METRICS)) == 1, "written, and not saved"
+    assert processes.trace(fit(tmp_path / "run").folder) == processes.trace(whole.folder)
+
+
 def test_a_signal_in_the_last_step_of_an_epoch_waits_for_no_scoring(tmp_path, fit, signalled):
     whole = fit(tmp_path / "whole")
     signalled(signal.SIGINT, step=3)

@@ -15,7 +15,7 @@ from sklearn.metrics.pairwise import rbf_kernel
 import alexnet
 from alexnet import recipe as recipes
 from alexnet.data.sources import open_dataset
-from alexnet.errors import RecipeError
+from alexnet.errors import DataError, RecipeError
 from alexnet.models import layers, table, transfer, zoo
 from alexnet.models.build import build
 from alexnet.run import checkpoint, classifier, log
@@ -165,6 +165,18 @@ def test_a_run_solves_saves_and_is_used(tmp_path, root, weights, pool):
     )
     assert found.accuracy == result.record["test"]["accuracy"]
     assert found.loss == pytest.approx(result.record["test"]["loss"], rel=1e-3)
+
+
+def test_a_table_that_cannot_be_written_loses_nothing_else(
+    tmp_path, root, weights, monkeypatch, capsys
+):
+    def full(*_):
+        raise DataError("left-out.csv: cannot be written: No space left on device")
+
+    monkeypatch.setattr(left_out, "write_csv", full)
+    result = loop.fit(plan(weights), tmp_path / "run", device=CPU, root=root, console=log.Console())
+    assert result.record["test"]["count"]
+    assert "warning: left-out.csv: cannot be written" in capsys.readouterr().err
 
 
 def test_what_it_would_say_of_each_picture_is_a_table_of_the_most_doubtful_first(

@@ -172,8 +172,7 @@ def test_a_recipe_gives_every_output_of_the_program(name, convolutions, root, tm
     record = run.record
     assert sum(map(sum, record["test"]["confusion"])) == 20
     assert set(record["test"]["top"]) == {"1", "3"}
-    assert record["verdict"]["published_top3"] in (0.9683, 0.9672)
-    assert record["verdict"]["met"] is None, "on other pictures"
+    assert record["verdict"] is None, "on other pictures"
     assert record["memory"]["peak"] > record["memory"]["weights"]
     first, last = (line["train_loss"] for line in run.history)
     assert last < first

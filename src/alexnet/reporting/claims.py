@@ -15,7 +15,7 @@ from alexnet import recipe as recipes
 from alexnet.recipe import Recipe
 from alexnet.reporting.effects import KEPT, all_together, effect_of
 from alexnet.reporting.recorded import Recorded
-from alexnet.reporting.results import measured, their_epoch, verdict
+from alexnet.reporting.results import measured, published_of, their_epoch, verdict
 from alexnet.reporting.text import sentence
 from alexnet.reporting.unfinished import Unfinished
 from alexnet.run.log import minutes
@@ -125,16 +125,16 @@ def _sentence(recipe: Recipe, runs: Recorded) -> str:
     parts = [
         f"`{runs.title}` reached {measured(runs)} of {runs.pictures:,} test pictures (n = {runs.n}, "
         f"95 % interval {100 * low:.2f} to {100 * high:.2f} %)",
-        *_scores_beside(recipe, runs),
-        *_one_more(recipe, runs),
+        *_scores_beside(runs),
+        *_one_more(runs),
         f"training took {minutes(runs.seconds)} at {runs.images_per_second:,.0f} images/s on "
-        f"{runs.hardware}{f' ({runs.note})' if runs.note else ''}{_time_beside(recipe, runs)}",
+        f"{runs.hardware}{f' ({runs.note})' if runs.note else ''}{_time_beside(runs)}",
     ]
     return f"{'; '.join(parts)}."
 
 
-def _scores_beside(recipe: Recipe, runs: Recorded) -> Iterator[str]:
-    published = recipe.published
+def _scores_beside(runs: Recorded) -> Iterator[str]:
+    published = published_of(runs)
     if published is None:
         return
     if published.test_accuracy is not None and not runs.changed:
@@ -152,9 +152,9 @@ def _scores_beside(recipe: Recipe, runs: Recorded) -> Iterator[str]:
         )
 
 
-def _one_more(recipe: Recipe, runs: Recorded) -> Iterator[str]:
+def _one_more(runs: Recorded) -> Iterator[str]:
     """Tell where one more run would lie, beside a published figure that is of one run."""
-    published = recipe.published
+    published = published_of(runs)
     compared = published is not None and published.test_accuracy is not None and not runs.changed
     if runs.n < FEW or not compared:
         return
@@ -162,8 +162,8 @@ def _one_more(recipe: Recipe, runs: Recorded) -> Iterator[str]:
     yield f"one more run of it would reach {100 * low:.2f} to {100 * high:.2f} % (95 %, Student's t)"
 
 
-def _time_beside(recipe: Recipe, runs: Recorded) -> str:
-    each, published = their_epoch(runs), recipe.published
+def _time_beside(runs: Recorded) -> str:
+    each, published = their_epoch(runs), published_of(runs)
     if each is None or published is None:
         return ""
     where = f" on {published.hardware}" if published.hardware else ""

@@ -125,17 +125,17 @@ def _times(runs: Recorded, published: Published | None) -> dict[str, str]:
 
 
 def published_of(runs: Recorded) -> Published | None:
-    """Return what was published beside a recipe of this package."""
-    return recipes.load(runs.recipe).published if runs.recipe in recipes.names() else None
+    """Return what was published beside a recipe of this package, of the same data."""
+    known = runs.recipe in recipes.names() and "data.name" not in runs.changed
+    return recipes.load(runs.recipe).published if known else None
 
 
 def their_epoch(runs: Recorded) -> float | None:
     """Return the seconds of a published epoch; None where the source gives none."""
-    if runs.recipe not in recipes.names():
+    if (published := published_of(runs)) is None:
         return None
-    recipe = recipes.load(runs.recipe)
-    published, length = recipe.published, recipe.train.epochs
-    if published is None or length.unit != "epochs":
+    length = recipes.load(runs.recipe).train.epochs
+    if length.unit != "epochs":
         return None
     return epoch_seconds(published, length.amount)
 

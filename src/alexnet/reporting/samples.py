@@ -117,7 +117,8 @@ def samples(part: Named, model: Classifier | None, device: Device) -> list[Sampl
 
 
 def _said(model: Classifier, part: Named, device: Device) -> Sequence[Sequence[Ranked]]:
-    if not model.trained and len(model.classes) == len(part.classes):
+    numbered = model.classes == tuple(f"class {n}" for n in range(len(model.classes)))
+    if (numbered or not model.trained) and len(model.classes) == len(part.classes):
         model = replace(model, classes=part.classes)
     refuse_unknown_classes(model, part.classes, part.name)
     how: dict[str, Any] = {"views": model.views, "batch": 100}

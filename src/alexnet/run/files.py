@@ -29,6 +29,7 @@ def write_whole(path: Path, content: str | bytes) -> Path:
 
     Its folder is made. Raises ``DataError`` where it cannot be written.
     """
+    path = path.expanduser()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(content, str):

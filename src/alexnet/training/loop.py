@@ -72,8 +72,9 @@ def fit(
     alone = guard.owned(folder) if ranks.main else nullcontext()
     told = estimate.running_out_told(stage.memory, device)
     with alone, guard.signals(console) as asked, told:
-        if ranks.main:
-            record.open_folder(folder, stage, command, console)
+        with ranks.behind_main():  # photographs on both sides of the cut are looked for
+            if ranks.main:
+                record.open_folder(folder, stage, command, console)
         progress = restore(stage, folder, console)
         if ranks.main:
             record.note_machine(folder, stage, progress, console)

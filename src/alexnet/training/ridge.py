@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from alexnet.data.loader import in_order
-from alexnet.errors import RecipeError
+from alexnet.errors import DataError, RecipeError
 from alexnet.evaluation import Answers
 from alexnet.intervals import wilson
 from alexnet.models.kernel_machine import Examples, Gaussian
@@ -159,7 +159,10 @@ def learn(stage: Stage, progress: Progress, folder: Path, console: log.Console) 
     progress.step, progress.seconds = stage.total, clock.seconds
     progress.sums = [solved.loss * solved.count, solved.right, solved.count]
     console.say(solved.in_words())
-    console.say(left_out.write(stage, solved.left_out, folder))
+    try:
+        console.say(left_out.write(stage, solved.left_out, folder))
+    except DataError as error:  # a table besides: what was solved is worth more
+        console.say(f"warning: {error}")
     return solved.to_json()
 
 

@@ -122,8 +122,11 @@ def restore(stage: Stage, folder: Path, console: log.Console) -> Progress:
             checkpoint.point_at_best(folder, _name(progress.best_step))
     stage.restore_rules(saved.state["plateau"], saved.state["stopping"])
     _restore_tensors(stage, saved)
-    if ranks.main:
-        log.keep_metrics(folder / log.METRICS, progress.step)
+    if (
+        ranks.main
+    ):  # a line of this very step is of an epoch that is still to be scored, or scored again
+        last = progress.step - (progress.sums[2] > 0)
+        log.keep_metrics(folder / log.METRICS, last)
     _say_what_differs(stage, progress, console)
     console.say(f"resumed {folder} at step {progress.step} of {stage.total}")
     return progress

@@ -22,7 +22,10 @@ def render(report: Mapping[str, Any]) -> str:
 
 
 def _parts(report: Mapping[str, Any]) -> Iterator[str]:
-    size, fit = report["size"], report.get("fit", "crop")  # reports of version 0.1 have no fit
+    size, fit = (
+        report["size"],
+        report.get("fit", "crop"),
+    )  # reports of before 26 November 2026 have no fit
     how = "" if fit == "crop" else f" ({FITS[fit]})"
     for name, part in report["parts"].items():
         left_out = f", {part['unreadable']:,} unreadable left out" if part["unreadable"] else ""

@@ -72,6 +72,8 @@ def data(page: Page, run: Material) -> None:
         return
     if run.fingerprint in page.seen:
         page.line(page.say["as_before"])
+        if told := [*report_text.crossing((run.intake or {}).get("in_two_splits") or ())]:
+            page.block("\n".join(told))  # of the run's own cut, not of the data
         return
     page.seen.add(run.fingerprint)
     found = card(run.dataset)

@@ -287,8 +287,11 @@ def save_for_ever(run: Path) -> None:
 
 def test_forty_kills_while_saving_leave_no_unreadable_newest(run):
     draw = random.Random(2)
-    checkpoint.save(run, made(1))
-    last, stale = 1, 0
+    last, stale, saves = 3, 0, []
+    for step in range(1, last + 1):
+        begun = time.monotonic()
+        checkpoint.save(run, made(step, 30_000))
+        saves.append(time.monotonic() - begun)
     for _ in range(40):
         (run / "alive").unlink(missing_ok=True)
         child = processes.start(save_for_ever, run)
@@ -297,7 +300,7 @@ def test_forty_kills_while_saving_leave_no_unreadable_newest(run):
             assert child.is_alive()
             assert time.monotonic() < deadline
             time.sleep(0.002)
-        time.sleep(draw.uniform(0, 0.06))
+        time.sleep(draw.uniform(0, max(0.06, 2 * max(saves))))  # a busy machine saves slowly
         child.kill()
         child.join()
         stale += len([*(run / "checkpoints").glob(".*.tmp")])
@@ -309,7 +312,7 @@ def test_forty_kills_while_saving_leave_no_unreadable_newest(run):
         if (run / BEST).exists():
             assert checkpoint.best(run).state["progress"]["step"] % 3 == 0
         last = step
-    assert last > 8, "hardly anything was saved"  # about forty where nothing else runs
+    assert last > 10, "hardly anything was saved"  # about forty where nothing else runs
     assert stale > 3, "no kill fell into a save: the test proves nothing"
     checkpoint.sweep(run)
     assert not [*run.rglob(".*.tmp")]
